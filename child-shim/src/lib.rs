@@ -1,0 +1,1 @@
+//! What a program inside the sandbox links to ask its supervisor for files.

@@ -1,0 +1,13 @@
+//! The trusted core of `supervise`.
+//!
+//! Data flows one way: `policy`, `audit` → `sandbox` → `launch` → `socket` → `broker` →
+//! `transparent` → `session`. A room never imports one to its right.
+#![deny(unsafe_code)]
+
+pub mod audit;
+pub mod broker;
+pub mod launch;
+pub mod policy;
+pub mod sandbox;
+pub mod session;
+pub mod transparent;
