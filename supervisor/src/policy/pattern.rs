@@ -1,0 +1,298 @@
+//! Shapes of paths: a tree, or a pattern with `* ? [`. Matched by components, at access time.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+/// Which paths a rule is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Shape {
+    /// A path and all below it.
+    Tree(PathBuf),
+    /// A pattern below a literal directory.
+    Glob(Glob),
+}
+
+/// A pattern: a literal directory, then components of which at least one has a wildcard.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Glob {
+    prefix: PathBuf,
+    steps: Vec<Step>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Step {
+    /// One component, with wildcards or without.
+    One(Vec<Token>),
+    /// `**`: any number of components, none included.
+    Any,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Token {
+    Byte(u8),
+    /// `?`
+    AnyByte,
+    /// `*`
+    AnyBytes,
+    /// `[a-z]`, `[!a-z]`
+    Class {
+        negated: bool,
+        ranges: Vec<(u8, u8)>,
+    },
+}
+
+/// How a denial of a shape bears on a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    /// The path itself, or a directory above it, is meant: so is all below it.
+    Covers,
+    /// Something below the path may be meant, and listing directories leads to it.
+    Below,
+    /// Something at any depth below the path may be meant.
+    Anywhere,
+    /// Neither the path nor anything below it is meant.
+    Apart,
+}
+
+/// What is wrong with a pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadPattern {
+    /// A class is not closed.
+    #[error("`[` without its `]`")]
+    OpenClass,
+    /// Two stars mean something only as a whole component.
+    #[error("`**` must stand alone between slashes")]
+    Stars,
+}
+
+impl Shape {
+    /// The literal directory or path that the shape starts at.
+    #[must_use]
+    pub fn anchor(&self) -> &Path {
+        match self {
+            Self::Tree(path) => path,
+            Self::Glob(glob) => &glob.prefix,
+        }
+    }
+
+    /// The same shape, anchored elsewhere.
+    #[must_use]
+    pub fn anchored(&self, anchor: PathBuf) -> Self {
+        match self {
+            Self::Tree(_) => Self::Tree(anchor),
+            Self::Glob(glob) => Self::Glob(Glob {
+                prefix: anchor,
+                steps: glob.steps.clone(),
+            }),
+        }
+    }
+
+    /// Whether an allowing rule of this shape is about the path: a tree reaches all below it, a pattern
+    /// exactly what it matches.
+    #[must_use]
+    pub fn grants(&self, path: &Path) -> bool {
+        match self {
+            Self::Tree(tree) => path.starts_with(tree),
+            Self::Glob(glob) => glob.matches(path),
+        }
+    }
+
+    /// How a denial of this shape bears on the path.
+    #[must_use]
+    pub fn relation(&self, path: &Path) -> Relation {
+        match self {
+            Self::Tree(tree) if path.starts_with(tree) => Relation::Covers,
+            Self::Tree(tree) if tree.starts_with(path) => Relation::Below,
+            Self::Tree(_) => Relation::Apart,
+            Self::Glob(glob) => glob.relation(path),
+        }
+    }
+}
+
+/// Whether text has a character that makes it a pattern.
+#[must_use]
+pub fn has_wildcard(text: &[u8]) -> bool {
+    text.iter().any(|byte| matches!(byte, b'*' | b'?' | b'['))
+}
+
+impl Glob {
+    /// A pattern below `prefix`. `components` stand between slashes.
+    ///
+    /// # Errors
+    /// When a component cannot be read as a pattern.
+    pub fn new<'a>(
+        prefix: PathBuf,
+        components: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Self, BadPattern> {
+        let mut steps = Vec::new();
+        for component in components {
+            steps.push(step(component)?);
+        }
+        // A final `**` means what is below, not the directory itself.
+        if steps.last() == Some(&Step::Any) {
+            steps.insert(steps.len() - 1, Step::One(vec![Token::AnyBytes]));
+        }
+        Ok(Self { prefix, steps })
+    }
+
+    /// Whether exactly this path matches.
+    fn matches(&self, path: &Path) -> bool {
+        let Ok(rest) = path.strip_prefix(&self.prefix) else {
+            return false;
+        };
+        let mut states = self.start();
+        for component in rest.components() {
+            states = self.advance(&states, component);
+        }
+        states[self.steps.len()]
+    }
+
+    fn relation(&self, path: &Path) -> Relation {
+        if self.prefix.starts_with(path) && self.prefix != path {
+            return Relation::Below;
+        }
+        let Ok(rest) = path.strip_prefix(&self.prefix) else {
+            return Relation::Apart;
+        };
+        let mut states = self.start();
+        for component in rest.components() {
+            states = self.advance(&states, component);
+            if states[self.steps.len()] {
+                return Relation::Covers;
+            }
+        }
+        let live = || states.iter().take(self.steps.len()).enumerate();
+        if live().any(|(at, live)| *live && self.steps[at] == Step::Any) {
+            Relation::Anywhere
+        } else if live().any(|(_, live)| *live) {
+            Relation::Below
+        } else {
+            Relation::Apart
+        }
+    }
+
+    /// The steps that the next component may meet; the last entry stands for "matched".
+    fn start(&self) -> Vec<bool> {
+        let mut states = vec![false; self.steps.len() + 1];
+        states[0] = true;
+        self.skip_any(&mut states);
+        states
+    }
+
+    fn advance(&self, states: &[bool], component: Component<'_>) -> Vec<bool> {
+        let name = component.as_os_str().as_bytes();
+        let mut next = vec![false; states.len()];
+        for (at, step) in self.steps.iter().enumerate() {
+            if !states[at] {
+                continue;
+            }
+            match step {
+                Step::One(tokens) => next[at + 1] |= name_matches(tokens, name),
+                Step::Any => next[at] = true,
+            }
+        }
+        self.skip_any(&mut next);
+        next
+    }
+
+    /// `**` may stand for no component at all.
+    fn skip_any(&self, states: &mut [bool]) {
+        for (at, step) in self.steps.iter().enumerate() {
+            if states[at] && *step == Step::Any {
+                states[at + 1] = true;
+            }
+        }
+    }
+}
+
+fn step(component: &[u8]) -> Result<Step, BadPattern> {
+    if component == b"**" {
+        return Ok(Step::Any);
+    }
+    let mut tokens = Vec::new();
+    let mut rest = component;
+    while let Some((first, tail)) = rest.split_first() {
+        rest = tail;
+        tokens.push(match first {
+            b'*' if tail.first() == Some(&b'*') => return Err(BadPattern::Stars),
+            b'*' => Token::AnyBytes,
+            b'?' => Token::AnyByte,
+            b'[' => {
+                let (class, tail) = class(tail)?;
+                rest = tail;
+                class
+            }
+            byte => Token::Byte(*byte),
+        });
+    }
+    Ok(Step::One(tokens))
+}
+
+fn class(text: &[u8]) -> Result<(Token, &[u8]), BadPattern> {
+    let negated = matches!(text.first(), Some(b'!' | b'^'));
+    let text = &text[usize::from(negated)..];
+    // A `]` that comes first is a member.
+    let end = text
+        .iter()
+        .skip(1)
+        .position(|byte| *byte == b']')
+        .ok_or(BadPattern::OpenClass)?
+        + 1;
+    let (members, tail) = (&text[..end], &text[end + 1..]);
+    let mut ranges = Vec::new();
+    let mut at = 0;
+    while at < members.len() {
+        if at + 2 < members.len() && members[at + 1] == b'-' {
+            ranges.push((members[at], members[at + 2]));
+            at += 3;
+        } else {
+            ranges.push((members[at], members[at]));
+            at += 1;
+        }
+    }
+    Ok((Token::Class { negated, ranges }, tail))
+}
+
+/// Matches one name. Linear in pattern × name: only the last `*` is ever tried again.
+fn name_matches(tokens: &[Token], name: &[u8]) -> bool {
+    let (mut token, mut byte) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while byte < name.len() {
+        match tokens.get(token) {
+            Some(Token::AnyBytes) => {
+                star = Some((token, byte));
+                token += 1;
+                continue;
+            }
+            Some(one) if one.matches(name[byte]) => {
+                token += 1;
+                byte += 1;
+                continue;
+            }
+            _ => {}
+        }
+        let Some((at, taken)) = star else {
+            return false;
+        };
+        star = Some((at, taken + 1));
+        token = at + 1;
+        byte = taken + 1;
+    }
+    tokens[token..].iter().all(|rest| *rest == Token::AnyBytes)
+}
+
+impl Token {
+    fn matches(&self, byte: u8) -> bool {
+        match self {
+            Self::Byte(own) => *own == byte,
+            Self::AnyByte => true,
+            Self::AnyBytes => false,
+            Self::Class { negated, ranges } => {
+                ranges
+                    .iter()
+                    .any(|(low, high)| (*low..=*high).contains(&byte))
+                    != *negated
+            }
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What a decision yields. A denial is a value; an error would mean that we could not find out.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::access::Access;
+use super::origin::Origin;
+
+/// The answer to "may this be done?".
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Verdict {
+    /// Yes, and by which rule.
+    Allow(Allowed),
+    /// Only if the approver agrees.
+    Ask(Question),
+    /// No, and why.
+    Deny(Denial),
+}
+
+impl Verdict {
+    /// Whether the answer is a plain yes.
+    #[must_use]
+    pub fn is_allowed(&self) -> bool {
+        matches!(self, Self::Allow(_))
+    }
+
+    /// Both must agree: a denial beats a question, a question beats a yes.
+    pub(super) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Deny(denial), _) | (_, Self::Deny(denial)) => Self::Deny(denial),
+            (Self::Ask(first), Self::Ask(second)) => Self::Ask(Question {
+                rule: first.rule,
+                ttl: shorter(first.ttl, second.ttl),
+                budget: shorter(first.budget, second.budget),
+            }),
+            (Self::Ask(question), Self::Allow(allowed))
+            | (Self::Allow(allowed), Self::Ask(question)) => Self::Ask(Question {
+                rule: question.rule,
+                ttl: shorter(question.ttl, allowed.ttl),
+                budget: shorter(question.budget, allowed.budget),
+            }),
+            (Self::Allow(first), Self::Allow(second)) => {
+                // The rule that costs more to use is the one worth naming.
+                let (named, other) = if second.mechanism > first.mechanism {
+                    (second, first)
+                } else {
+                    (first, second)
+                };
+                Self::Allow(Allowed {
+                    rule: named.rule,
+                    ttl: shorter(named.ttl, other.ttl),
+                    budget: shorter(named.budget, other.budget),
+                    mechanism: named.mechanism,
+                })
+            }
+        }
+    }
+}
+
+fn shorter<T: Ord>(first: Option<T>, second: Option<T>) -> Option<T> {
+    match (first, second) {
+        (Some(first), Some(second)) => Some(first.min(second)),
+        (first, second) => first.or(second),
+    }
+}
+
+/// A yes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allowed {
+    /// The rule that says so.
+    pub rule: Origin,
+    /// How long a grant lasts; `None`: as long as the child.
+    pub ttl: Option<Duration>,
+    /// How many grants this rule may give in one run.
+    pub budget: Option<u32>,
+    /// What makes it so.
+    pub mechanism: Mechanism,
+}
+
+/// A yes that the approver must give.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// The rule that says to ask.
+    pub rule: Origin,
+    /// How long a grant lasts; `None`: as long as the child.
+    pub ttl: Option<Duration>,
+    /// How many grants this rule may give in one run.
+    pub budget: Option<u32>,
+}
+
+/// A no.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// The rule that denies; `None`: no rule allows it.
+    pub rule: Option<Origin>,
+    /// What was refused; `None` for what is not a file access.
+    pub access: Option<Access>,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Why something is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// Nothing allows it, and what is not allowed is denied.
+    NoRule,
+    /// A rule denies it, and a denial always wins.
+    Rule,
+    /// A rule would allow executing it, but the kernel could not be given that right here (a denial lies
+    /// inside the same tree, or the file appeared later), and nobody can execute on the child's behalf.
+    NotNative,
+    /// The socket belongs to a service that acts outside every sandbox, and no rule names it with
+    /// `unconfined_peer = true`.
+    UnconfinedPeer,
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.rule, self.reason) {
+            (Some(rule), Reason::Rule) => match rule.rule() {
+                Some(text) => write!(f, "denied by {rule}: {text}"),
+                None => write!(f, "denied by {rule}"),
+            },
+            (Some(rule), Reason::NotNative) => write!(
+                f,
+                "{rule} would allow it, but a denial inside that tree keeps the kernel from granting exec"
+            ),
+            (_, Reason::UnconfinedPeer) => f.write_str(
+                "the service behind this socket acts outside the sandbox; a rule must name it with unconfined_peer = true",
+            ),
+            (_, _) => f.write_str("no rule allows it"),
+        }
+    }
+}
+
+/// What enforces an answer, cheapest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mechanism {
+    /// The kernel alone, with nobody asked.
+    Landlock,
+    /// The supervisor connects on the child's behalf.
+    ConnectDoor,
+    /// The supervisor hands over a descriptor, on request over its socket.
+    Broker,
+}
+
+impl fmt::Display for Mechanism {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Landlock => "kernel",
+            Self::ConnectDoor => "connect door",
+            Self::Broker => "socket",
+        })
+    }
+}
