@@ -76,8 +76,7 @@ const ROOT: [&str; 15] = [
 ];
 
 pub fn check_root(entry: &str) -> Option<String> {
-    (entry != "tests" && !ROOT.contains(&entry))
-        .then(|| format!("{entry}: has no place at the root"))
+    (!ROOT.contains(&entry)).then(|| format!("{entry}: has no place at the root"))
 }
 
 pub fn check_manifest(path: &str, text: &str) -> Vec<String> {

@@ -1,0 +1,108 @@
+//! Where cargo put what it built.
+
+use super::{Workspace, set_mode};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+use std::time::SystemTime;
+
+/// `target/debug`, or whatever stands for it: the directory above the one that the running test lies in.
+fn directory() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own file");
+    let deps = test.parent().expect("a file stands in a directory");
+    deps.parent()
+        .expect("`deps` stands in the directory of its profile")
+        .to_owned()
+}
+
+/// The top of the source tree.
+pub fn tree() -> PathBuf {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let top = own
+        .ancestors()
+        .find(|above| above.join("tests/probe/main.rs").exists());
+    top.expect("the package lies in the tree").to_owned()
+}
+
+/// The command. Cargo builds it before it runs a test of the root package.
+pub fn supervise() -> PathBuf {
+    let path = option_env!("CARGO_BIN_EXE_supervise")
+        .map_or_else(|| directory().join("supervise"), PathBuf::from);
+    assert!(path.exists(), "{} is not built", path.display());
+    path
+}
+
+/// The hostile child. `cargo test` builds it, but `cargo test --test NAME` does not: then it is built here, also when it is
+/// older than its source.
+pub fn probe() -> PathBuf {
+    static PROBE: LazyLock<PathBuf> = LazyLock::new(|| {
+        let path = directory().join("examples/probe");
+        if modified(&path) < newest_below(&tree().join("tests/probe")) {
+            build_probe();
+        }
+        assert!(path.exists(), "{} is not built", path.display());
+        path
+    });
+    PROBE.clone()
+}
+
+fn build_probe() {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args([
+        "build",
+        "--quiet",
+        "--package",
+        "supervise",
+        "--example",
+        "probe",
+    ]);
+    if directory()
+        .file_name()
+        .is_some_and(|profile| profile == "release")
+    {
+        cargo.arg("--release");
+    }
+    let directory = directory();
+    let target = directory
+        .parent()
+        .expect("a profile stands in the target directory");
+    cargo.arg("--target-dir").arg(target).current_dir(tree());
+    let status = cargo.status().expect("cargo runs");
+    assert!(status.success(), "the probe does not build");
+}
+
+/// The beginning of time for what is not there.
+fn modified(path: &Path) -> SystemTime {
+    let modified = std::fs::metadata(path).and_then(|metadata| metadata.modified());
+    modified.unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+fn newest_below(directory: &Path) -> SystemTime {
+    let entries = std::fs::read_dir(directory).expect("the probe has source");
+    let times = entries.map(|entry| modified(&entry.expect("an entry can be read").path()));
+    times.max().expect("the probe has source")
+}
+
+/// Copies of the command and the probe in a directory that every user may enter: the tree itself may lie below somebody's home.
+pub struct Installed {
+    pub directory: Workspace,
+    pub supervise: PathBuf,
+    pub probe: PathBuf,
+}
+
+pub fn installed() -> Installed {
+    let directory = Workspace::open_to_all();
+    let copy = |from: PathBuf, name: &str| {
+        let to = directory.join(name);
+        std::fs::copy(&from, &to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+        set_mode(&to, 0o755);
+        to
+    };
+    let supervise = copy(supervise(), "supervise");
+    let probe = copy(probe(), "probe");
+    Installed {
+        directory,
+        supervise,
+        probe,
+    }
+}

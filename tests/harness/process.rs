@@ -1,0 +1,62 @@
+//! Looking at processes from the outside, and being another user.
+
+use super::run::eventually;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// Nobody's number, on every Linux.
+pub const NOBODY: u32 = 65534;
+
+/// Makes `command` run as that user and group, with no other group. Needs root.
+pub fn as_uid(command: &mut Command, uid: u32) -> &mut Command {
+    let become_that_user = move || {
+        // SAFETY: setgroups(2) with a count of 0 reads nothing.
+        if unsafe { libc::setgroups(0, std::ptr::null()) } != 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        // SAFETY: both calls take a number, and change this process alone, which is about to execute another program.
+        if unsafe { libc::setgid(uid) } != 0 || unsafe { libc::setuid(uid) } != 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        Ok(())
+    };
+    // SAFETY: runs between fork and exec: only system calls and an error without allocation (`last_os_error` holds a number).
+    unsafe { command.pre_exec(become_that_user) }
+}
+
+/// Whether there is such a process, and it is not merely waiting to be reaped.
+pub fn is_alive(pid: i32) -> bool {
+    state(pid).is_some_and(|state| !['Z', 'X'].contains(&state))
+}
+
+/// The state letter of proc_pid_stat(5).
+pub fn state(pid: i32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name stands in parentheses and may hold any character.
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// The parent, as the kernel has it now.
+pub fn parent(pid: i32) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+}
+
+/// The living processes one of whose arguments contains `mark`: a word that only one test uses.
+pub fn marked(mark: &str) -> Vec<i32> {
+    let processes = std::fs::read_dir("/proc").expect("/proc is there");
+    let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|pid| {
+        let arguments = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&arguments).contains(mark) && is_alive(*pid)
+    })
+    .collect()
+}
+
+/// Waits until none of them lives.
+#[track_caller]
+pub fn eventually_gone(pids: &[i32]) {
+    eventually(&format!("all of {pids:?} were gone"), || {
+        !pids.iter().any(|pid| is_alive(*pid))
+    });
+}
