@@ -6,7 +6,7 @@ mod harness;
 use harness::built::{installed, probe};
 use harness::feature;
 use harness::process::{NOBODY, as_uid, eventually_gone, is_alive, marked, parent};
-use harness::run::{eventually_reads, run, run_with_input, start};
+use harness::run::{eventually, eventually_reads, run, run_with_input, start};
 use harness::{Workspace, require};
 use std::ffi::OsStr;
 use std::process::Command;
@@ -238,11 +238,11 @@ fn a_race_that_is_won_is_seen() {
         answer.starts_with("ok hit=") && !answer.starts_with("ok hit=0 "),
         "{answer}"
     );
-    let answer = act(&workspace, "race-name W/good/f W/evil/f 20000");
-    assert!(
-        answer.starts_with("ok hit=") && !answer.starts_with("ok hit=0 "),
-        "{answer}"
-    );
+    // One try may fall into a single time slice of the thread that opens.
+    eventually("the rewritten name was opened", || {
+        let answer = act(&workspace, "race-name W/good/f W/evil/f 20000");
+        answer.starts_with("ok hit=") && !answer.starts_with("ok hit=0 ")
+    });
 }
 
 #[test]

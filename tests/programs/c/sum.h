@@ -1,0 +1,2 @@
+/* The sum of count numbers. */
+long sum(int count, char **numbers);
