@@ -6,6 +6,8 @@ pub mod caps;
 pub mod clone;
 #[cfg(target_os = "linux")]
 pub mod landlock;
+pub mod messages;
+pub mod peers;
 #[cfg(target_os = "linux")]
 pub mod process;
 #[cfg(target_os = "linux")]
