@@ -5,6 +5,10 @@ pub mod caps;
 #[cfg(target_os = "linux")]
 pub mod clone;
 #[cfg(target_os = "linux")]
+pub mod fds;
+#[cfg(target_os = "linux")]
+pub mod filter;
+#[cfg(target_os = "linux")]
 pub mod landlock;
 pub mod messages;
 pub mod peers;
