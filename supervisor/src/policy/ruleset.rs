@@ -279,6 +279,12 @@ impl Ruleset {
         })
     }
 
+    /// Whether a rule names socket files beside those below the write trees.
+    #[must_use]
+    pub fn lists_unix_sockets(&self) -> bool {
+        self.layers.iter().any(|layer| !layer.unix.is_empty())
+    }
+
     /// Bounds of the run.
     #[must_use]
     pub fn limits(&self) -> &Limits {

@@ -1,3 +1,428 @@
-//! The `sandbox` room.
+//! From a policy's ruleset to a confinement: everything that the child will be locked with, made by the parent.
+//!
+//! In: a [`Ruleset`] and the [`Kernel`] it is to be enforced by. Out: a [`Confinement`], which `launch` applies between clone and
+//! exec, and the [`Layers`] that are then in force. What the policy needs and the kernel lacks is an error here, unless the policy
+//! itself names it under `best_effort`.
+//!
+//! What never happens here: applying anything to the caller.
 
 pub mod filter;
+mod kernel;
+mod layers;
+mod limits;
+mod rulesets;
+mod tag;
+
+pub use kernel::Kernel;
+pub use layers::{Layers, Metadata};
+pub use tag::Tag;
+
+use crate::policy::{Origin, PortRules, Ruleset, Udp};
+use filter::{AnonymousFiles, Answer, Answers, Arch, FilterSpec, Ptrace, Signals, Socket};
+use nix::errno::Errno;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use sys::caps::CapSet;
+use sys::process::Limit;
+
+/// Everything that the child is locked with. May be used for any number of launches.
+#[derive(Debug)]
+pub struct Confinement {
+    pub(crate) limits: Vec<(u32, Limit)>,
+    pub(crate) keep_caps: CapSet,
+    /// Empty where the caller may not shrink it (no CAP_SETPCAP): then `no_new_privs` is what keeps it from mattering.
+    pub(crate) drop_from_bounding: Vec<u8>,
+    pub(crate) rulesets: Vec<OwnedFd>,
+    pub(crate) landlock_flags: u32,
+    pub(crate) filter: Vec<libc::sock_filter>,
+    pub(crate) filter_flags: u64,
+    layers: Layers,
+}
+
+/// Why a policy cannot be enforced.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfineError {
+    /// The kernel has no Landlock, or it was not enabled at boot.
+    #[error(
+        "Landlock is not available: boot with a kernel that has CONFIG_SECURITY_LANDLOCK=y and landlock in lsm="
+    )]
+    NoLandlock,
+    /// A layer that the policy needs cannot be had, and the policy does not name it as best effort.
+    #[error(
+        "{what} cannot be enforced: {reason}; to run without it, say best_effort = [\"{name}\"] under [require]"
+    )]
+    Missing {
+        /// The name under `best_effort`.
+        name: &'static str,
+        /// What is missing.
+        what: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// The policy names a capability that does not exist, or that no sandbox may keep.
+    #[error("keep_caps: {name}: {reason}")]
+    Capability {
+        /// As the policy has it.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// An object that is to be granted could not be opened as it was when the policy was compiled.
+    #[error("cannot grant {}: {errno} ({origin})", path.display())]
+    Grant {
+        /// The object.
+        path: PathBuf,
+        /// The rule.
+        origin: Origin,
+        /// The kernel's reason.
+        errno: Errno,
+    },
+    /// The Landlock ruleset could not be made.
+    #[error("cannot make the Landlock ruleset: {0}")]
+    Ruleset(#[from] landlock::RulesetError),
+    /// A fact about this process could not be read.
+    #[error("cannot read {what}: {errno}")]
+    Read {
+        /// What.
+        what: &'static str,
+        /// The kernel's reason.
+        errno: Errno,
+    },
+}
+
+/// Whether the child is to have a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    /// It is to have one.
+    Wanted,
+    /// None can be had: another supervisor or a container runtime listens above us.
+    Taken,
+}
+
+/// Prepares everything that `ruleset` demands of the child.
+///
+/// # Errors
+/// [`ConfineError`]; nothing has been changed then.
+pub fn prepare(
+    ruleset: &Ruleset,
+    kernel: &Kernel,
+    listener: Listener,
+    tag: Option<Tag>,
+) -> Result<Confinement, ConfineError> {
+    let doors = Doors::find(ruleset, kernel, listener)?;
+    let keep_caps = keep_caps(ruleset)?;
+    let mut limits = limits::make(ruleset.limits()).map_err(|errno| ConfineError::Read {
+        what: "resource limits",
+        errno,
+    })?;
+    limits.extend(tag.map(Tag::limit));
+    if kernel.landlock_abi == 0 {
+        return Err(ConfineError::NoLandlock);
+    }
+    let confines_tcp =
+        *ruleset.tcp_connect() != PortRules::Any || *ruleset.tcp_bind() != PortRules::Any;
+    let uses_tcp = uses_tcp(ruleset);
+    let best = |name| ruleset.best_effort().allows(name);
+    let need = |name: &'static str, what: &'static str, abi: u32| -> Result<bool, ConfineError> {
+        match kernel.landlock_abi >= abi {
+            true => Ok(true),
+            false if best(name) => Ok(false),
+            false => Err(ConfineError::Missing {
+                name,
+                what,
+                reason: format!(
+                    "Landlock ABI {abi} is needed, this kernel has {}",
+                    kernel.landlock_abi
+                ),
+            }),
+        }
+    };
+    let truncation = need(
+        "truncate",
+        "a refusal to truncate files that may not be written",
+        3,
+    )?;
+    let tcp = !(confines_tcp && uses_tcp) || need("net", "the policy's TCP ports", 4)?;
+    let ioctl = need("ioctl", "a refusal of ioctls on devices", 5)?;
+    let scope = need("scope", "the scope of signals and abstract sockets", 6)?;
+
+    let rulesets = ruleset
+        .native_layers()
+        .map(|layer| {
+            rulesets::make(
+                &rulesets::Grants {
+                    files: layer,
+                    connect: ruleset.tcp_connect(),
+                    bind: ruleset.tcp_bind(),
+                    sockets_elsewhere: doors.connect,
+                },
+                kernel,
+            )
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let filter = filter::program(&doors.filter_spec(ruleset, uses_tcp, scope));
+    let mut filter_flags = 0;
+    if doors.any() {
+        filter_flags |= libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+        if kernel.wait_killable {
+            filter_flags |= libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+        }
+    }
+    let layers = Layers {
+        landlock_abi: kernel.landlock_abi,
+        landlock_errata: kernel.landlock_errata,
+        truncation,
+        ioctl,
+        tcp,
+        scope,
+        filter: filter.len(),
+        listener: doors.any(),
+        wait_killable: doors.any() && kernel.wait_killable,
+        metadata: doors.metadata,
+        connect: doors.connect,
+        processes: doors.processes,
+        limits: "per-process",
+        kept_capabilities: keep_caps.names(),
+        tag: tag.is_some(),
+    };
+    Ok(Confinement {
+        limits,
+        keep_caps,
+        drop_from_bounding: droppable(keep_caps)?,
+        rulesets,
+        landlock_flags: 0,
+        filter,
+        filter_flags,
+        layers,
+    })
+}
+
+#[cfg(test)]
+impl Confinement {
+    /// No lock at all: for tests of what happens around it.
+    pub(crate) fn unconfined() -> Self {
+        let allow = libc::sock_filter {
+            code: 0x06,
+            jt: 0,
+            jf: 0,
+            k: libc::SECCOMP_RET_ALLOW,
+        };
+        Self {
+            limits: Vec::new(),
+            keep_caps: CapSet::EMPTY,
+            drop_from_bounding: Vec::new(),
+            rulesets: Vec::new(),
+            landlock_flags: 0,
+            filter: vec![allow],
+            filter_flags: 0,
+            layers: Layers {
+                landlock_abi: 0,
+                landlock_errata: 0,
+                truncation: false,
+                ioctl: false,
+                tcp: false,
+                scope: false,
+                filter: 1,
+                listener: false,
+                wait_killable: false,
+                metadata: Metadata::Unguarded,
+                connect: false,
+                processes: false,
+                limits: "none",
+                kept_capabilities: Vec::new(),
+                tag: false,
+            },
+        }
+    }
+}
+
+impl Confinement {
+    /// What is in force in a child that is locked with this.
+    pub fn layers(&self) -> &Layers {
+        &self.layers
+    }
+
+    /// The capabilities of the child, which those who act for it must have and no others.
+    pub fn capabilities(&self) -> CapSet {
+        self.keep_caps
+    }
+
+    /// The Landlock rulesets, for a process that acts in the child's place.
+    pub fn rulesets(&self) -> Vec<BorrowedFd<'_>> {
+        self.rulesets.iter().map(AsFd::as_fd).collect()
+    }
+}
+
+/// Which calls are decided by the supervisor while the program runs.
+struct Doors {
+    metadata: Metadata,
+    connect: bool,
+    processes: bool,
+}
+
+impl Doors {
+    fn find(ruleset: &Ruleset, kernel: &Kernel, listener: Listener) -> Result<Self, ConfineError> {
+        let reason = match listener {
+            Listener::Wanted if kernel.notification => None,
+            Listener::Wanted => Some("this kernel has no seccomp user notification"),
+            Listener::Taken => {
+                Some("another supervisor above this process already listens (EBUSY)")
+            }
+        };
+        let best = |name| ruleset.best_effort().allows(name);
+        let missing = |name, what, reason: &str| {
+            if best(name) {
+                Ok(())
+            } else {
+                Err(ConfineError::Missing {
+                    name,
+                    what,
+                    reason: reason.to_owned(),
+                })
+            }
+        };
+        let no_connect =
+            reason.or((!kernel.take_descriptors).then_some("pidfd_getfd is refused here"));
+        if let Some(reason) = no_connect {
+            if ruleset.lists_unix_sockets() {
+                missing("unix", "the policy's rules for Unix sockets", reason)?;
+            }
+            if ruleset.needs_connect_door() {
+                missing("net", "the policy's rules for network addresses", reason)?;
+            }
+        }
+        let limited = ruleset.limits().processes.is_some();
+        let no_count = reason.or(kernel.no_tag);
+        if let (true, Some(reason)) = (limited, no_count) {
+            missing("limits", "the limit of processes", reason)?;
+        }
+        Ok(Self {
+            metadata: match reason {
+                None => Metadata::Decided,
+                Some(_) if best("metadata") => Metadata::Unguarded,
+                Some(_) => Metadata::Refused,
+            },
+            connect: no_connect.is_none(),
+            processes: limited && no_count.is_none(),
+        })
+    }
+
+    fn any(&self) -> bool {
+        self.metadata == Metadata::Decided || self.connect || self.processes
+    }
+
+    fn filter_spec(&self, ruleset: &Ruleset, tcp: bool, scoped: bool) -> FilterSpec {
+        let mut sockets = Vec::new();
+        for (wanted, socket) in [
+            (tcp, Socket::Tcp),
+            (ruleset.udp() == Udp::Any, Socket::Udp),
+            // Without a door that decides connects, a Unix socket reaches every service of the host.
+            (self.connect, Socket::UnixStream),
+        ] {
+            if wanted {
+                sockets.push(socket);
+            }
+        }
+        FilterSpec {
+            arch: Arch::OURS,
+            sockets,
+            answers: Answers {
+                metadata: match self.metadata {
+                    Metadata::Decided => Answer::Notify,
+                    Metadata::Refused => Answer::Refuse,
+                    Metadata::Unguarded => Answer::Allow,
+                },
+                connect: if self.connect {
+                    Answer::Notify
+                } else {
+                    Answer::Allow
+                },
+                bind: Answer::Allow,
+                listen: Answer::Allow,
+                processes: if self.processes {
+                    Answer::Notify
+                } else {
+                    Answer::Allow
+                },
+                others: Answer::Refuse,
+                watches: Answer::Allow,
+            },
+            ptrace: if ruleset.process().ptrace_own {
+                Ptrace::OwnDomain
+            } else {
+                Ptrace::Refused
+            },
+            anonymous_files: AnonymousFiles::NotExecutable,
+            signals: if scoped {
+                Signals::Scoped
+            } else {
+                Signals::Unscoped
+            },
+            allow: Vec::new(),
+        }
+    }
+}
+
+/// Whether the policy has any use for TCP sockets.
+fn uses_tcp(ruleset: &Ruleset) -> bool {
+    ruleset.needs_connect_door()
+        || *ruleset.tcp_connect() != PortRules::none()
+        || *ruleset.tcp_bind() != PortRules::none()
+}
+
+/// Capabilities that would undo the sandbox.
+const NEVER_KEPT: [&str; 15] = [
+    "DAC_READ_SEARCH",
+    "SETPCAP",
+    "NET_ADMIN",
+    "NET_RAW",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SETFCAP",
+    "LINUX_IMMUTABLE",
+    "AUDIT_CONTROL",
+    "AUDIT_READ",
+    "SYSLOG",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+    "MKNOD",
+];
+
+/// What is kept: what the policy names and the caller has.
+fn keep_caps(ruleset: &Ruleset) -> Result<CapSet, ConfineError> {
+    let mut keep = CapSet::EMPTY;
+    for name in &ruleset.process().keep_caps {
+        let refused = |reason| ConfineError::Capability {
+            name: name.clone(),
+            reason,
+        };
+        if name.starts_with("SYS_") || NEVER_KEPT.contains(&name.as_str()) {
+            return Err(refused(
+                "no sandbox can hold this capability and still be one",
+            ));
+        }
+        keep =
+            keep.with(CapSet::number(name).ok_or_else(|| refused("there is no such capability"))?);
+    }
+    let held = sys::caps::permitted().map_err(|errno| ConfineError::Read {
+        what: "capabilities",
+        errno,
+    })?;
+    Ok(keep.intersection(held))
+}
+
+/// What is to be dropped from the bounding set, where that is possible.
+fn droppable(keep: CapSet) -> Result<Vec<u8>, ConfineError> {
+    let held = sys::caps::permitted().map_err(|errno| ConfineError::Read {
+        what: "capabilities",
+        errno,
+    })?;
+    let setpcap = CapSet::number("SETPCAP").is_some_and(|number| held.contains(number));
+    Ok(match setpcap {
+        true => (0..=sys::caps::last())
+            .filter(|number| !keep.contains(*number))
+            .collect(),
+        false => Vec::new(),
+    })
+}

@@ -1,0 +1,152 @@
+//! The session's tag: a mark that every process of a session carries, and that none can lose or take on.
+//!
+//! It is a value of RLIMIT_RTTIME, random and so large (over 70,000 years of processor time) that it limits nothing. Limits
+//! are inherited by every descendant and kept over every exec; the filter refuses to change this one; everybody may read it in
+//! `/proc/PID/limits`. So membership can be told without privileges, cgroups or a walk up the tree of parents, also after
+//! everything that knew the session has died.
+
+use nix::errno::Errno;
+use std::os::fd::{AsFd, OwnedFd};
+use sys::process::{Limit, UNLIMITED};
+
+/// A session's mark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Tag(u64);
+
+/// The least value of a tag, in microseconds of real-time processor time.
+const LEAST: u64 = 1 << 61;
+
+/// How RLIMIT_RTTIME is called in /proc/PID/limits.
+const LINE: &str = "Max realtime timeout";
+
+impl Tag {
+    /// A new tag from 60 random bits.
+    pub fn new(random: u64) -> Self {
+        Self(LEAST | random & (LEAST - 1))
+    }
+
+    /// The tag that was written as [`Tag::to_string`] gives it.
+    pub fn parse(text: &str) -> Option<Self> {
+        u64::from_str_radix(text.trim(), 16)
+            .ok()
+            .filter(|value| Self::is_tag(*value))
+            .map(Self)
+    }
+
+    fn is_tag(value: u64) -> bool {
+        (LEAST..2 * LEAST).contains(&value)
+    }
+
+    /// Why this process cannot give tags; `None` when it can.
+    pub(super) fn unavailable() -> Option<&'static str> {
+        match sys::process::limit(libc::RLIMIT_RTTIME) {
+            Ok(Limit {
+                hard: UNLIMITED, ..
+            }) => None,
+            Ok(Limit { hard, .. }) if Self::is_tag(hard) => {
+                Some("this is already the inside of a session")
+            }
+            Ok(_) => Some("RLIMIT_RTTIME is limited"),
+            Err(_) => Some("RLIMIT_RTTIME cannot be read"),
+        }
+    }
+
+    /// The limit that marks a process.
+    pub(super) fn limit(self) -> (u32, Limit) {
+        (
+            libc::RLIMIT_RTTIME,
+            Limit {
+                soft: self.0,
+                hard: self.0,
+            },
+        )
+    }
+
+    /// Whether the process with this pid carries the tag. A process that is gone does not.
+    pub fn is_on(self, pid: i32) -> bool {
+        let Ok(text) = std::fs::read_to_string(format!("/proc/{pid}/limits")) else {
+            return false;
+        };
+        let marked = text
+            .lines()
+            .find_map(|line| line.strip_prefix(LINE))
+            .and_then(|rest| {
+                let mut words = rest.split_whitespace();
+                Some((
+                    words.next()?.parse::<u64>().ok()?,
+                    words.next()?.parse::<u64>().ok()?,
+                ))
+            });
+        marked == Some((self.0, self.0))
+    }
+
+    /// Every living process that carries the tag, held by its pidfd: checked after it was opened, so that a recycled pid is
+    /// not mistaken for the process that had it.
+    ///
+    /// # Errors
+    /// The errno with which `/proc` could not be listed or a process not be opened.
+    pub fn members(self) -> Result<Vec<OwnedFd>, Errno> {
+        let mut members = Vec::new();
+        for entry in std::fs::read_dir("/proc").map_err(errno)? {
+            let name = entry.map_err(errno)?.file_name();
+            let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
+                continue;
+            };
+            if !self.is_on(pid) {
+                continue;
+            }
+            let pidfd = match sys::process::open(pid) {
+                Ok(pidfd) => pidfd,
+                Err(Errno::ESRCH) => continue,
+                Err(errno) => return Err(errno),
+            };
+            if self.is_on(pid) && !sys::process::has_ended(pidfd.as_fd())? {
+                members.push(pidfd);
+            }
+        }
+        Ok(members)
+    }
+
+    /// How many tasks carry the tag: threads of living processes.
+    ///
+    /// # Errors
+    /// The errno with which `/proc` could not be listed.
+    pub fn tasks(self) -> Result<u64, Errno> {
+        let mut tasks = 0;
+        for entry in std::fs::read_dir("/proc").map_err(errno)? {
+            let name = entry.map_err(errno)?.file_name();
+            let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
+                continue;
+            };
+            if self.is_on(pid) {
+                // One that has ended meanwhile has no threads.
+                tasks += std::fs::read_dir(format!("/proc/{pid}/task"))
+                    .map_or(0, |list| list.count() as u64);
+            }
+        }
+        Ok(tasks)
+    }
+}
+
+impl std::fmt::Display for Tag {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+fn errno(error: std::io::Error) -> Errno {
+    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_a_tag_gives_the_tag_again() {
+        let tag = Tag::new(0x1234_5678_9abc_def0);
+        assert_eq!(Tag::parse(&tag.to_string()), Some(tag));
+        assert_eq!(Tag::parse("10"), None);
+        assert_eq!(Tag::parse("ffffffffffffffff"), None);
+    }
+}
