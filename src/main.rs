@@ -1,6 +1,33 @@
-//! `supervise`: run a program in a sandbox.
+//! `supervise`: the operator's hand. It reads what it was told, prints what came of it, and decides nothing.
 #![forbid(unsafe_code)]
 
-fn main() {
-    println!("{}", env!("CARGO_PKG_VERSION"));
+mod args;
+mod commands;
+mod exit;
+mod places;
+
+use args::{Action, Cli};
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    match cli.action {
+        None | Some(Action::Run(_)) => ExitCode::from(exit::OURS),
+        Some(Action::Doctor { json }) => commands::doctor::doctor(json),
+    }
+}
+
+/// Prints what clap has to say. Help and version are no errors; bad usage is one of ours.
+fn usage(error: &clap::Error) -> ExitCode {
+    // A closed standard error leaves nobody to tell.
+    let _unheard = error.print();
+    if error.use_stderr() {
+        ExitCode::from(exit::OURS)
+    } else {
+        ExitCode::SUCCESS
+    }
 }

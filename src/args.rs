@@ -1,0 +1,188 @@
+//! What can be said on the command line.
+
+use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Run a command in a sandbox, without root, namespaces or a container.
+#[derive(Debug, Parser)]
+#[command(
+    name = "supervise",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    override_usage = "supervise [run] [OPTIONS] -- COMMAND [ARGS]...\n       supervise <SUBCOMMAND>",
+    after_help = EXAMPLES
+)]
+pub struct Cli {
+    /// What to do; without a subcommand: run.
+    #[command(subcommand)]
+    pub action: Option<Action>,
+    /// Run.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  supervise -- make test                            the built-in policy: read the system, write here, no network
+  supervise -p build -- cargo build --offline       a shipped preset; `supervise presets` lists them
+  supervise -p policy.toml -- ./untrusted           a policy of your own; `supervise init` writes one
+  supervise --read in.pdf --write out -- pdftotext in.pdf out/x
+  supervise check policy.toml                       what a policy gives, and by which mechanism
+  supervise explain -p policy.toml read ~/.ssh/id_rsa
+
+Exit status: the command's own; 128 and the signal when one killed it; 124 when its time was over; 125 when supervise itself
+failed; 126 when the command cannot be executed; 127 when it is not found.";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Run a command in a sandbox (the default)
+    Run(Box<RunArgs>),
+    /// Say which layers of the sandbox this machine can give
+    Doctor {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Which policy applies, for all that need one.
+#[derive(Debug, Args)]
+pub struct PolicyArgs {
+    /// A policy file (a path with `/` or ending in `.toml`) or a preset by name; each further one can only narrow
+    #[arg(short, long, value_name = "POLICY")]
+    pub policy: Vec<OsString>,
+    /// Let the command read this file, or directory and all below it
+    #[arg(long, value_name = "PATH")]
+    pub read: Vec<OsString>,
+    /// Let the command read and write it
+    #[arg(long, value_name = "PATH")]
+    pub write: Vec<OsString>,
+    /// Let the command read and execute it
+    #[arg(long, value_name = "PATH")]
+    pub exec: Vec<OsString>,
+    /// Refuse it, whatever else allows it
+    #[arg(long, value_name = "PATH")]
+    pub deny: Vec<OsString>,
+    /// Let the command connect to this TCP port: `IP:PORT`, `CIDR:PORT` or `*:PORT`
+    #[arg(long, value_name = "ADDRESS")]
+    pub connect: Vec<String>,
+    /// Ask the approver when the command asks the supervisor for it
+    #[arg(long, value_name = "PATH")]
+    pub ask: Vec<OsString>,
+    /// Keep a capability, where the caller has it
+    #[arg(long, value_name = "NAME")]
+    pub keep_cap: Vec<String>,
+    /// Give a variable of the policy a value
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub var: Vec<OsString>,
+    /// Pass a variable of the environment on, or set it
+    #[arg(long, value_name = "NAME[=VALUE]")]
+    pub env: Vec<OsString>,
+    /// Start in this directory, which is then also the policy's $PWD
+    #[arg(long, value_name = "DIRECTORY")]
+    pub chdir: Option<PathBuf>,
+    /// Who answers questions: deny, allow, terminal, or a command
+    #[arg(long, value_name = "APPROVER")]
+    pub approver: Option<String>,
+}
+
+/// How to run.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The policy.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// End everything after this time (`90s`, `10m`, `1h30m`), with exit status 124
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub timeout: Option<Duration>,
+    /// Write the record of this run to this file
+    #[arg(long, value_name = "FILE")]
+    pub audit: Option<PathBuf>,
+    /// Write what happens to this descriptor, one JSON object a line
+    #[arg(long, value_name = "FD")]
+    pub status_fd: Option<RawFd>,
+    /// Say what would be run and enforced, and run nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Say more
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// Say nothing but errors
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// A time such as `300ms`, `90s`, `10m` or `1h30m`; a bare number is seconds.
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let bad = || format!("`{text}` is no time: write it like 300ms, 90s, 10m or 1h30m");
+    let mut total = Duration::ZERO;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(rest.len());
+        let value: u64 = rest[..digits].parse().map_err(|_| bad())?;
+        rest = &rest[digits..];
+        let unit = rest
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(rest.len());
+        let step = match &rest[..unit] {
+            "ms" => Some(Duration::from_millis(value)),
+            "s" => Some(Duration::from_secs(value)),
+            "" if text.len() == digits => Some(Duration::from_secs(value)),
+            "m" => value.checked_mul(60).map(Duration::from_secs),
+            "h" => value.checked_mul(3600).map(Duration::from_secs),
+            _ => None,
+        };
+        total = step
+            .and_then(|step| total.checked_add(step))
+            .ok_or_else(bad)?;
+        rest = &rest[unit..];
+    }
+    if text.is_empty() {
+        Err(bad())
+    } else {
+        Ok(total)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_command_needs_no_subcommand_and_may_have_flags_of_its_own() {
+        let cli =
+            Cli::try_parse_from(["supervise", "-p", "build", "--", "ls", "-p", "--json"]).unwrap();
+        assert!(cli.action.is_none());
+        assert_eq!(cli.run.command, ["ls", "-p", "--json"]);
+        let cli = Cli::try_parse_from(["supervise", "run", "--", "doctor"]).unwrap();
+        assert!(matches!(cli.action, Some(Action::Run(run)) if run.command == ["doctor"]));
+        assert!(Cli::try_parse_from(["supervise", "ls"]).is_err());
+        assert!(Cli::try_parse_from(["supervise"]).is_err());
+    }
+
+    #[test]
+    fn times_are_read_with_their_units() {
+        assert_eq!(parse_time("1h30m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(parse_time("300ms"), Ok(Duration::from_millis(300)));
+        assert_eq!(parse_time("90"), Ok(Duration::from_secs(90)));
+        for bad in ["", "m", "1x", "10 s", "-1s", "99999999999999999999s", "1h2"] {
+            assert!(parse_time(bad).is_err(), "{bad}");
+        }
+    }
+}
