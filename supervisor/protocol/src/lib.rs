@@ -1,2 +1,67 @@
-//! The wall: frames and messages between a sandboxed program and its supervisor. No I/O.
+//! The wall: frames and messages between a sandboxed program and its supervisor.
+//!
+//! What comes in are bytes that a stranger sent; what goes out are domain types whose existence
+//! proves that they obey the specification, or a typed reason that can be sent back. Nothing here
+//! does I/O, reads a clock, or knows who the sender is: identity is never in a message, it comes
+//! from the kernel.
+//!
+//! There are two vocabularies, one per direction: a program sends [`SupervisorMessage`], the
+//! supervisor [`SupervisorResponse`]. The specification is `supervisor/protocol/README.md`.
 #![forbid(unsafe_code)]
+
+pub mod frame;
+mod path;
+mod request;
+mod response;
+
+pub use path::{PathError, RequestedPath};
+pub use request::{
+    Access, Create, Hello, MAX_CLIENT, MAX_WHY, OpenFlags, OpenRequest, Rejected, SupervisorMessage,
+};
+pub use response::{Code, Granted, Refused, SupervisorResponse, Welcome};
+
+/// The version of the protocol that this crate speaks.
+pub const VERSION: u32 = 1;
+
+/// The most descriptors that travel on one frame.
+pub const MAX_FDS: usize = 8;
+
+/// Why bytes are not a frame, or a frame not a message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The length is zero.
+    #[error("a frame of length zero")]
+    Empty,
+    /// The length is above [`frame::MAX`]; nothing was read or allocated for it.
+    #[error("a frame of {length} bytes, where {} are allowed", frame::MAX)]
+    TooLarge {
+        /// What the sender announced, or what a message to be sent came to.
+        length: usize,
+    },
+    /// The text is not a message of this protocol.
+    #[error("not a message: {detail}")]
+    Malformed {
+        /// What is wrong with it.
+        detail: String,
+    },
+}
+
+impl Error {
+    fn malformed(detail: impl std::fmt::Display) -> Self {
+        Self::Malformed {
+            detail: brief(&detail.to_string()),
+        }
+    }
+}
+
+/// The longest explanation that is sent, in bytes: it may quote the stranger.
+const MAX_DETAIL: usize = 240;
+
+/// Cuts a text to [`MAX_DETAIL`] bytes, between characters.
+fn brief(text: &str) -> String {
+    let mut end = text.len().min(MAX_DETAIL);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}
