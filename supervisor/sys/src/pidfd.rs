@@ -1,0 +1,190 @@
+//! Processes by descriptor (pidfd_open(2)): no number that could meanwhile mean another process.
+
+use nix::errno::Errno;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// `PIDFD_THREAD` (linux/pidfd.h, 6.9): the descriptor names a thread, whose table of descriptors may be its own.
+const PIDFD_THREAD: u32 = libc::O_EXCL as u32;
+
+/// A process, or a thread.
+#[derive(Debug)]
+pub struct Pidfd(OwnedFd);
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// With this exit status.
+    Exited(i32),
+    /// By this signal.
+    Signaled(i32),
+}
+
+impl From<OwnedFd> for Pidfd {
+    fn from(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+}
+
+impl AsFd for Pidfd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Pidfd {
+    /// Opens a process by its number. What made the number known must be looked at again afterwards.
+    ///
+    /// # Errors
+    /// The errno of `pidfd_open(2)`: `ESRCH` when there is none.
+    pub fn open(pid: i32) -> Result<Self, Errno> {
+        open(pid, 0)
+    }
+
+    /// Opens a thread by its number.
+    ///
+    /// # Errors
+    /// The errno of `pidfd_open(2)`: `EINVAL` before Linux 6.9, `ESRCH` when there is none.
+    pub fn open_thread(tid: i32) -> Result<Self, Errno> {
+        open(tid, PIDFD_THREAD)
+    }
+
+    /// A duplicate of a descriptor of that process, close-on-exec.
+    ///
+    /// # Errors
+    /// The errno of `pidfd_getfd(2)`: `EBADF` when it has none of that number, `EPERM` where that is not allowed.
+    pub fn get_fd(&self, number: RawFd) -> Result<OwnedFd, Errno> {
+        // SAFETY: takes three numbers; a success is a new descriptor of ours.
+        unsafe {
+            let result = libc::syscall(libc::SYS_pidfd_getfd, self.0.as_raw_fd(), number, 0);
+            Errno::result(result).map(|fd| OwnedFd::from_raw_fd(fd as RawFd))
+        }
+    }
+
+    /// Sends a signal; 0 only asks whether that would be possible.
+    ///
+    /// # Errors
+    /// The errno of `pidfd_send_signal(2)`: `ESRCH` when it is gone.
+    pub fn send_signal(&self, signal: i32) -> Result<(), Errno> {
+        let no_info = std::ptr::null::<libc::siginfo_t>();
+        // SAFETY: without a siginfo the call takes numbers only.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_pidfd_send_signal,
+                self.0.as_raw_fd(),
+                signal,
+                no_info,
+                0,
+            )
+        };
+        Errno::result(result).map(drop)
+    }
+
+    /// Whether it has ended, be it waited for or not.
+    ///
+    /// # Errors
+    /// The errno of `poll(2)`.
+    pub fn has_exited(&self) -> Result<bool, Errno> {
+        let mut fds = [nix::poll::PollFd::new(
+            self.0.as_fd(),
+            nix::poll::PollFlags::POLLIN,
+        )];
+        nix::poll::poll(&mut fds, nix::poll::PollTimeout::ZERO).map(|ready| ready > 0)
+    }
+
+    /// Collects how a child of ours ended; `None` while it runs. Also for children that send no signal at their end.
+    ///
+    /// # Errors
+    /// The errno of `waitid(2)`: `ECHILD` when it is not a child of ours, or was collected.
+    pub fn collect(&self) -> Result<Option<Ended>, Errno> {
+        // SAFETY: all zeroes is a valid siginfo_t.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        let options = libc::WEXITED | libc::WNOHANG | libc::__WALL;
+        // SAFETY: the kernel writes one siginfo_t to a live one.
+        let result = unsafe {
+            libc::waitid(
+                libc::P_PIDFD,
+                self.0.as_raw_fd() as libc::id_t,
+                &raw mut info,
+                options,
+            )
+        };
+        Errno::result(result)?;
+        // SAFETY: waitid fills the fields of SIGCHLD, or leaves the zeroes.
+        let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+        Ok(match (pid, info.si_code) {
+            (0, _) => None,
+            (_, libc::CLD_EXITED) => Some(Ended::Exited(status)),
+            _ => Some(Ended::Signaled(status)),
+        })
+    }
+}
+
+fn open(number: i32, flags: u32) -> Result<Pidfd, Errno> {
+    // SAFETY: takes two numbers; a success is a new descriptor of ours.
+    unsafe {
+        let result = libc::syscall(libc::SYS_pidfd_open, number, flags);
+        Errno::result(result).map(|fd| Pidfd(OwnedFd::from_raw_fd(fd as RawFd)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn the_end_of_a_child_is_seen_and_collected() {
+        let mut child = Command::new("cat")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let pidfd = Pidfd::open(child.id() as i32).unwrap();
+        assert_eq!(pidfd.has_exited(), Ok(false));
+        assert_eq!(pidfd.collect(), Ok(None));
+        pidfd.send_signal(libc::SIGKILL).unwrap();
+        let mut fds = [nix::poll::PollFd::new(
+            pidfd.as_fd(),
+            nix::poll::PollFlags::POLLIN,
+        )];
+        nix::poll::poll(&mut fds, nix::poll::PollTimeout::NONE).unwrap();
+        assert_eq!(pidfd.has_exited(), Ok(true));
+        assert_eq!(pidfd.collect(), Ok(Some(Ended::Signaled(libc::SIGKILL))));
+        assert_eq!(pidfd.collect(), Err(Errno::ECHILD));
+        assert_eq!(pidfd.send_signal(0), Err(Errno::ESRCH));
+        assert!(child.wait().is_err(), "it was collected already");
+    }
+
+    #[test]
+    fn a_descriptor_of_a_child_can_be_duplicated() {
+        let (reader, writer) = nix::unistd::pipe().unwrap();
+        let mut child = Command::new("cat")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::from(writer))
+            .spawn()
+            .unwrap();
+        let pidfd = Pidfd::open(child.id() as i32).unwrap();
+        let copy = pidfd.get_fd(1).unwrap();
+        assert_eq!(pidfd.get_fd(999).unwrap_err(), Errno::EBADF);
+        nix::unistd::write(&copy, b"hello").unwrap();
+        let mut buffer = [0; 5];
+        nix::unistd::read(&reader, &mut buffer).unwrap();
+        assert_eq!(&buffer, b"hello");
+        drop(child.stdin.take());
+        assert!(child.wait().unwrap().success());
+    }
+
+    #[test]
+    fn a_thread_has_a_descriptor_of_its_own() {
+        let tid = std::thread::spawn(|| {
+            let tid = nix::unistd::gettid().as_raw();
+            assert_eq!(Pidfd::open(tid).unwrap_err(), Errno::ENOENT);
+            let thread = Pidfd::open_thread(tid).unwrap();
+            assert_eq!(thread.has_exited(), Ok(false));
+            tid
+        })
+        .join()
+        .unwrap();
+        assert!(tid > 0);
+    }
+}
