@@ -118,7 +118,7 @@ fn examine(kernel: &Kernel) -> Vec<Finding> {
             "session-tag",
             kernel.no_tag.is_none(),
             "every process of a session can be told and counted".to_owned(),
-            kernel.no_tag.unwrap_or_default().to_owned(),
+            kernel.no_tag.map(|reason| reason.to_string()).unwrap_or_default(),
             "run outside another sandbox, with RLIMIT_RTTIME unlimited",
         ),
     ]
@@ -150,6 +150,7 @@ fn finding(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use supervisor::sandbox::NoTag;
 
     const NEW: Kernel = Kernel {
         landlock_abi: 7,
@@ -203,7 +204,7 @@ mod tests {
             notification: false,
             wait_killable: false,
             take_descriptors: false,
-            no_tag: Some("no"),
+            no_tag: Some(NoTag::Limited),
         };
         let findings = examine(&none);
         assert!(

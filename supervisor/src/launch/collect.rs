@@ -4,7 +4,8 @@ use crate::sandbox::Tag;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
+use sys::pidfd::Pidfd;
 
 /// Kills every process that carries the session's tag and returns how many there were. The tag is in the kernel's hands
 /// and is inherited by every descendant: no process of the session can lose it, and no other has it.
@@ -23,7 +24,7 @@ pub fn collect(tag: Tag) -> Result<usize, Errno> {
         }
         total += members.len();
         for pidfd in &members {
-            match sys::process::send_signal(pidfd.as_fd(), libc::SIGKILL) {
+            match pidfd.send_signal(libc::SIGKILL) {
                 Ok(()) | Err(Errno::ESRCH) => {}
                 Err(errno) => return Err(errno),
             }
@@ -34,7 +35,7 @@ pub fn collect(tag: Tag) -> Result<usize, Errno> {
     }
 }
 
-fn await_end(pidfd: &OwnedFd) -> Result<(), Errno> {
+fn await_end(pidfd: &Pidfd) -> Result<(), Errno> {
     loop {
         match nix::poll::poll(
             &mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)],

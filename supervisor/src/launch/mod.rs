@@ -27,6 +27,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use sys::pidfd::Pidfd;
 
 /// What becomes of the command's descendants when the command itself has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,7 +118,7 @@ pub enum Progress {
 #[derive(Debug)]
 pub struct Child {
     guardian: Guardian,
-    process: Option<OwnedFd>,
+    process: Option<Pidfd>,
     listener: Option<OwnedFd>,
 }
 
@@ -180,7 +181,8 @@ pub fn launch(command: Command, confinement: Arc<Confinement>) -> Result<Child, 
         .map_err(prepare("poll"))?;
     // The child has its own table by now; until then it needed these.
     drop(parked);
-    (child.process, child.listener) = child.guardian.take_descriptors();
+    let (process, listener) = child.guardian.take_descriptors();
+    (child.process, child.listener) = (process.map(Pidfd::from), listener);
     match child.guardian.report().failure() {
         Some((step, errno)) => Err(LaunchError::Step { step, errno }),
         None if child.guardian.report().is(State::Launching) => Err(LaunchError::GuardianKilled),
@@ -257,7 +259,7 @@ impl Child {
         let Some(process) = &self.process else {
             return Ok(());
         };
-        match sys::process::send_signal(process.as_fd(), signal) {
+        match process.send_signal(signal) {
             Err(Errno::ESRCH) => Ok(()),
             result => result,
         }

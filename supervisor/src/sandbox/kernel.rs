@@ -1,5 +1,6 @@
 //! What the running kernel offers, and what the place we run in leaves of it.
 
+use super::NoTag;
 use nix::errno::Errno;
 
 /// Facts about the kernel that decide which layers can be had. Found by asking it, never by its version number.
@@ -16,19 +17,18 @@ pub struct Kernel {
     /// `pidfd_getfd(2)` is not refused, as container runtimes do.
     pub take_descriptors: bool,
     /// Why processes cannot be marked with the session's tag; `None` where they can.
-    pub no_tag: Option<&'static str>,
+    pub no_tag: Option<NoTag>,
 }
 
 impl Kernel {
     /// Asks the kernel. A handful of system calls that change nothing.
     pub fn probe() -> Self {
-        let listener = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u32;
-        let killable = libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV as u32;
+        let seccomp = sys::seccomp::features();
         Self {
             landlock_abi: sys::landlock::abi(),
             landlock_errata: sys::landlock::errata(),
-            notification: sys::filter::knows_flags(listener),
-            wait_killable: sys::filter::knows_flags(listener | killable),
+            notification: seccomp.notifications,
+            wait_killable: seccomp.wait_killable,
             // A number that is no pidfd: EBADF says that the call was looked at.
             take_descriptors: sys::process::take_descriptor_errno() == Errno::EBADF,
             no_tag: super::Tag::unavailable(),

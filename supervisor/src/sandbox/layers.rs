@@ -43,6 +43,8 @@ pub struct Layers {
 pub enum Metadata {
     /// The supervisor decides each by the policy.
     Decided,
+    /// The supervisor above this one decides each, by its own policy.
+    Above,
     /// All are refused.
     Refused,
     /// Nobody decides: file modes alone do. The policy allowed for that.

@@ -15,7 +15,7 @@ mod tag;
 
 pub use kernel::Kernel;
 pub use layers::{Layers, Metadata};
-pub use tag::Tag;
+pub use tag::{NoTag, Tag};
 
 use crate::policy::{Origin, PortRules, Ruleset, Udp};
 use filter::{AnonymousFiles, Answer, Answers, Arch, FilterSpec, Ptrace, Signals, Socket};
@@ -262,7 +262,8 @@ struct Doors {
 
 impl Doors {
     fn find(ruleset: &Ruleset, kernel: &Kernel, listener: Listener) -> Result<Self, ConfineError> {
-        let reason = match listener {
+        let inside = kernel.no_tag == Some(NoTag::Inside);
+        let no_listener = match listener {
             Listener::Wanted if kernel.notification => None,
             Listener::Wanted => Some("this kernel has no seccomp user notification"),
             Listener::Taken => {
@@ -270,40 +271,48 @@ impl Doors {
             }
         };
         let best = |name| ruleset.best_effort().allows(name);
-        let missing = |name, what, reason: &str| {
+        let missing = |name, what, reason: String| {
             if best(name) {
                 Ok(())
             } else {
-                Err(ConfineError::Missing {
-                    name,
-                    what,
-                    reason: reason.to_owned(),
-                })
+                Err(ConfineError::Missing { name, what, reason })
             }
         };
         let no_connect =
-            reason.or((!kernel.take_descriptors).then_some("pidfd_getfd is refused here"));
+            no_listener.or((!kernel.take_descriptors).then_some("pidfd_getfd is refused here"));
         if let Some(reason) = no_connect {
             if ruleset.lists_unix_sockets() {
-                missing("unix", "the policy's rules for Unix sockets", reason)?;
+                missing(
+                    "unix",
+                    "the policy's rules for Unix sockets",
+                    reason.to_owned(),
+                )?;
             }
             if ruleset.needs_connect_door() {
-                missing("net", "the policy's rules for network addresses", reason)?;
+                missing(
+                    "net",
+                    "the policy's rules for network addresses",
+                    reason.to_owned(),
+                )?;
             }
         }
         let limited = ruleset.limits().processes.is_some();
-        let no_count = reason.or(kernel.no_tag);
+        let no_count = no_listener
+            .map(str::to_owned)
+            .or(kernel.no_tag.map(|reason| reason.to_string()));
+        let counts = no_count.is_none();
         if let (true, Some(reason)) = (limited, no_count) {
             missing("limits", "the limit of processes", reason)?;
         }
         Ok(Self {
-            metadata: match reason {
+            metadata: match no_listener {
                 None => Metadata::Decided,
+                Some(_) if inside => Metadata::Above,
                 Some(_) if best("metadata") => Metadata::Unguarded,
                 Some(_) => Metadata::Refused,
             },
             connect: no_connect.is_none(),
-            processes: limited && no_count.is_none(),
+            processes: limited && counts,
         })
     }
 
@@ -330,7 +339,7 @@ impl Doors {
                 metadata: match self.metadata {
                     Metadata::Decided => Answer::Notify,
                     Metadata::Refused => Answer::Refuse,
-                    Metadata::Unguarded => Answer::Allow,
+                    Metadata::Above | Metadata::Unguarded => Answer::Allow,
                 },
                 connect: if self.connect {
                     Answer::Notify

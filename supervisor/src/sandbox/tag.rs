@@ -6,12 +6,33 @@
 //! everything that knew the session has died.
 
 use nix::errno::Errno;
-use std::os::fd::{AsFd, OwnedFd};
+use sys::pidfd::Pidfd;
 use sys::process::{Limit, UNLIMITED};
 
 /// A session's mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Tag(u64);
+
+/// Why processes cannot be marked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoTag {
+    /// They carry the tag of a session above this one, which they cannot lose.
+    Inside,
+    /// The limit that would hold the tag is limited already.
+    Limited,
+    /// The limit that would hold the tag cannot be read.
+    Unreadable,
+}
+
+impl std::fmt::Display for NoTag {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Inside => "this is already the inside of a session",
+            Self::Limited => "RLIMIT_RTTIME is limited",
+            Self::Unreadable => "RLIMIT_RTTIME cannot be read",
+        })
+    }
+}
 
 /// The least value of a tag, in microseconds of real-time processor time.
 const LEAST: u64 = 1 << 61;
@@ -38,16 +59,14 @@ impl Tag {
     }
 
     /// Why this process cannot give tags; `None` when it can.
-    pub(super) fn unavailable() -> Option<&'static str> {
+    pub(super) fn unavailable() -> Option<NoTag> {
         match sys::process::limit(libc::RLIMIT_RTTIME) {
             Ok(Limit {
                 hard: UNLIMITED, ..
             }) => None,
-            Ok(Limit { hard, .. }) if Self::is_tag(hard) => {
-                Some("this is already the inside of a session")
-            }
-            Ok(_) => Some("RLIMIT_RTTIME is limited"),
-            Err(_) => Some("RLIMIT_RTTIME cannot be read"),
+            Ok(Limit { hard, .. }) if Self::is_tag(hard) => Some(NoTag::Inside),
+            Ok(_) => Some(NoTag::Limited),
+            Err(_) => Some(NoTag::Unreadable),
         }
     }
 
@@ -85,7 +104,7 @@ impl Tag {
     ///
     /// # Errors
     /// The errno with which `/proc` could not be listed or a process not be opened.
-    pub fn members(self) -> Result<Vec<OwnedFd>, Errno> {
+    pub fn members(self) -> Result<Vec<Pidfd>, Errno> {
         let mut members = Vec::new();
         for entry in std::fs::read_dir("/proc").map_err(errno)? {
             let name = entry.map_err(errno)?.file_name();
@@ -95,12 +114,12 @@ impl Tag {
             if !self.is_on(pid) {
                 continue;
             }
-            let pidfd = match sys::process::open(pid) {
+            let pidfd = match Pidfd::open(pid) {
                 Ok(pidfd) => pidfd,
                 Err(Errno::ESRCH) => continue,
                 Err(errno) => return Err(errno),
             };
-            if self.is_on(pid) && !sys::process::has_ended(pidfd.as_fd())? {
+            if self.is_on(pid) && !pidfd.has_exited()? {
                 members.push(pidfd);
             }
         }

@@ -9,8 +9,6 @@ pub mod connector;
 #[cfg(target_os = "linux")]
 pub mod fds;
 #[cfg(target_os = "linux")]
-pub mod filter;
-#[cfg(target_os = "linux")]
 pub mod landlock;
 pub mod messages;
 #[cfg(target_os = "linux")]

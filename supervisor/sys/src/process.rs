@@ -45,56 +45,6 @@ pub fn limit(resource: u32) -> Result<Limit, Errno> {
     Ok(old)
 }
 
-/// Sends a signal to the process behind a pidfd.
-///
-/// # Errors
-/// The errno of `pidfd_send_signal(2)`; `ESRCH` when the process is gone.
-pub fn send_signal(pidfd: std::os::fd::BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
-    use std::os::fd::AsRawFd;
-    // SAFETY: a descriptor and scalars; no siginfo is given.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_pidfd_send_signal,
-            pidfd.as_raw_fd(),
-            signal,
-            std::ptr::null::<libc::siginfo_t>(),
-            0,
-        )
-    };
-    Errno::result(result).map(drop)
-}
-
-/// A pidfd of the process that has this pid now.
-///
-/// # Errors
-/// The errno of `pidfd_open(2)`; `ESRCH` when there is none.
-pub fn open(pid: i32) -> Result<std::os::fd::OwnedFd, Errno> {
-    use std::os::fd::FromRawFd;
-    // SAFETY: scalars; the new descriptor is ours.
-    unsafe {
-        let fd = Errno::result(libc::syscall(libc::SYS_pidfd_open, pid, 0))?;
-        Ok(std::os::fd::OwnedFd::from_raw_fd(fd as i32))
-    }
-}
-
-/// Whether the process behind a pidfd has ended, collected or not.
-///
-/// # Errors
-/// The errno of `poll(2)`.
-pub fn has_ended(pidfd: std::os::fd::BorrowedFd<'_>) -> Result<bool, Errno> {
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    loop {
-        match poll(
-            &mut [PollFd::new(pidfd, PollFlags::POLLIN)],
-            PollTimeout::ZERO,
-        ) {
-            Ok(count) => return Ok(count > 0),
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-}
-
 /// With which errno `pidfd_getfd(2)` refuses a descriptor that is no pidfd: `EBADF` where the call is to be had.
 pub fn take_descriptor_errno() -> Errno {
     // SAFETY: scalars, and no valid descriptor among them.
