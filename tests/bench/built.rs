@@ -1,0 +1,79 @@
+//! The programs that are measured, built as they are released.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// One way of linking: the command, and the floor linked in the same way.
+pub struct Pair {
+    pub supervise: PathBuf,
+    pub floor: PathBuf,
+}
+
+pub struct Built {
+    /// As `cargo build --release` links it.
+    pub dynamic: Pair,
+    /// Linked statically against musl; why not, where that target is missing.
+    pub fixed: Result<Pair, String>,
+    /// Somewhere to be in, with nothing in it.
+    pub place: tempfile::TempDir,
+}
+
+impl Built {
+    pub fn make() -> Self {
+        let musl = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+        Self {
+            dynamic: build(None).unwrap_or_else(|error| panic!("{error}")),
+            fixed: build(Some(&musl)),
+            place: tempfile::tempdir().expect("a temporary directory"),
+        }
+    }
+
+    /// A program with the environment that all of them get, and nothing to read or to say.
+    pub fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("HOME", self.sub("home"))
+            .env("XDG_STATE_HOME", self.sub("state"))
+            .env("XDG_RUNTIME_DIR", self.sub("runtime"))
+            .current_dir(self.sub("work"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::inherit());
+        command
+    }
+
+    /// A directory of ours, made when it is absent.
+    pub fn sub(&self, name: &str) -> PathBuf {
+        use std::os::unix::fs::DirBuilderExt;
+        let path = self.place.path().join(name);
+        let made = std::fs::DirBuilder::new().mode(0o700).recursive(true).create(&path);
+        made.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        path
+    }
+}
+
+fn build(target: Option<&str>) -> Result<Pair, String> {
+    // The benchmark lies in TARGET/release/deps.
+    let own = std::env::current_exe().map_err(|error| error.to_string())?;
+    let directory = own.ancestors().nth(3).ok_or("the benchmark lies nowhere")?.to_owned();
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--release", "--package", "supervise", "--bin", "supervise", "--example", "floor"]);
+    cargo.arg("--target-dir").arg(&directory).current_dir(env!("CARGO_MANIFEST_DIR"));
+    let release = match target {
+        None => directory.join("release"),
+        Some(target) => {
+            cargo.args(["--target", target]).stderr(Stdio::null());
+            directory.join(target).join("release")
+        }
+    };
+    let status = cargo.status().map_err(|error| format!("cargo: {error}"))?;
+    if !status.success() {
+        return Err(match target {
+            Some(target) => format!("does not build for {target}; is it installed? rustup target add {target}"),
+            None => "does not build".to_owned(),
+        });
+    }
+    Ok(Pair { supervise: release.join("supervise"), floor: release.join("examples/floor") })
+}

@@ -1,0 +1,36 @@
+//! The floors: the smallest programs that make the system calls which must be made. What the real ones take on top of these is ours
+//! to explain.
+//!
+//! `floor launch PLAN COMMAND…` confines and runs a command as the plan says. `floor grants FILE` hands out a file over a socket, as
+//! often as it is told to on its standard input.
+
+mod grants;
+mod launch;
+mod plan;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// A system call that must succeed for the floor to mean anything.
+macro_rules! must {
+    ($number:expr $(, $argument:expr)* $(,)?) => {{
+        // SAFETY: the pointers given are to memory of the size that the call wants, which outlives it; what the call changes is this
+        // process, which has no other purpose.
+        let result = unsafe { libc::syscall($number as libc::c_long $(, $argument as usize)*) };
+        if result < 0 {
+            let error = std::io::Error::last_os_error();
+            panic!("{}: {error}", stringify!($number));
+        }
+        result
+    }};
+}
+pub(crate) use must;
+
+fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    match words.first().and_then(|word| word.to_str()) {
+        Some("launch") => launch::launch(&words[1], &words[2..]),
+        Some("grants") => grants::serve_and_ask(&words[1]),
+        _ => ExitCode::from(64),
+    }
+}

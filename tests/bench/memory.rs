@@ -1,0 +1,53 @@
+//! What a supervisor takes while the program it watches does nothing.
+
+use crate::built::Built;
+use crate::table;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const GOAL: u64 = 3 << 10;
+
+pub fn rows(built: &Built) {
+    row(built, "idle supervisor, dynamic", &built.dynamic.supervise);
+    match &built.fixed {
+        Ok(pair) => row(built, "idle supervisor, static", &pair.supervise),
+        Err(reason) => table::missing("idle supervisor, static", reason),
+    }
+}
+
+fn row(built: &Built, name: &str, supervise: &Path) {
+    let ready = built.sub("work").join("ready");
+    let mut command = built.command(supervise);
+    command.args(["--", "/bin/sh", "-c", "echo > ready; read nothing"]).stdin(Stdio::piped());
+    let mut running = start(&mut command, &ready);
+    let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", running.id()));
+    let rollup = rollup.unwrap_or_else(|error| panic!("smaps_rollup of our own child: {error}"));
+    let field = |name: &str| {
+        let line = rollup.lines().find_map(|line| line.strip_prefix(name)).expect("a field of smaps_rollup");
+        line.trim_end_matches("kB").trim().parse::<u64>().expect("a number of kB")
+    };
+    // What would come back if it ended: not the pages of files, which others read too.
+    let own = field("Private_Dirty:");
+    let verdict = if own <= GOAL { "reached" } else { "missed" };
+    println!(
+        "{name:<44} {own} KiB of its own, {} KiB resident  ≤ {GOAL} KiB: {verdict}",
+        field("Rss:")
+    );
+    drop(running.stdin.take());
+    let status = running.wait().expect("our own child can be waited for");
+    // The shell's `read` met the end of its input.
+    assert!(status.code() == Some(1), "{command:?}: {status}");
+    std::fs::remove_file(ready).expect("the program made it");
+}
+
+fn start(command: &mut Command, ready: &Path) -> Child {
+    let mut running = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !ready.exists() {
+        let ended = running.try_wait().expect("our own child can be waited for");
+        assert!(ended.is_none() && Instant::now() < deadline, "{command:?} did not come up");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    running
+}

@@ -1,0 +1,101 @@
+//! What it costs to start a program and see it end.
+
+use crate::built::{Built, Pair};
+use crate::paired::{Sample, Subject, measure};
+use crate::table;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+const ROUNDS: usize = 300;
+const TRUE: &str = "/usr/bin/true";
+
+/// How long a command takes from being started to having been waited for.
+pub fn time(command: &mut Command) -> Duration {
+    let start = Instant::now();
+    let status = command.status();
+    let took = start.elapsed();
+    let status = status.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(status.success(), "{command:?}: {status}");
+    took
+}
+
+pub fn rows(built: &Built) {
+    let plan = plan(built);
+    let dynamic = subjects(built, &built.dynamic, &plan);
+    let linked = [("command, dynamic", Some(dynamic)), ("command, static", built.fixed.as_ref().ok().map(|pair| subjects(built, pair, &plan)))];
+    for (name, commands) in linked {
+        match commands {
+            Some(commands) => compare(built, name, commands),
+            None => table::missing(name, built.fixed.as_ref().err().map_or("", String::as_str)),
+        }
+    }
+}
+
+/// The command and its floor.
+fn subjects(built: &Built, pair: &Pair, plan: &Path) -> [Command; 2] {
+    let mut supervise = built.command(&pair.supervise);
+    supervise.args(["--", TRUE]);
+    let mut floor = built.command(&pair.floor);
+    floor.arg("launch").arg(plan).arg(TRUE);
+    [supervise, floor]
+}
+
+fn compare(built: &Built, name: &str, commands: [Command; 2]) {
+    let [mut supervise, mut floor] = commands;
+    let mut bare = built.command(Path::new(TRUE));
+    let mut bwrap = built.command(Path::new("bwrap"));
+    bwrap.args(["--ro-bind", "/", "/", TRUE]);
+    let mut all = vec![
+        Subject::new("command", || time(&mut supervise)),
+        Subject::new("floor", || time(&mut floor)),
+        Subject::new("/usr/bin/true alone", || time(&mut bare)),
+    ];
+    let has_bwrap = is_installed("bwrap");
+    if has_bwrap {
+        all.push(Subject::new("bwrap --ro-bind / /", || time(&mut bwrap)));
+    }
+    let samples = measure(ROUNDS, all);
+    let is_static = name.ends_with("static");
+    table::row(name, &samples[0], &samples[1], is_static.then_some(1.25));
+    table::row(name, &samples[0], &samples[2], None);
+    match samples.get(3) {
+        Some(bwrap) => table::row(name, &samples[0], bwrap, is_static.then_some(0.65)),
+        None => table::missing("command / bwrap", "bwrap is not installed"),
+    }
+}
+
+pub fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+}
+
+/// Holds the static command, or the dynamic one where there is no static one, against commands given as `NAME=COMMAND`.
+pub fn against(built: &Built, others: &[String]) {
+    let pair = built.fixed.as_ref().unwrap_or(&built.dynamic);
+    let mut own = built.command(&pair.supervise);
+    own.args(["--", TRUE]);
+    let mut bare = built.command(Path::new(TRUE));
+    let mut commands: Vec<(&str, Command)> = others.iter().map(|other| parse(built, other)).collect();
+    let mut subjects = vec![Subject::new("supervise", || time(&mut own)), Subject::new("/usr/bin/true alone", || time(&mut bare))];
+    for (name, command) in &mut commands {
+        subjects.push(Subject::new(name, || time(command)));
+    }
+    let samples: Vec<Sample> = measure(ROUNDS / 5, subjects);
+    for sample in &samples {
+        table::row(&sample.name, sample, &samples[1], None);
+    }
+}
+
+fn parse<'a>(built: &Built, other: &'a str) -> (&'a str, Command) {
+    let (name, line) = other.split_once('=').unwrap_or_else(|| panic!("`{other}` is not NAME=COMMAND"));
+    let mut words = line.split_whitespace();
+    let program = words.next().unwrap_or_else(|| panic!("`{other}` names no program"));
+    let mut command = built.command(&PathBuf::from(program));
+    if let Some(path) = std::env::var_os("PATH") {
+        command.env("PATH", path);
+    }
+    // Some of them talk a lot.
+    command.args(words).stderr(std::process::Stdio::null());
+    (name, command)
+}

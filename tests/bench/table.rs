@@ -1,0 +1,40 @@
+//! The table that `cargo bench` prints.
+
+use crate::paired::Sample;
+use std::time::Duration;
+
+pub fn heading() {
+    println!(
+        "{:<44} {:>11} {:>11}  {:<24} {}",
+        "what", "it took", "against", "ratio (block to block)", "goal"
+    );
+}
+
+/// One line: `ours` against `other`, and whether the ratio is within `goal`.
+pub fn row(what: &str, ours: &Sample, other: &Sample, goal: Option<f64>) {
+    let ratio = ours.ratio_to(other);
+    let shown = format!("{:.2} ({:.2} to {:.2})", ratio.of_medians, ratio.low, ratio.high);
+    let goal = match goal {
+        Some(goal) if ratio.of_medians <= goal => format!("≤ {goal:.2}: reached"),
+        Some(goal) => format!("≤ {goal:.2}: missed by {:.0} %", (ratio.of_medians / goal - 1.0) * 100.0),
+        None => String::new(),
+    };
+    println!(
+        "{:<44} {:>11} {:>11}  {:<24} {}",
+        format!("{what} / {}", other.name),
+        time(ours.median()),
+        time(other.median()),
+        shown,
+        goal
+    );
+}
+
+/// A line for what could not be measured.
+pub fn missing(what: &str, reason: &str) {
+    println!("{what:<44} not measured: {reason}");
+}
+
+fn time(duration: Duration) -> String {
+    let micros = duration.as_secs_f64() * 1e6;
+    if micros < 1000.0 { format!("{micros:.2} µs") } else { format!("{:.2} ms", micros / 1000.0) }
+}
