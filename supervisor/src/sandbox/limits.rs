@@ -2,7 +2,7 @@
 
 use crate::policy::Limits;
 use nix::errno::Errno;
-use sys::process::Limit;
+use sys::process::{Limit, resource};
 
 /// The limits that the child sets on itself, which all its descendants inherit. Never above the hard limit that is in force.
 ///
@@ -11,22 +11,18 @@ use sys::process::Limit;
 pub(super) fn make(limits: &Limits) -> Result<Vec<(u32, Limit)>, Errno> {
     let mut made = vec![
         // A core dump may be piped to a program outside (core(5)).
-        (libc::RLIMIT_CORE, Limit { soft: 0, hard: 0 }),
+        (resource::CORE, Limit { soft: 0, hard: 0 }),
     ];
     if let Some(cpu) = limits.cpu {
         // SIGXCPU at the soft limit; SIGKILL a second later for those that ignore it (setrlimit(2)).
         let seconds = cpu.as_secs() + u64::from(cpu.subsec_nanos() > 0);
-        made.push(bounded(
-            libc::RLIMIT_CPU,
-            seconds,
-            seconds.saturating_add(1),
-        )?);
+        made.push(bounded(resource::CPU, seconds, seconds.saturating_add(1))?);
     }
     // RLIMIT_DATA counts private writable memory since Linux 4.7, and lets programs reserve address space.
     for (resource, value) in [
-        (libc::RLIMIT_DATA, limits.memory),
-        (libc::RLIMIT_NOFILE, limits.open_files),
-        (libc::RLIMIT_FSIZE, limits.file_size),
+        (resource::DATA, limits.memory),
+        (resource::NOFILE, limits.open_files),
+        (resource::FSIZE, limits.file_size),
     ] {
         if let Some(value) = value {
             made.push(bounded(resource, value, value)?);
@@ -58,19 +54,19 @@ mod tests {
             ..Limits::default()
         })
         .unwrap();
-        assert!(made.contains(&(libc::RLIMIT_CPU, Limit { soft: 2, hard: 3 })));
+        assert!(made.contains(&(resource::CPU, Limit { soft: 2, hard: 3 })));
     }
 
     #[test]
     fn a_limit_above_the_one_in_force_changes_nothing() {
-        let most = sys::process::limit(libc::RLIMIT_NOFILE).unwrap().hard;
+        let most = sys::process::limit(resource::NOFILE).unwrap().hard;
         let made = make(&Limits {
             open_files: Some(u64::MAX - 1),
             ..Limits::default()
         })
         .unwrap();
         assert!(made.contains(&(
-            libc::RLIMIT_NOFILE,
+            resource::NOFILE,
             Limit {
                 soft: most,
                 hard: most

@@ -7,7 +7,7 @@
 
 use nix::errno::Errno;
 use sys::pidfd::Pidfd;
-use sys::process::{Limit, UNLIMITED};
+use sys::process::{Limit, UNLIMITED, resource};
 
 /// A session's mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -60,7 +60,7 @@ impl Tag {
 
     /// Why this process cannot give tags; `None` when it can.
     pub(super) fn unavailable() -> Option<NoTag> {
-        match sys::process::limit(libc::RLIMIT_RTTIME) {
+        match sys::process::limit(resource::RTTIME) {
             Ok(Limit {
                 hard: UNLIMITED, ..
             }) => None,
@@ -73,7 +73,7 @@ impl Tag {
     /// The limit that marks a process.
     pub(super) fn limit(self) -> (u32, Limit) {
         (
-            libc::RLIMIT_RTTIME,
+            resource::RTTIME,
             Limit {
                 soft: self.0,
                 hard: self.0,

@@ -22,10 +22,26 @@ pub struct Limit {
     pub hard: u64,
 }
 
+/// Numbers of resources (asm-generic/resource.h), the same on x86-64 and arm64. The C libraries give them different types.
+pub mod resource {
+    /// Processor time, in seconds.
+    pub const CPU: u32 = 0;
+    /// The largest file that may be written.
+    pub const FSIZE: u32 = 1;
+    /// Private writable memory.
+    pub const DATA: u32 = 2;
+    /// The largest core file.
+    pub const CORE: u32 = 4;
+    /// One more than the highest descriptor.
+    pub const NOFILE: u32 = 7;
+    /// Processor time of a real-time task without a blocking call, in microseconds.
+    pub const RTTIME: u32 = 15;
+}
+
 /// The value that means "no limit".
 pub const UNLIMITED: u64 = u64::MAX;
 
-/// A limit of the calling process; `resource` is one of `libc::RLIMIT_*`.
+/// A limit of the calling process; `resource` is one of those in [`resource`].
 ///
 /// # Errors
 /// The errno of `prlimit64(2)`.
@@ -50,4 +66,26 @@ pub fn take_descriptor_errno() -> Errno {
     // SAFETY: scalars, and no valid descriptor among them.
     let result = unsafe { libc::syscall(libc::SYS_pidfd_getfd, -1, -1, 0) };
     Errno::result(result).err().unwrap_or(Errno::UnknownErrno)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resources_have_the_numbers_of_the_c_library() {
+        use resource::{CORE, CPU, DATA, FSIZE, NOFILE, RTTIME};
+        let ours = [CPU, FSIZE, DATA, CORE, NOFILE, RTTIME];
+        let theirs = [
+            libc::RLIMIT_CPU,
+            libc::RLIMIT_FSIZE,
+            libc::RLIMIT_DATA,
+            libc::RLIMIT_CORE,
+            libc::RLIMIT_NOFILE,
+            libc::RLIMIT_RTTIME,
+        ];
+        for (own, other) in ours.into_iter().zip(theirs) {
+            assert_eq!(i64::from(own), i64::from(other));
+        }
+    }
 }
