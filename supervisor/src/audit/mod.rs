@@ -1,1 +1,31 @@
-//! The `audit` room.
+//! What was decided, in a file that shows when it was changed.
+//!
+//! In come events: the start of a run, each decision, its end. Out goes one line of JSON for each, written before
+//! anybody hears of the decision, and chained: each line holds its own SHA-256 hash and that of the line before.
+//! [`verify`] finds any changed bit, any line that is gone and any two that changed places.
+//!
+//! The chain has no key. It shows damage, a torn write and a careless edit; whoever may write the file may also
+//! compute every hash anew. The file is the operator's, the child can never open it. Who needs more keeps the last
+//! hash ([`Log::last`]) elsewhere.
+//!
+//! What never happens here: deciding, and forgiving. A record that cannot be written is an error, and what cannot be
+//! recorded is not granted.
+
+mod chain;
+mod clock;
+mod event;
+mod json;
+mod log;
+mod printable;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+pub use chain::Digest;
+pub use event::{
+    Answer, Bytes, Counts, Decision, Door, Event, Layer, Named, Start, State, Status, Who,
+};
+pub use log::{Error, Log};
+pub use printable::Printable;
+pub use verify::{Break, Ending, Fault, Report, verify};

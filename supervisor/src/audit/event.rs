@@ -1,0 +1,312 @@
+//! What is recorded.
+
+use std::ffi::OsStr;
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use crate::policy::{Access, Mechanism, Origin};
+
+/// One line of the log. The end of the run is [`Log::finish`](super::Log::finish).
+#[derive(Clone, Debug)]
+pub enum Event<'a> {
+    /// A run starts.
+    Start(Start<'a>),
+    /// Something was asked of the supervisor.
+    Decision(Decision<'a>),
+}
+
+impl Event<'_> {
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Start(_) => "start",
+            Self::Decision(_) => "decision",
+        }
+    }
+}
+
+/// Bytes that a stranger chose. Text where they are UTF-8, else `{"b64": …}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bytes<'a>(pub &'a [u8]);
+
+impl<'a> From<&'a Path> for Bytes<'a> {
+    fn from(path: &'a Path) -> Self {
+        Self(path.as_os_str().as_bytes())
+    }
+}
+
+impl<'a> From<&'a OsStr> for Bytes<'a> {
+    fn from(text: &'a OsStr) -> Self {
+        Self(text.as_bytes())
+    }
+}
+
+impl<'a> From<&'a str> for Bytes<'a> {
+    fn from(text: &'a str) -> Self {
+        Self(text.as_bytes())
+    }
+}
+
+impl Serialize for Bytes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if let Ok(text) = std::str::from_utf8(self.0) {
+            return serializer.serialize_str(text);
+        }
+        let engine = &base64::engine::general_purpose::STANDARD;
+        let mut map = serializer.serialize_map(Some(1))?;
+        map.serialize_entry("b64", &base64::Engine::encode(engine, self.0))?;
+        map.end()
+    }
+}
+
+/// The start of a run: what was asked for, and what is really in force.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Start<'a> {
+    /// The session's name.
+    pub session: &'a str,
+    /// The supervisor's version.
+    pub version: &'a str,
+    /// The supervisor's process.
+    pub pid: u32,
+    /// The user that everything runs as.
+    pub uid: u32,
+    /// The command and its arguments, as far as [`Start::fit`] let them in.
+    pub argv: Vec<Bytes<'a>>,
+    /// How many further arguments there are.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub argv_more: usize,
+    /// Where the command starts.
+    pub directory: Bytes<'a>,
+    /// The policies, the operator's first.
+    pub policies: Vec<Named<'a>>,
+    /// The kernel's release.
+    pub kernel: Bytes<'a>,
+    /// The version of Landlock's interface; 0: none.
+    pub landlock_abi: u32,
+    /// The errata of Landlock that this kernel has fixed, a bit each.
+    pub landlock_errata: u32,
+    /// What confines the run, and what is lacking.
+    pub layers: Vec<Layer<'a>>,
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+impl<'a> Start<'a> {
+    /// The arguments that fit into a record, and how many do not: a command line can be longer than any log line
+    /// should be.
+    #[must_use]
+    pub fn fit(argv: &'a [std::ffi::OsString]) -> (Vec<Bytes<'a>>, usize) {
+        const ROOM: usize = 16 * 1024;
+        let mut left = ROOM;
+        let kept: Vec<Bytes<'a>> = argv
+            .iter()
+            .map(|argument| Bytes::from(argument.as_os_str()))
+            .take_while(|argument| {
+                let fits = argument.0.len() < left;
+                left = left.saturating_sub(argument.0.len() + 1);
+                fits
+            })
+            .collect();
+        let more = argv.len() - kept.len();
+        (kept, more)
+    }
+}
+
+/// A policy and what it was when it was read.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct Named<'a> {
+    /// The file or preset, as the operator named it.
+    pub name: Bytes<'a>,
+    /// The SHA-256 hash of its text.
+    #[serde(serialize_with = "displayed")]
+    pub sha256: super::Digest,
+}
+
+/// One layer of confinement.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct Layer<'a> {
+    /// Its name, as `best_effort` spells it where it can stand there.
+    pub name: &'a str,
+    /// Whether it is in force.
+    pub state: State,
+    /// What more is to be said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<&'a str>,
+}
+
+/// Whether a layer is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// As the policy wants it.
+    Enforced,
+    /// Only in part, and the policy allows that.
+    Weakened,
+    /// Not at all, and the policy allows that.
+    Missing,
+    /// The policy does not want it.
+    Unused,
+}
+
+/// Who asked: the kernel's word.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct Who<'a> {
+    /// The process.
+    pub pid: i32,
+    /// Its user.
+    pub uid: u32,
+    /// The program it runs, where that can be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exe: Option<Bytes<'a>>,
+}
+
+/// Which way the request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Door {
+    /// Over the supervisor's socket.
+    Socket,
+    /// A system call that the kernel handed to the supervisor.
+    Call,
+}
+
+/// One question to the supervisor and its answer. A request that the approver is asked about has two records: that it
+/// was asked, and what came of it.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct Decision<'a> {
+    /// The way it came.
+    pub door: Door,
+    /// The operation, such as `open` or `fchmodat`.
+    pub call: &'a str,
+    /// Who asked.
+    #[serde(flatten)]
+    pub who: Who<'a>,
+    /// The request's number on its connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<u64>,
+    /// The object that was located, and is what the decision is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<Bytes<'a>>,
+    /// The name the child gave, where it differs or nothing was located.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Bytes<'a>>,
+    /// The network address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<SocketAddr>,
+    /// The rights asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
+    /// What was answered.
+    pub answer: Answer,
+    /// The code of a refusal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<&'a str>,
+    /// The errno of a refusal.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "named")]
+    pub errno: Option<Errno>,
+    /// The rule that decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<&'a Origin>,
+    /// What makes it so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mechanism: Option<Mechanism>,
+    /// How long the grant was said to last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_ms: Option<u64>,
+    /// The child's own reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<Bytes<'a>>,
+    /// The supervisor's explanation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<&'a str>,
+}
+
+impl<'a> Decision<'a> {
+    /// A decision of which only this is known; the rest is filled in by struct update.
+    #[must_use]
+    pub fn new(door: Door, call: &'a str, who: Who<'a>, answer: Answer) -> Self {
+        Self {
+            door,
+            call,
+            who,
+            id: None,
+            path: None,
+            asked: None,
+            address: None,
+            access: None,
+            answer,
+            code: None,
+            errno: None,
+            rule: None,
+            mechanism: None,
+            expires_ms: None,
+            why: None,
+            detail: None,
+        }
+    }
+}
+
+/// What was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// Yes.
+    Granted,
+    /// No.
+    Refused,
+    /// Not yet: the approver is asked.
+    Asked,
+}
+
+/// The end of a run.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub(super) struct End {
+    pub status: Status,
+    /// How many decisions of this run were which.
+    #[serde(flatten)]
+    pub counts: Counts,
+}
+
+/// How many decisions of a run were which.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Counts {
+    /// Grants.
+    pub granted: u64,
+    /// Refusals.
+    pub refused: u64,
+    /// Questions to the approver.
+    pub asked: u64,
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// It exited with this status.
+    Exited(i32),
+    /// This signal killed it.
+    Killed(i32),
+    /// Its time was up.
+    TimedOut,
+    /// It never ran, or nobody knows how it ended: the exit status that the supervisor gave instead.
+    Failed(i32),
+}
+
+fn named<S: Serializer>(errno: &Option<Errno>, serializer: S) -> Result<S::Ok, S::Error> {
+    match errno {
+        Some(errno) => serializer.collect_str(&format_args!("{errno:?}")),
+        None => serializer.serialize_none(),
+    }
+}
+
+fn displayed<S: Serializer, T: std::fmt::Display>(
+    value: &T,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
