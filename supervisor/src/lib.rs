@@ -10,4 +10,5 @@ pub mod launch;
 pub mod policy;
 pub mod sandbox;
 pub mod session;
+pub mod sources;
 pub mod transparent;

@@ -21,7 +21,6 @@ const PACKAGES: [(&str, &[&str], &[&str]); 7] = [
         &[
             "base64",
             "getrandom",
-            "globset",
             "landlock",
             "libc",
             "nix",
@@ -29,6 +28,7 @@ const PACKAGES: [(&str, &[&str], &[&str]); 7] = [
             "serde",
             "serde_json",
             "sha2",
+            "strsim",
             "thiserror",
             "toml",
         ],

@@ -5,15 +5,36 @@
 //! else. Nothing here reads a file, the environment or a clock.
 
 mod access;
+mod compile;
+mod document;
+mod error;
+mod facts;
+mod listing;
+mod load;
+mod native;
 mod origin;
 mod pattern;
+#[allow(clippy::module_inception, reason = "the room is named after its noun")]
+mod policy;
+mod presets;
+mod quantity;
 mod ruleset;
 mod settings;
 mod subject;
+#[cfg(test)]
+mod tests;
 mod verdict;
+mod world;
 
 pub use access::Access;
+pub use compile::Protected;
+pub use error::PolicyError;
+pub use facts::{Facts, Repository};
+pub use listing::{By, ConnectLine, FileLine, Says};
+pub use load::{Library, NoFiles, PolicyText};
 pub use origin::{Origin, Source};
+pub use policy::{Flag, Policy};
+pub use presets::Preset;
 pub use ruleset::Ruleset;
 pub use settings::{
     Approver, BestEffort, BrokerRules, Limits, NativeGrant, PortRules, ProcessRules, Tmp, Udp,
@@ -21,3 +42,4 @@ pub use settings::{
 };
 pub use subject::{FileId, Subject};
 pub use verdict::{Allowed, Denial, Mechanism, Question, Reason, Verdict};
+pub use world::{Entry, Kind, Look, World};

@@ -24,6 +24,8 @@ pub enum Source {
     BuiltIn,
     /// A flag of the command line, such as `--read`.
     Flag(Arc<str>),
+    /// A setting that implies the rule.
+    Setting(Arc<str>),
     /// The supervisor's own rule, and what it protects.
     Protected(Arc<str>),
 }
@@ -70,6 +72,11 @@ impl Origin {
         &self.source
     }
 
+    /// The line; 0 for a source without lines.
+    pub(super) fn number(&self) -> u32 {
+        self.line
+    }
+
     /// The rule as it was written, such as `deny "$REPO/secret"`.
     #[must_use]
     pub fn rule(&self) -> Option<&str> {
@@ -84,6 +91,7 @@ impl fmt::Display for Origin {
             Source::Preset(name) => format!("preset {name}"),
             Source::BuiltIn => "built-in policy".to_owned(),
             Source::Flag(name) => format!("{name} flag"),
+            Source::Setting(text) => text.to_string(),
             Source::Protected(what) => format!("protected: {what}"),
         };
         if self.line == 0 {

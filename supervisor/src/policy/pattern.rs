@@ -1,5 +1,6 @@
 //! Shapes of paths: a tree, or a pattern with `* ? [`. Matched by components, at access time.
 
+use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -109,6 +110,41 @@ impl Shape {
     }
 }
 
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tree(path) => write!(f, "{}", path.display()),
+            Self::Glob(glob) => write!(f, "{glob}"),
+        }
+    }
+}
+
+impl fmt::Display for Glob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut path = self.prefix.as_os_str().as_bytes().to_owned();
+        let mut steps = self.steps.as_slice();
+        // As it was written: a final `**` was made two steps.
+        if let [before @ .., Step::One(tokens), Step::Any] = steps
+            && tokens[..] == [Token::AnyBytes]
+        {
+            steps = before;
+        }
+        for step in steps {
+            if path.last() != Some(&b'/') {
+                path.push(b'/');
+            }
+            match step {
+                Step::Any => path.extend(b"**"),
+                Step::One(tokens) => tokens.iter().for_each(|token| token.write(&mut path)),
+            }
+        }
+        if steps.len() < self.steps.len() {
+            path.extend(b"/**");
+        }
+        write!(f, "{}", String::from_utf8_lossy(&path))
+    }
+}
+
 /// Whether text has a character that makes it a pattern.
 #[must_use]
 pub fn has_wildcard(text: &[u8]) -> bool {
@@ -116,13 +152,14 @@ pub fn has_wildcard(text: &[u8]) -> bool {
 }
 
 impl Glob {
-    /// A pattern below `prefix`. `components` stand between slashes.
+    /// A pattern below `prefix`. `components` stand between slashes; with each byte, whether it means itself
+    /// even where it looks like a wildcard.
     ///
     /// # Errors
     /// When a component cannot be read as a pattern.
     pub fn new<'a>(
         prefix: PathBuf,
-        components: impl Iterator<Item = &'a [u8]>,
+        components: impl Iterator<Item = &'a [(u8, bool)]>,
     ) -> Result<Self, BadPattern> {
         let mut steps = Vec::new();
         for component in components {
@@ -205,8 +242,9 @@ impl Glob {
     }
 }
 
-fn step(component: &[u8]) -> Result<Step, BadPattern> {
-    if component == b"**" {
+fn step(component: &[(u8, bool)]) -> Result<Step, BadPattern> {
+    const STAR: (u8, bool) = (b'*', false);
+    if component == [STAR, STAR] {
         return Ok(Step::Any);
     }
     let mut tokens = Vec::new();
@@ -214,39 +252,43 @@ fn step(component: &[u8]) -> Result<Step, BadPattern> {
     while let Some((first, tail)) = rest.split_first() {
         rest = tail;
         tokens.push(match first {
-            b'*' if tail.first() == Some(&b'*') => return Err(BadPattern::Stars),
-            b'*' => Token::AnyBytes,
-            b'?' => Token::AnyByte,
-            b'[' => {
+            (b'*', false) if tail.first() == Some(&STAR) => return Err(BadPattern::Stars),
+            (b'*', false) => Token::AnyBytes,
+            (b'?', false) => Token::AnyByte,
+            (b'[', false) => {
                 let (class, tail) = class(tail)?;
                 rest = tail;
                 class
             }
-            byte => Token::Byte(*byte),
+            (byte, _) => Token::Byte(*byte),
         });
     }
     Ok(Step::One(tokens))
 }
 
-fn class(text: &[u8]) -> Result<(Token, &[u8]), BadPattern> {
-    let negated = matches!(text.first(), Some(b'!' | b'^'));
+type Parsed<'t> = (Token, &'t [(u8, bool)]);
+
+/// A class, behind its `[`.
+fn class(text: &[(u8, bool)]) -> Result<Parsed<'_>, BadPattern> {
+    let negated = matches!(text.first(), Some((b'!' | b'^', false)));
     let text = &text[usize::from(negated)..];
     // A `]` that comes first is a member.
     let end = text
         .iter()
         .skip(1)
-        .position(|byte| *byte == b']')
+        .position(|glyph| *glyph == (b']', false))
         .ok_or(BadPattern::OpenClass)?
         + 1;
     let (members, tail) = (&text[..end], &text[end + 1..]);
     let mut ranges = Vec::new();
     let mut at = 0;
     while at < members.len() {
-        if at + 2 < members.len() && members[at + 1] == b'-' {
-            ranges.push((members[at], members[at + 2]));
+        let low = members[at].0;
+        if at + 2 < members.len() && members[at + 1] == (b'-', false) {
+            ranges.push((low, members[at + 2].0));
             at += 3;
         } else {
-            ranges.push((members[at], members[at]));
+            ranges.push((low, low));
             at += 1;
         }
     }
@@ -282,6 +324,25 @@ fn name_matches(tokens: &[Token], name: &[u8]) -> bool {
 }
 
 impl Token {
+    fn write(&self, text: &mut Vec<u8>) {
+        match self {
+            Self::Byte(byte) => text.push(*byte),
+            Self::AnyByte => text.push(b'?'),
+            Self::AnyBytes => text.push(b'*'),
+            Self::Class { negated, ranges } => {
+                text.extend(if *negated { &b"[!"[..] } else { b"[" });
+                for (low, high) in ranges {
+                    if low == high {
+                        text.push(*low);
+                    } else {
+                        text.extend([*low, b'-', *high]);
+                    }
+                }
+                text.push(b']');
+            }
+        }
+    }
+
     fn matches(&self, byte: u8) -> bool {
         match self {
             Self::Byte(own) => *own == byte,

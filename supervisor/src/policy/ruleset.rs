@@ -31,6 +31,8 @@ pub struct Ruleset {
     pub(super) broker: BrokerRules,
     pub(super) best_effort: BestEffort,
     pub(super) warnings: Vec<Warning>,
+    /// Rules about what need not be there, and is not.
+    pub(super) absent: Vec<(PathBuf, Origin)>,
 }
 
 /// One policy of the stack.

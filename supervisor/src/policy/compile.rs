@@ -1,0 +1,669 @@
+//! `Policy` → `Ruleset`: variables replaced, every path followed once, denials and grants laid out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::access::Access;
+use super::error::PolicyError;
+use super::facts::{Expanded, Expander, Facts};
+use super::native::{self, Wanted};
+use super::origin::{Origin, Source};
+use super::pattern::Shape;
+use super::policy::{Policy, Rule, What};
+use super::ruleset::{
+    ConnectRule, Decision, DenyRule, Destination, Environment, FileRule, Layer, Loopback, Ruleset,
+    UnixRule, VariablePattern, acts_outside, common,
+};
+use super::settings::{
+    Approver, BestEffort, BrokerRules, Limits, PortRules, ProcessRules, Tmp, Udp, Warning,
+};
+use super::world::{Planned, Traced, World, trace};
+
+/// A thing of the supervisor's own that no child may touch, whatever the policy says.
+#[derive(Clone, Debug)]
+pub struct Protected {
+    /// Where it is, or will be.
+    pub path: PathBuf,
+    /// What is refused.
+    pub access: Access,
+    /// What it is, as in "audit log".
+    pub what: &'static str,
+}
+
+/// Why a question is answered with no after this long, when the policy does not say.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The kernel holds 16 stacked rulesets, and a run may itself be inside another.
+const LAYERS: usize = 8;
+
+impl Ruleset {
+    /// Compiles a stack of policies: the first, with the flags of the command line merged into it, allows; each
+    /// further one can only narrow it. Policy files are protected without being listed.
+    ///
+    /// # Errors
+    /// When a rule means nothing here, or nothing could enforce it.
+    pub fn compile(
+        policies: &[Policy],
+        facts: &Facts,
+        world: &dyn World,
+        protected: &[Protected],
+    ) -> Result<Self, PolicyError> {
+        let Some((first, narrowing)) = policies.split_first() else {
+            return Err(PolicyError::new("no policy was given"));
+        };
+        if policies.len() > LAYERS {
+            return Err(PolicyError::new(format!(
+                "{} policies are stacked; {LAYERS} is the most",
+                policies.len()
+            )));
+        }
+        let mut warnings = narrowed_in_vain(narrowing);
+        let mut planned = Planned::new(world);
+        let make = plan_directories(first, facts, &mut planned)?;
+        let mut guarded: Vec<Protected> = protected.to_vec();
+        guarded.extend(
+            policies
+                .iter()
+                .flat_map(|policy| &policy.files)
+                .map(|file| Protected {
+                    path: file.clone(),
+                    access: Access::WRITE,
+                    what: "policy file",
+                }),
+        );
+        let mut layers = Vec::with_capacity(policies.len());
+        let mut absent = Vec::new();
+        for policy in policies {
+            let tmpdir = match policy.tmp.unwrap_or(Tmp::Private) {
+                Tmp::Private => Some(facts.tmpdir.clone()),
+                Tmp::Shared => Some(PathBuf::from("/tmp")),
+                Tmp::None => None,
+            };
+            if let Some(tmpdir) = &tmpdir {
+                planned.plan(tmpdir).map_err(|error| {
+                    PolicyError::new(format!("$TMPDIR {}: {error}", tmpdir.display()))
+                })?;
+            }
+            let mut compiler = Compiler {
+                expander: Expander { facts, tmpdir },
+                world: &planned,
+                layer: Layer::nothing(),
+                wanted: Vec::new(),
+                links: Vec::new(),
+                absent: Vec::new(),
+            };
+            compiler.guard(&guarded)?;
+            compiler.rules(policy)?;
+            compiler.temporary(policy);
+            let Compiler {
+                layer,
+                absent: mut missing,
+                ..
+            } = compiler.finish(&mut warnings)?;
+            absent.append(&mut missing);
+            layers.push(layer);
+        }
+        let broker = broker_rules(first, narrowing);
+        warnings.extend(asked_in_vain(&layers, &broker));
+        let each = |port_rules: fn(&Policy) -> PortRules| {
+            policies
+                .iter()
+                .map(port_rules)
+                .reduce(|first, second| first.intersection(&second))
+                .unwrap_or_else(PortRules::none)
+        };
+        let limits: Option<Limits> = policies
+            .iter()
+            .map(Policy::limits)
+            .reduce(|first, second| first.tighter(&second));
+        let has_narrow_loopback = layers.iter().any(|layer| {
+            layer
+                .loopback
+                .as_ref()
+                .is_some_and(|loopback| !loopback.allowed)
+        });
+        Ok(Self {
+            tcp_connect: if has_narrow_loopback {
+                PortRules::none()
+            } else {
+                each(connect_ports)
+            },
+            tcp_bind: each(bind_ports),
+            udp: least(policies, |policy| policy.udp.unwrap_or(Udp::None)).unwrap_or(Udp::None),
+            limits: limits.unwrap_or_default(),
+            process: ProcessRules {
+                keep_caps: common(
+                    policies
+                        .iter()
+                        .map(|policy| policy.texts(&What::KeepCapability)),
+                ),
+                ptrace_own: policies
+                    .iter()
+                    .all(|policy| policy.ptrace_own.unwrap_or(false)),
+            },
+            environment: environment(policies, first),
+            make,
+            tmp: least(policies, |policy| policy.tmp.unwrap_or(Tmp::Private)).unwrap_or(Tmp::None),
+            broker,
+            best_effort: BestEffort(common(
+                policies
+                    .iter()
+                    .map(|policy| policy.texts(&What::BestEffort)),
+            )),
+            warnings,
+            absent,
+            layers,
+        })
+    }
+}
+
+/// One policy on its way to a layer.
+struct Compiler<'c> {
+    expander: Expander<'c>,
+    world: &'c Planned<'c>,
+    layer: Layer,
+    wanted: Vec<Wanted>,
+    /// Links that allowing rules were followed through, and where each rule came out.
+    links: Vec<(Rule, PathBuf, PathBuf)>,
+    absent: Vec<(PathBuf, Origin)>,
+}
+
+impl Compiler<'_> {
+    /// The supervisor's own denials.
+    fn guard(&mut self, protected: &[Protected]) -> Result<(), PolicyError> {
+        for thing in protected {
+            let origin = Origin::protected(thing.what);
+            let traced = trace(self.world, &thing.path).map_err(|error| {
+                PolicyError::new(format!(
+                    "cannot find the {} {}: {error}",
+                    thing.what,
+                    thing.path.display()
+                ))
+            })?;
+            let shape = Shape::Tree(thing.path.clone());
+            self.layer
+                .denials
+                .push(denial(thing.access, &shape, &traced, origin));
+        }
+        Ok(())
+    }
+
+    fn rules(&mut self, policy: &Policy) -> Result<(), PolicyError> {
+        for rule in &policy.rules {
+            let origin = rule.origin();
+            match &rule.what {
+                What::Allow { .. } => {
+                    for expanded in self.expander.paths(rule)? {
+                        self.allow(rule, &expanded, &origin)?;
+                    }
+                }
+                What::Deny { access } => {
+                    for expanded in self.expander.paths(rule)? {
+                        self.deny(*access, &expanded, &origin);
+                    }
+                }
+                What::Connect { to, port } => self.layer.connect.push(ConnectRule {
+                    to: *to,
+                    port: *port,
+                    origin,
+                }),
+                What::Loopback { allowed } => {
+                    let allowed = *allowed;
+                    self.layer.loopback = Some(Loopback { allowed, origin });
+                }
+                What::Unix { unconfined_peer } => {
+                    for expanded in self.expander.paths(rule)? {
+                        self.unix(rule, &expanded, *unconfined_peer, &origin)?;
+                    }
+                }
+                What::Make
+                | What::Bind { .. }
+                | What::KeepCapability
+                | What::Pass(_)
+                | What::Set { .. }
+                | What::BestEffort => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn allow(
+        &mut self,
+        rule: &Rule,
+        expanded: &Expanded,
+        origin: &Origin,
+    ) -> Result<(), PolicyError> {
+        let What::Allow {
+            access,
+            decision,
+            native,
+            ttl,
+            budget,
+        } = rule.what
+        else {
+            return Ok(());
+        };
+        let is_tree = matches!(expanded.shape, Shape::Tree(_));
+        if access.contains(Access::EXEC) && decision == Decision::Ask {
+            return Err(rule
+                .error("asking before a file is executed cannot be enforced yet (later)")
+                .help("list what may be executed under `exec`"));
+        }
+        if access.contains(Access::EXEC) && !is_tree {
+            return Err(rule
+                .error("what may be executed is told to the kernel, and that knows no patterns")
+                .help("list the directories or files"));
+        }
+        let anchor = expanded.shape.anchor();
+        let traced = trace(self.world, anchor);
+        let traced = match traced {
+            Ok(traced) => traced,
+            Err(error) if !expanded.optional => {
+                return Err(rule.error(format!(
+                    "cannot look at `{}`: {}",
+                    anchor.display(),
+                    error.desc()
+                )));
+            }
+            Err(_) => Traced::direct(anchor, None),
+        };
+        forbid_whole(rule, access, &traced)?;
+        if traced.entry.is_none() {
+            if !expanded.optional {
+                let help = match rule.site {
+                    super::error::Site::Flag(_) => {
+                        "make it first, or name the directory it will be made in"
+                    }
+                    super::error::Site::Text(..) => {
+                        "put `?` behind it if it may be absent; a directory under `make` is created before the launch"
+                    }
+                };
+                return Err(rule
+                    .error(format!("`{}` does not exist", anchor.display()))
+                    .help(help));
+            }
+            self.absent.push((anchor.to_owned(), origin.clone()));
+        }
+        let canonical = traced.canonical().to_owned();
+        self.writes_too_much(rule, access, &canonical)?;
+        for link in &traced.links {
+            self.links
+                .push((rule.clone(), link.clone(), canonical.clone()));
+        }
+        if let (true, true, Some(entry)) = (native, is_tree, traced.entry) {
+            self.wanted.push(Wanted {
+                path: canonical.clone(),
+                entry,
+                access,
+                origin: origin.clone(),
+            });
+        }
+        self.layer.rules.push(FileRule {
+            access,
+            shape: expanded.shape.anchored(canonical),
+            object: traced
+                .entry
+                .filter(|_| is_tree)
+                .and_then(|entry| entry.object),
+            decision,
+            ttl,
+            budget,
+            origin: origin.clone(),
+        });
+        Ok(())
+    }
+
+    /// What is shipped must not open a whole home because of where it was started.
+    fn writes_too_much(&self, rule: &Rule, access: Access, path: &Path) -> Result<(), PolicyError> {
+        let is_shipped = matches!(
+            rule.site.origin().source(),
+            Source::BuiltIn | Source::Preset(_)
+        );
+        let Some(home) = &self.expander.facts.home else {
+            return Ok(());
+        };
+        if is_shipped && access.contains(Access::WRITE) && home.starts_with(path) {
+            return Err(rule
+                .error(format!(
+                    "`{}` is the home directory or above it: too much to be written by a policy that is not your own",
+                    path.display()
+                ))
+                .help("start in a directory of the project, or write a policy (`supervise init`)"));
+        }
+        Ok(())
+    }
+
+    fn deny(&mut self, access: Access, expanded: &Expanded, origin: &Origin) {
+        let anchor = expanded.shape.anchor();
+        // What cannot be looked at is denied by its name.
+        let traced = trace(self.world, anchor).unwrap_or_else(|_| Traced::direct(anchor, None));
+        let rule = denial(access, &expanded.shape, &traced, origin.clone());
+        self.layer.denials.push(rule);
+    }
+
+    fn unix(
+        &mut self,
+        rule: &Rule,
+        expanded: &Expanded,
+        unconfined_peer: bool,
+        origin: &Origin,
+    ) -> Result<(), PolicyError> {
+        let anchor = expanded.shape.anchor();
+        // A socket that is not there yet is no mistake: servers make theirs.
+        let traced = trace(self.world, anchor).unwrap_or_else(|_| Traced::direct(anchor, None));
+        if !unconfined_peer && traced.names.iter().any(|name| acts_outside(name)) {
+            return Err(rule
+                .error("the service behind this socket starts programs or opens files outside the sandbox")
+                .help(format!(
+                    "to allow that: {{ path = {:?}, unconfined_peer = true }}",
+                    rule.text.to_string_lossy()
+                )));
+        }
+        self.layer.unix.push(UnixRule {
+            shape: expanded.shape.anchored(traced.canonical().to_owned()),
+            object: traced.entry.and_then(|entry| entry.object),
+            unconfined_peer,
+            origin: origin.clone(),
+        });
+        Ok(())
+    }
+
+    /// `$TMPDIR` itself is granted by the setting that makes it.
+    fn temporary(&mut self, policy: &Policy) {
+        let Some(path) = self.expander.tmpdir.clone() else {
+            return;
+        };
+        let name = match policy.tmp.unwrap_or(Tmp::Private) {
+            Tmp::Shared => "tmp = \"shared\"",
+            Tmp::Private | Tmp::None => "tmp = \"private\"",
+        };
+        let origin = Origin::whole(Source::Setting(name.into()));
+        let access = Access::READ | Access::WRITE;
+        let Ok(traced) = trace(self.world, &path) else {
+            return;
+        };
+        let canonical = traced.canonical().to_owned();
+        if let Some(entry) = traced.entry {
+            self.wanted.push(Wanted {
+                path: canonical.clone(),
+                entry,
+                access,
+                origin: origin.clone(),
+            });
+        }
+        self.layer.rules.push(FileRule {
+            access,
+            shape: Shape::Tree(canonical),
+            object: traced.entry.and_then(|entry| entry.object),
+            decision: Decision::Allow,
+            ttl: None,
+            budget: None,
+            origin,
+        });
+    }
+
+    /// Lays out what the kernel is told.
+    fn finish(mut self, warnings: &mut Vec<Warning>) -> Result<Self, PolicyError> {
+        self.links_stay_put()?;
+        self.questions_are_asked()?;
+        self.layer.native =
+            native::grants(&self.wanted, &self.layer.denials, self.world, warnings)?;
+        Ok(self)
+    }
+
+    /// A link in a directory that the child may write says only what the child wants it to say.
+    fn links_stay_put(&self) -> Result<(), PolicyError> {
+        for (rule, link, target) in &self.links {
+            let writable = self
+                .wanted
+                .iter()
+                .filter(|wanted| wanted.access.contains(Access::WRITE))
+                .find(|wanted| link.starts_with(&wanted.path) && *link != wanted.path);
+            if let Some(writable) = writable
+                && !target.starts_with(&writable.path)
+            {
+                return Err(rule
+                    .error(format!(
+                        "`{}` is a link to `{}`, and stands where the child may write",
+                        link.display(),
+                        target.display()
+                    ))
+                    .help("name what it leads to, if that is meant"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A question about what is allowed anyway would never be asked.
+    fn questions_are_asked(&self) -> Result<(), PolicyError> {
+        let rules = &self.layer.rules;
+        for asked in rules.iter().filter(|rule| rule.decision == Decision::Ask) {
+            let anyway = rules
+                .iter()
+                .filter(|rule| rule.decision == Decision::Allow)
+                .filter(|rule| rule.access.contains(asked.access))
+                .find(|rule| rule.shape.grants(asked.shape.anchor()));
+            if let Some(rule) = anyway {
+                return Err(PolicyError::new(format!(
+                    "{} asks about `{}`, which {} allows without asking",
+                    asked.origin,
+                    asked.shape.anchor().display(),
+                    rule.origin
+                ))
+                .help("a rule that allows cannot be narrowed by one that asks: list less there"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn denial(access: Access, shape: &Shape, traced: &Traced, origin: Origin) -> DenyRule {
+    let mut shapes = vec![shape.clone()];
+    shapes.extend(traced.names.iter().map(|name| shape.anchored(name.clone())));
+    shapes.sort();
+    shapes.dedup();
+    let is_tree = matches!(shape, Shape::Tree(_));
+    DenyRule {
+        access,
+        shapes,
+        object: traced
+            .entry
+            .filter(|_| is_tree)
+            .and_then(|entry| entry.object),
+        origin,
+    }
+}
+
+/// Places that no rule may open as a whole: they hold other processes, all devices, everything.
+fn forbid_whole(rule: &Rule, access: Access, traced: &Traced) -> Result<(), PolicyError> {
+    for name in &traced.names {
+        let mut parts = name.components().skip(1).map(|part| part.as_os_str());
+        let (first, second) = (parts.next(), parts.next());
+        let first = first.and_then(|part| part.to_str());
+        let of_process = second.and_then(|part| part.to_str()).is_some_and(|part| {
+            part == "self"
+                || part == "thread-self"
+                || part.bytes().all(|byte| byte.is_ascii_digit())
+        });
+        match (first, second) {
+            (None, _) => {
+                return Err(rule.error("`/` holds everything, other processes and devices too").help(
+                    "list the directories that are needed, such as /usr, /etc, /home/me/project",
+                ));
+            }
+            (Some("proc"), None) => {
+                return Err(rule
+                    .error("`/proc` is never opened as a whole: it holds the secrets of every process")
+                    .help("list single files; the base preset has cpuinfo, meminfo, stat and a few more"));
+            }
+            (Some("proc"), Some(_)) if of_process => {
+                return Err(rule
+                    .error("the processes below `/proc` cannot be named by a rule")
+                    .help("a child has its own `/proc/self` from the supervisor, on request"));
+            }
+            (Some("proc"), Some(_)) if access.contains(Access::WRITE) => {
+                return Err(rule.error("nothing below `/proc` is ever written by a child"));
+            }
+            (Some("dev"), None) => {
+                return Err(rule
+                    .error("`/dev` is never opened as a whole: it holds every disk")
+                    .help("list single devices; the base preset has null, zero, full, tty, ptmx, random and urandom"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The directories that the first policy has made, outermost first.
+fn plan_directories(
+    policy: &Policy,
+    facts: &Facts,
+    planned: &mut Planned<'_>,
+) -> Result<Vec<PathBuf>, PolicyError> {
+    let expander = Expander {
+        facts,
+        tmpdir: Some(facts.tmpdir.clone()),
+    };
+    let mut made = Vec::new();
+    for rule in policy.rules.iter().filter(|rule| rule.what == What::Make) {
+        for expanded in expander.paths(rule)? {
+            let Shape::Tree(path) = &expanded.shape else {
+                return Err(rule.error("a directory to make is named, not matched"));
+            };
+            let new = planned.plan(path).map_err(|error| {
+                rule.error(format!(
+                    "`{}` cannot be made: {}",
+                    path.display(),
+                    error.desc()
+                ))
+            })?;
+            made.extend(new);
+        }
+    }
+    Ok(made)
+}
+
+fn connect_ports(policy: &Policy) -> PortRules {
+    ports(policy, |what| match what {
+        What::Connect {
+            to: Destination::Anywhere,
+            port,
+        } => Some(*port),
+        _ => None,
+    })
+}
+
+fn bind_ports(policy: &Policy) -> PortRules {
+    ports(policy, |what| match what {
+        What::Bind { port } => Some(*port),
+        _ => None,
+    })
+}
+
+fn ports(policy: &Policy, port_of: fn(&What) -> Option<Option<u16>>) -> PortRules {
+    policy
+        .rules
+        .iter()
+        .filter_map(|rule| port_of(&rule.what))
+        .collect::<Option<BTreeSet<u16>>>()
+        .map_or(PortRules::Any, PortRules::Ports)
+}
+
+fn least<T: Ord>(policies: &[Policy], value: impl Fn(&Policy) -> T) -> Option<T> {
+    policies.iter().map(value).min()
+}
+
+fn environment(policies: &[Policy], first: &Policy) -> Environment {
+    let passed = |policy: &Policy| -> Vec<VariablePattern> {
+        let pattern = |rule: &Rule| match &rule.what {
+            What::Pass(pattern) => Some(pattern.clone()),
+            _ => None,
+        };
+        policy.rules.iter().filter_map(pattern).collect()
+    };
+    let set = first.rules.iter().filter_map(|rule| match &rule.what {
+        What::Set { value } => Some((rule.text.clone(), value.clone())),
+        _ => None,
+    });
+    Environment {
+        pass: policies.iter().map(passed).collect(),
+        set: set.collect::<BTreeMap<OsString, OsString>>(),
+    }
+}
+
+/// A narrowing policy may say that nobody is asked, or wait less; who answers is the operator's to say.
+fn broker_rules(first: &Policy, narrowing: &[Policy]) -> BrokerRules {
+    let denied = narrowing
+        .iter()
+        .any(|policy| policy.approver == Some(Approver::Deny));
+    let approver = first.approver.clone().filter(|_| !denied);
+    let timeout = first.timeout.unwrap_or(QUESTION_TIMEOUT);
+    BrokerRules {
+        approver: approver.unwrap_or(Approver::Deny),
+        timeout: narrowing
+            .iter()
+            .filter_map(|policy| policy.timeout)
+            .fold(timeout, Duration::min),
+    }
+}
+
+/// What further policies say that a policy that narrows cannot say.
+fn narrowed_in_vain(narrowing: &[Policy]) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    for policy in narrowing {
+        for rule in &policy.rules {
+            let what = match rule.what {
+                What::Set { .. } => "sets a variable",
+                What::Make => "makes a directory",
+                _ => continue,
+            };
+            warnings.push(Warning {
+                origin: Some(rule.origin()),
+                message: format!("a further policy can only narrow: that it {what} is ignored"),
+            });
+        }
+        if policy
+            .approver
+            .as_ref()
+            .is_some_and(|own| *own != Approver::Deny)
+        {
+            warnings.push(Warning {
+                origin: None,
+                message: "a further policy can only narrow: its approver is ignored".to_owned(),
+            });
+        }
+    }
+    warnings
+}
+
+/// Questions that nobody will answer.
+fn asked_in_vain(layers: &[Layer], broker: &BrokerRules) -> Vec<Warning> {
+    if broker.approver != Approver::Deny {
+        return Vec::new();
+    }
+    let rules = layers.iter().flat_map(|layer| &layer.rules);
+    rules
+        .filter(|rule| rule.decision == Decision::Ask)
+        .map(|rule| Warning {
+            origin: Some(rule.origin.clone()),
+            message: "this asks, and the approver is `deny`: every question is answered with no"
+                .to_owned(),
+        })
+        .collect()
+}
+
+impl Layer {
+    fn nothing() -> Self {
+        Self {
+            rules: Vec::new(),
+            denials: Vec::new(),
+            native: Vec::new(),
+            connect: Vec::new(),
+            loopback: None,
+            unix: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! What the kernel is told to grant: all that the rules allow, less every tree in which something is denied.
+//!
+//! Landlock only knows grants, and a grant reaches all below its object. So where a denial lies inside a granted tree,
+//! each directory on the way to it is listed once and its other entries are granted; the entries of those directories
+//! themselves, and what appears in them later, are left to the supervisor. Where a pattern can match at any depth, the
+//! whole tree is. This errs on one side only: what the kernel grants, the rules allow.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::access::Access;
+use super::error::PolicyError;
+use super::origin::{Origin, Source};
+use super::pattern::Relation;
+use super::ruleset::DenyRule;
+use super::settings::{NativeGrant, Warning};
+use super::world::{Entry, Kind, Look, Planned, World};
+
+/// A tree that rules allow.
+pub(super) struct Wanted {
+    pub path: PathBuf,
+    pub entry: Entry,
+    pub access: Access,
+    pub origin: Origin,
+}
+
+/// How many entries are listed on the way to denials before the rest of a tree is left to the supervisor.
+const ENTRIES: usize = 4096;
+
+/// The grants of one layer, sorted by path; none lies below another that grants the same.
+pub(super) fn grants(
+    wanted: &[Wanted],
+    denials: &[DenyRule],
+    world: &Planned<'_>,
+    warnings: &mut Vec<Warning>,
+) -> Result<Vec<NativeGrant>, PolicyError> {
+    let mut layout = Layout {
+        denials,
+        world,
+        grants: BTreeMap::new(),
+        left: BTreeMap::new(),
+        entries: 0,
+    };
+    for tree in wanted {
+        layout.share(tree, &tree.path, tree.entry, tree.access)?;
+    }
+    warnings.extend(layout.left.into_values().map(Left::warning));
+    Ok(without_repetition(layout.grants))
+}
+
+struct Layout<'l> {
+    denials: &'l [DenyRule],
+    world: &'l Planned<'l>,
+    grants: BTreeMap<PathBuf, NativeGrant>,
+    /// What is left to the supervisor, by the denial and the rule that meet.
+    left: BTreeMap<(Origin, Origin), Left>,
+    entries: usize,
+}
+
+/// A tree, or a directory's own entries, that the kernel is not told about.
+struct Left {
+    rule: Origin,
+    denial: Origin,
+    path: PathBuf,
+    rights: Access,
+    extent: Extent,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// What stands, or will stand, in the directory itself.
+    Entries,
+    /// Everything.
+    Tree,
+    /// Everything, for there is too much to list.
+    TooMuch,
+}
+
+impl Layout<'_> {
+    /// Grants what can be granted at `path` and below.
+    fn share(
+        &mut self,
+        tree: &Wanted,
+        path: &Path,
+        entry: Entry,
+        access: Access,
+    ) -> Result<(), PolicyError> {
+        let mut granted = access;
+        let mut inside = Access::NONE;
+        for denial in self
+            .denials
+            .iter()
+            .filter(|rule| rule.access.intersects(access))
+        {
+            match denial.relation(path, entry.object) {
+                Relation::Apart => {}
+                Relation::Covers => {
+                    granted = granted.difference(denial.access);
+                    inside = inside.difference(denial.access);
+                }
+                // A denial that leads through what is no directory: were that made one, the name would mean something.
+                Relation::Below if entry.kind != Kind::Directory => {
+                    granted = granted.difference(denial.access);
+                }
+                Relation::Anywhere if entry.kind != Kind::Directory => {}
+                Relation::Below => {
+                    inside |= denial.access.intersection(granted);
+                    self.leave(tree, path, denial, access, Extent::Entries)?;
+                }
+                Relation::Anywhere => {
+                    self.leave(tree, path, denial, access, Extent::Tree)?;
+                    granted = granted.difference(denial.access);
+                }
+            }
+        }
+        inside = inside.intersection(granted);
+        self.grant(tree, path, entry, granted.difference(inside));
+        if inside.is_empty() {
+            return Ok(());
+        }
+        for (name, below) in self.entries(tree, path, inside)? {
+            self.share(tree, &name, below, inside)?;
+        }
+        Ok(())
+    }
+
+    /// What stands in a directory, links aside: a link grants nothing, and where it leads is granted or not.
+    fn entries(
+        &mut self,
+        tree: &Wanted,
+        path: &Path,
+        rights: Access,
+    ) -> Result<Vec<(PathBuf, Entry)>, PolicyError> {
+        let names = self.world.list(path).unwrap_or_default();
+        self.entries += names.len();
+        if self.entries > ENTRIES {
+            let denials = self.denials;
+            let inside = denials.iter().filter(|rule| rule.access.intersects(rights));
+            for denial in inside {
+                if denial.relation(path, None) != Relation::Apart {
+                    self.leave(tree, path, denial, rights, Extent::TooMuch)?;
+                }
+            }
+            return Ok(Vec::new());
+        }
+        let mut found = Vec::new();
+        for name in names {
+            let name = path.join(name);
+            match self.world.look(&name) {
+                Ok(Look::Found(entry)) if entry.kind != Kind::Link => found.push((name, entry)),
+                // Gone meanwhile, or not to be looked at: not granted.
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+
+    fn grant(&mut self, tree: &Wanted, path: &Path, entry: Entry, access: Access) {
+        if access.is_empty() {
+            return;
+        }
+        let grant = self
+            .grants
+            .entry(path.to_owned())
+            .or_insert_with(|| NativeGrant {
+                path: path.to_owned(),
+                object: entry.object,
+                is_dir: entry.kind == Kind::Directory,
+                access: Access::NONE,
+                device: entry.kind == Kind::Device,
+                origin: tree.origin.clone(),
+            });
+        grant.access |= access;
+    }
+
+    fn leave(
+        &mut self,
+        tree: &Wanted,
+        path: &Path,
+        denial: &DenyRule,
+        access: Access,
+        extent: Extent,
+    ) -> Result<(), PolicyError> {
+        let rights = denial.access.intersection(access);
+        if extent != Extent::Entries && rights.contains(Access::EXEC) {
+            return Err(PolicyError::new(format!(
+                "{} lets `{}` be executed, and {} denies a pattern inside it",
+                tree.origin,
+                path.display(),
+                denial.origin
+            ))
+            .help("the kernel cannot leave out a pattern yet (later): list under `exec` only directories without it"));
+        }
+        let key = (denial.origin.clone(), tree.origin.clone());
+        let left = self.left.entry(key).or_insert_with(|| Left {
+            rule: tree.origin.clone(),
+            denial: denial.origin.clone(),
+            path: path.to_owned(),
+            rights,
+            extent,
+        });
+        if left.extent == Extent::Entries && extent != Extent::Entries {
+            left.path = path.to_owned();
+            left.extent = extent;
+        }
+        Ok(())
+    }
+}
+
+impl Left {
+    fn warning(self) -> Warning {
+        let (rule, path) = (&self.rule, self.path.display());
+        let rights = self.rights;
+        let message = match (self.extent, self.denial.source()) {
+            (Extent::Entries, Source::Protected(what)) => format!(
+                "the {what} lies in `{path}`, which {rule} allows: what appears later in the directories that hold it can be had over the socket only ({rights})"
+            ),
+            (Extent::Entries, _) => format!(
+                "this lies inside `{path}`, which {rule} allows: what appears later in the directories that hold it can be had over the socket only ({rights})"
+            ),
+            (Extent::Tree, _) => format!(
+                "this can match anywhere below `{path}`, which {rule} allows: that tree can be had over the socket only ({rights})"
+            ),
+            (Extent::TooMuch, _) => format!(
+                "`{path}` has too many entries to leave this out of what {rule} allows: that tree can be had over the socket only ({rights})"
+            ),
+        };
+        Warning {
+            origin: Some(self.denial),
+            message,
+        }
+    }
+}
+
+/// Leaves out what a grant further up gives already. A device keeps its own: ioctls are granted by it alone.
+fn without_repetition(grants: BTreeMap<PathBuf, NativeGrant>) -> Vec<NativeGrant> {
+    let mut kept: Vec<NativeGrant> = Vec::with_capacity(grants.len());
+    let mut above: Vec<(PathBuf, Access)> = Vec::new();
+    for grant in grants.into_values() {
+        while above
+            .last()
+            .is_some_and(|(path, _)| !grant.path.starts_with(path))
+        {
+            above.pop();
+        }
+        let given = above.last().map_or(Access::NONE, |(_, access)| *access);
+        if grant.device || !given.contains(grant.access) {
+            if grant.is_dir {
+                above.push((grant.path.clone(), given | grant.access));
+            }
+            kept.push(grant);
+        }
+    }
+    kept
+}

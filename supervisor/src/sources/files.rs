@@ -1,0 +1,62 @@
+//! Policy files: read once, from a descriptor of a plain file.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+
+use crate::policy::{Library, PolicyText};
+
+/// A policy that is larger is a mistake.
+const LARGEST: u64 = 1 << 20;
+
+/// The policy files of the file system.
+#[derive(Clone, Copy, Debug)]
+pub struct PolicyFiles;
+
+impl Library for PolicyFiles {
+    fn text(&mut self, path: &Path) -> Result<PolicyText, String> {
+        // Not blocking: a FIFO would keep us waiting for a writer before it could be refused.
+        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        let file = File::options()
+            .read(true)
+            .custom_flags(flags.bits())
+            .open(path)
+            .map_err(
+                |error| match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
+                    Errno::ELOOP => "it is a symbolic link; name the file itself".to_owned(),
+                    errno => errno.desc().to_owned(),
+                },
+            )?;
+        let known = file.metadata().map_err(|error| error.to_string())?;
+        if !known.is_file() {
+            return Err("it is not a regular file".to_owned());
+        }
+        let mut bytes = Vec::new();
+        // The size is not believed: the file may grow while it is read.
+        Read::take(&file, LARGEST + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|error| error.to_string())?;
+        if bytes.len() as u64 > LARGEST {
+            return Err("it is larger than 1 MiB".to_owned());
+        }
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let at = error.utf8_error().valid_up_to();
+            format!("it is not UTF-8 text (byte {at})")
+        })?;
+        Ok(PolicyText {
+            text,
+            path: place(&file)?,
+        })
+    }
+}
+
+/// Where the file is that was opened, whatever its name leads to by now.
+fn place(file: &File) -> Result<PathBuf, String> {
+    use std::os::fd::AsRawFd;
+    std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
+        .map_err(|error| format!("its place cannot be found: {error}"))
+}
