@@ -32,21 +32,30 @@ pub fn supervise() -> PathBuf {
     path
 }
 
-/// The hostile child. `cargo test` builds it, but `cargo test --test NAME` does not: then it is built here, also when it is
-/// older than its source.
+/// The hostile child.
 pub fn probe() -> PathBuf {
-    static PROBE: LazyLock<PathBuf> = LazyLock::new(|| {
-        let path = directory().join("examples/probe");
-        if modified(&path) < newest_below(&tree().join("tests/probe")) {
-            build_probe();
-        }
-        assert!(path.exists(), "{} is not built", path.display());
-        path
-    });
+    static PROBE: LazyLock<PathBuf> = LazyLock::new(|| example("probe", "tests/probe"));
     PROBE.clone()
 }
 
-fn build_probe() {
+/// The command that runs another as if in a container.
+pub fn contained() -> PathBuf {
+    static CONTAINED: LazyLock<PathBuf> = LazyLock::new(|| example("contained", "tests/container"));
+    CONTAINED.clone()
+}
+
+/// An example of the root package. `cargo test` builds it, but `cargo test --test NAME` does not: then it is built here, also
+/// when it is older than its source.
+fn example(name: &str, source: &str) -> PathBuf {
+    let path = directory().join("examples").join(name);
+    if modified(&path) < newest_below(&tree().join(source)) {
+        build(name);
+    }
+    assert!(path.exists(), "{} is not built", path.display());
+    path
+}
+
+fn build(example: &str) {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args([
         "build",
@@ -54,7 +63,7 @@ fn build_probe() {
         "--package",
         "supervise",
         "--example",
-        "probe",
+        example,
     ]);
     if directory()
         .file_name()
@@ -68,7 +77,7 @@ fn build_probe() {
         .expect("a profile stands in the target directory");
     cargo.arg("--target-dir").arg(target).current_dir(tree());
     let status = cargo.status().expect("cargo runs");
-    assert!(status.success(), "the probe does not build");
+    assert!(status.success(), "the example `{example}` does not build");
 }
 
 /// The beginning of time for what is not there.
@@ -78,9 +87,9 @@ fn modified(path: &Path) -> SystemTime {
 }
 
 fn newest_below(directory: &Path) -> SystemTime {
-    let entries = std::fs::read_dir(directory).expect("the probe has source");
+    let entries = std::fs::read_dir(directory).expect("an example has source");
     let times = entries.map(|entry| modified(&entry.expect("an entry can be read").path()));
-    times.max().expect("the probe has source")
+    times.max().expect("an example has source")
 }
 
 /// Copies of the command and the probe in a directory that every user may enter: the tree itself may lie below somebody's home.
