@@ -5,6 +5,8 @@ pub mod caps;
 #[cfg(target_os = "linux")]
 pub mod clone;
 #[cfg(target_os = "linux")]
+pub mod command;
+#[cfg(target_os = "linux")]
 pub mod connector;
 #[cfg(target_os = "linux")]
 pub mod fds;
@@ -13,6 +15,8 @@ pub mod landlock;
 pub mod messages;
 #[cfg(target_os = "linux")]
 pub mod metadata;
+#[cfg(target_os = "linux")]
+pub mod openat2;
 pub mod peers;
 #[cfg(target_os = "linux")]
 pub mod pidfd;

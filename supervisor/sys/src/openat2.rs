@@ -1,0 +1,232 @@
+//! Opening files by `openat2(2)`, and opening again what an `O_PATH` descriptor holds.
+
+use crate::metadata::{Facts, facts, file_system_of};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2, readlink};
+use nix::sys::stat::Mode;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// `RESOLVE_CACHED` (linux/openat2.h, 5.12).
+const RESOLVE_CACHED: u64 = 0x20;
+
+/// Whether a file server or a disk may be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// Only what the kernel has in memory: `EAGAIN` where that is not enough. Never waits.
+    Cached,
+    /// All of it, however long it takes.
+    Full,
+}
+
+/// Locates a file: an `O_PATH` descriptor for what `path` names, seen from `directory`. No link of `/proc` that leads to
+/// wherever some process has something open is followed.
+///
+/// # Errors
+/// The errno of `openat2(2)`: `EAGAIN` when it is not [`Lookup::Full`] that it takes.
+pub fn locate(
+    directory: Option<BorrowedFd<'_>>,
+    path: &Path,
+    flags: OFlag,
+    lookup: Lookup,
+) -> Result<OwnedFd, Errno> {
+    let resolve = match lookup {
+        Lookup::Cached => {
+            ResolveFlag::RESOLVE_NO_MAGICLINKS | ResolveFlag::from_bits_retain(RESOLVE_CACHED)
+        }
+        Lookup::Full => ResolveFlag::RESOLVE_NO_MAGICLINKS,
+    };
+    let how = OpenHow::new()
+        .flags(flags | OFlag::O_PATH | OFlag::O_CLOEXEC)
+        .resolve(resolve);
+    again(|| openat2(directory.unwrap_or(AT_FDCWD), path, how))
+}
+
+/// Makes a regular file of that name, which must not be there, in a located directory, and opens it. `flags` say how;
+/// `mode` is subject to the thread's umask.
+///
+/// # Errors
+/// The errno of `openat2(2)`: `EEXIST` when there is anything of that name, a symbolic link included.
+pub fn create(
+    directory: BorrowedFd<'_>,
+    name: &Path,
+    flags: OFlag,
+    mode: u32,
+) -> Result<OwnedFd, Errno> {
+    let how = OpenHow::new()
+        .flags(flags | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
+        .mode(Mode::from_bits_truncate(mode))
+        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
+    again(|| openat2(directory, name, how))
+}
+
+/// Opens just what `fd` holds, whatever its name means by now. The kernel checks permissions as if it were opened by name.
+///
+/// # Errors
+/// The errno of `open(2)`.
+pub fn reopen(fd: BorrowedFd<'_>, flags: OFlag) -> Result<OwnedFd, Errno> {
+    let path = by_number(fd);
+    again(|| nix::fcntl::open(path.as_str(), flags | OFlag::O_CLOEXEC, Mode::empty()))
+}
+
+/// The present name of what `fd` holds; `None` when it has none any more, or none that we can see.
+///
+/// # Errors
+/// The errno of `readlink(2)` or `statx(2)`.
+pub fn path_of(fd: BorrowedFd<'_>) -> Result<Option<PathBuf>, Errno> {
+    let path = PathBuf::from(readlink(by_number(fd).as_str())?);
+    if !path.is_absolute() {
+        return Ok(None);
+    }
+    // The kernel says so of a name that is gone; but a file can also be called so.
+    if !path.as_os_str().as_bytes().ends_with(b" (deleted)") {
+        return Ok(Some(path));
+    }
+    let Ok(named) = locate(None, &path, OFlag::O_NOFOLLOW, Lookup::Cached) else {
+        return Ok(None);
+    };
+    let (named, held) = (facts(named.as_fd())?, facts(fd)?);
+    let is_same = (named.dev, named.ino) == (held.dev, held.ino);
+    Ok(is_same.then_some(path))
+}
+
+/// Whether operations on a file may wait for a server: everything but the file systems that are known to be served by
+/// the kernel alone.
+#[must_use]
+pub fn may_wait(facts: &Facts) -> bool {
+    /// linux/magic.h, and where it is not in there the file system's own header.
+    const LOCAL: [i64; 18] = [
+        0xEF53,      // ext2, ext3, ext4
+        0x5846_5342, // xfs
+        0x9123_683E, // btrfs
+        0x0102_1994, // tmpfs
+        0x8584_58F6, // ramfs
+        0x794C_7630, // overlayfs
+        0x9FA0,      // procfs
+        0x6265_6572, // sysfs
+        0x1CD1,      // devpts
+        0x7373_6871, // squashfs
+        0xE0F5_E1E2, // erofs
+        0xF2F5_2010, // f2fs
+        0xCA45_1A4E, // bcachefs
+        0x2FC1_2FC1, // zfs
+        0x4D44,      // vfat
+        0x2011_BAB0, // exfat
+        0x9660,      // iso9660
+        0x6367_7270, // cgroup2
+    ];
+    file_system_of(facts.mount).map_or(true, |magic| !LOCAL.contains(&magic))
+}
+
+/// Whether a file is on a procfs, wherever that is mounted; `None` where the kernel cannot say.
+#[must_use]
+pub fn is_procfs(facts: &Facts) -> Option<bool> {
+    const PROC_SUPER_MAGIC: i64 = 0x9FA0;
+    let magic = file_system_of(facts.mount).ok()?;
+    Some(magic == PROC_SUPER_MAGIC)
+}
+
+fn by_number(fd: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+
+fn again<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    loop {
+        match call() {
+            Err(Errno::EINTR) => {}
+            result => return result,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::io::Read;
+    use std::os::unix::fs::symlink;
+
+    fn place(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("openat2-{}-{name}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        path.canonicalize().unwrap()
+    }
+
+    #[test]
+    fn what_was_located_is_opened_whatever_its_name_means_by_then() {
+        let place = place("reopen");
+        let path = place.join("a");
+        fs::write(&path, "first").unwrap();
+        let located = locate(None, &path, OFlag::empty(), Lookup::Full).unwrap();
+        assert_eq!(path_of(located.as_fd()), Ok(Some(path.clone())));
+        fs::rename(&path, place.join("b")).unwrap();
+        fs::write(&path, "second").unwrap();
+        assert_eq!(path_of(located.as_fd()), Ok(Some(place.join("b"))));
+        let mut text = String::new();
+        let file = reopen(located.as_fd(), OFlag::O_RDONLY).unwrap();
+        fs::File::from(file).read_to_string(&mut text).unwrap();
+        assert_eq!(text, "first");
+        fs::remove_dir_all(&place).unwrap();
+    }
+
+    #[test]
+    fn a_name_that_is_gone_is_told_from_one_that_looks_so() {
+        let place = place("deleted");
+        let path = place.join("a (deleted)");
+        fs::write(&path, "").unwrap();
+        let located = locate(None, &path, OFlag::empty(), Lookup::Full).unwrap();
+        assert_eq!(path_of(located.as_fd()), Ok(Some(path.clone())));
+        fs::remove_file(&path).unwrap();
+        assert_eq!(path_of(located.as_fd()), Ok(None));
+        // Another file, of the name that the kernel makes up for the one that is gone.
+        fs::write(place.join("a (deleted) (deleted)"), "").unwrap();
+        assert_eq!(path_of(located.as_fd()), Ok(None));
+        let (pipe, _other) = nix::unistd::pipe().unwrap();
+        assert_eq!(path_of(pipe.as_fd()), Ok(None));
+        fs::remove_dir_all(&place).unwrap();
+    }
+
+    #[test]
+    fn links_of_open_files_are_not_followed() {
+        let own = Path::new("/proc/self/fd/0");
+        let found = locate(None, own, OFlag::empty(), Lookup::Full);
+        assert_eq!(found.err(), Some(Errno::ELOOP));
+    }
+
+    #[test]
+    fn what_is_not_in_memory_is_left_to_those_who_can_wait() {
+        let place = place("cached");
+        let path = place.join("nobody looked for this yet");
+        let found = locate(None, &path, OFlag::empty(), Lookup::Cached);
+        assert_eq!(found.err(), Some(Errno::EAGAIN));
+        let root = locate(None, Path::new("/"), OFlag::empty(), Lookup::Cached).unwrap();
+        assert_eq!(path_of(root.as_fd()), Ok(Some(PathBuf::from("/"))));
+        fs::remove_dir_all(&place).unwrap();
+    }
+
+    #[test]
+    fn a_file_is_made_only_where_there_is_nothing() {
+        let place = place("create");
+        symlink("elsewhere", place.join("link")).unwrap();
+        let directory = locate(None, &place, OFlag::O_DIRECTORY, Lookup::Full).unwrap();
+        let made = |name| create(directory.as_fd(), Path::new(name), OFlag::O_WRONLY, 0o600);
+        assert_eq!(made("link").err(), Some(Errno::EEXIST));
+        made("new").unwrap();
+        assert_eq!(made("new").err(), Some(Errno::EEXIST));
+        assert!(!place.join("elsewhere").exists());
+        fs::remove_dir_all(&place).unwrap();
+    }
+
+    #[test]
+    fn proc_is_known_and_served_by_the_kernel() {
+        let proc = locate(None, Path::new("/proc"), OFlag::empty(), Lookup::Full).unwrap();
+        let proc = facts(proc.as_fd()).unwrap();
+        if proc.mount != 0 {
+            assert_eq!(is_procfs(&proc), Some(true));
+            assert!(!may_wait(&proc));
+        }
+        // A mount that nobody knows may do anything.
+        assert!(may_wait(&Facts { mount: 0, ..proc }));
+    }
+}
