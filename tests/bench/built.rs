@@ -44,11 +44,35 @@ impl Built {
         command
     }
 
+    /// Whether that command runs anything here; if not, what it says.
+    pub fn runs(&self, pair: &Pair) -> Result<(), String> {
+        let output = self
+            .command(&pair.supervise)
+            .args(["--", "/usr/bin/true"])
+            .stderr(Stdio::piped())
+            .output();
+        let output = output.map_err(|error| error.to_string())?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(format!("{}: {}", output.status, said.trim()))
+    }
+
+    /// The pair to measure where one is enough: the static one where there is one, and only when it runs.
+    pub fn best(&self) -> Result<&Pair, String> {
+        let pair = self.fixed.as_ref().unwrap_or(&self.dynamic);
+        self.runs(pair).map(|()| pair)
+    }
+
     /// A directory of ours, made when it is absent.
     pub fn sub(&self, name: &str) -> PathBuf {
         use std::os::unix::fs::DirBuilderExt;
         let path = self.place.path().join(name);
-        let made = std::fs::DirBuilder::new().mode(0o700).recursive(true).create(&path);
+        let made = std::fs::DirBuilder::new()
+            .mode(0o700)
+            .recursive(true)
+            .create(&path);
         made.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         path
     }
@@ -57,10 +81,27 @@ impl Built {
 fn build(target: Option<&str>) -> Result<Pair, String> {
     // The benchmark lies in TARGET/release/deps.
     let own = std::env::current_exe().map_err(|error| error.to_string())?;
-    let directory = own.ancestors().nth(3).ok_or("the benchmark lies nowhere")?.to_owned();
+    let directory = own
+        .ancestors()
+        .nth(3)
+        .ok_or("the benchmark lies nowhere")?
+        .to_owned();
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--release", "--package", "supervise", "--bin", "supervise", "--example", "floor"]);
-    cargo.arg("--target-dir").arg(&directory).current_dir(env!("CARGO_MANIFEST_DIR"));
+    cargo.args([
+        "build",
+        "--quiet",
+        "--release",
+        "--package",
+        "supervise",
+        "--bin",
+        "supervise",
+        "--example",
+        "floor",
+    ]);
+    cargo
+        .arg("--target-dir")
+        .arg(&directory)
+        .current_dir(env!("CARGO_MANIFEST_DIR"));
     let release = match target {
         None => directory.join("release"),
         Some(target) => {
@@ -71,9 +112,14 @@ fn build(target: Option<&str>) -> Result<Pair, String> {
     let status = cargo.status().map_err(|error| format!("cargo: {error}"))?;
     if !status.success() {
         return Err(match target {
-            Some(target) => format!("does not build for {target}; is it installed? rustup target add {target}"),
+            Some(target) => {
+                format!("does not build for {target}; is it installed? rustup target add {target}")
+            }
             None => "does not build".to_owned(),
         });
     }
-    Ok(Pair { supervise: release.join("supervise"), floor: release.join("examples/floor") })
+    Ok(Pair {
+        supervise: release.join("supervise"),
+        floor: release.join("examples/floor"),
+    })
 }

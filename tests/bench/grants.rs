@@ -23,7 +23,9 @@ struct Asker {
 impl Asker {
     fn start(command: &mut Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let tell = child.stdin.take();
         let hear = BufReader::new(child.stdout.take().expect("a pipe was asked for"));
         Self { child, tell, hear }
@@ -35,7 +37,10 @@ impl Asker {
         writeln!(tell, "{COUNT} {depth}").expect("the asker listens");
         let mut line = String::new();
         self.hear.read_line(&mut line).expect("the asker speaks");
-        let nanos = line.trim().parse().unwrap_or_else(|_| panic!("the asker said {line:?}"));
+        let nanos = line
+            .trim()
+            .parse()
+            .unwrap_or_else(|_| panic!("the asker said {line:?}"));
         Duration::from_nanos(nanos) / COUNT
     }
 }
@@ -45,11 +50,17 @@ impl Drop for Asker {
         // The end of its input is its end.
         self.tell = None;
         let status = self.child.wait().expect("our own child can be waited for");
-        assert!(status.success() || std::thread::panicking(), "an asker failed: {status}");
+        assert!(
+            status.success() || std::thread::panicking(),
+            "an asker failed: {status}"
+        );
     }
 }
 
 pub fn rows(built: &Built) {
+    if let Err(reason) = built.best() {
+        return table::missing("grant", &reason);
+    }
     compare(built, "grant, unpinned", 1, Some(1.5));
     compare(built, "grant, 20 asked for at a time", 20, None);
     let everywhere = sched_getaffinity(Pid::from_raw(0)).expect("our own affinity");
@@ -71,7 +82,14 @@ fn compare(built: &Built, name: &str, depth: u32, goal: Option<f64>) {
     let file = built.sub("granted").join("file");
     std::fs::write(&file, b"granted").expect("the directory is ours");
     let mut floor = Asker::start(built.command(&pair.floor).arg("grants").arg(&file));
-    let mut real = Asker::start(built.command(&pair.supervise).arg("--").arg(&pair.floor).arg("grants").arg(&file));
+    let mut real = Asker::start(
+        built
+            .command(&pair.supervise)
+            .arg("--")
+            .arg(&pair.floor)
+            .arg("grants")
+            .arg(&file),
+    );
     let samples = measure(
         ROUNDS,
         vec![
@@ -80,5 +98,9 @@ fn compare(built: &Built, name: &str, depth: u32, goal: Option<f64>) {
         ],
     );
     table::row(name, &samples[0], &samples[1], goal);
-    println!("{:<44} {:.0} grants a second", "", 1.0 / samples[0].median().as_secs_f64());
+    println!(
+        "{:<44} {:.0} grants a second",
+        "",
+        1.0 / samples[0].median().as_secs_f64()
+    );
 }

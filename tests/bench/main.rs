@@ -5,20 +5,34 @@
 
 mod built;
 mod grants;
+mod law;
+mod library;
 mod memory;
 mod paired;
+mod plan;
 mod start;
 mod table;
 
 /// A group of rows and the word that selects it.
 type Group = (&'static str, fn(&built::Built));
 
-const GROUPS: [Group; 3] = [("start", start::rows), ("grant", grants::rows), ("memory", memory::rows)];
+const GROUPS: [Group; 4] = [
+    ("start", start::rows),
+    ("library", library::rows),
+    ("grant", grants::rows),
+    ("memory", memory::rows),
+];
 
 fn main() {
     // Cargo adds `--bench`.
-    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let words: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|word| word != "--bench")
+        .collect();
     let built = built::Built::make();
+    // The policy that is compiled here is to be that of the commands, which is about the directory they run in.
+    std::env::set_current_dir(built.sub("work")).expect("the directory is there");
+    sys::process::become_subreaper().expect("any process can");
     table::heading();
     if let Some((first, others)) = words.split_first()
         && first == "--against"

@@ -9,23 +9,39 @@ use std::time::{Duration, Instant};
 const GOAL: u64 = 3 << 10;
 
 pub fn rows(built: &Built) {
-    row(built, "idle supervisor, dynamic", &built.dynamic.supervise);
-    match &built.fixed {
-        Ok(pair) => row(built, "idle supervisor, static", &pair.supervise),
-        Err(reason) => table::missing("idle supervisor, static", reason),
+    let linked = [
+        ("idle supervisor, dynamic", Ok(&built.dynamic)),
+        (
+            "idle supervisor, static",
+            built.fixed.as_ref().map_err(Clone::clone),
+        ),
+    ];
+    for (name, pair) in linked {
+        match pair.and_then(|pair| built.runs(pair).map(|()| pair)) {
+            Ok(pair) => row(built, name, &pair.supervise),
+            Err(reason) => table::missing(name, &reason),
+        }
     }
 }
 
 fn row(built: &Built, name: &str, supervise: &Path) {
     let ready = built.sub("work").join("ready");
     let mut command = built.command(supervise);
-    command.args(["--", "/bin/sh", "-c", "echo > ready; read nothing"]).stdin(Stdio::piped());
+    command
+        .args(["--", "/bin/sh", "-c", "echo > ready; read nothing"])
+        .stdin(Stdio::piped());
     let mut running = start(&mut command, &ready);
     let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", running.id()));
     let rollup = rollup.unwrap_or_else(|error| panic!("smaps_rollup of our own child: {error}"));
     let field = |name: &str| {
-        let line = rollup.lines().find_map(|line| line.strip_prefix(name)).expect("a field of smaps_rollup");
-        line.trim_end_matches("kB").trim().parse::<u64>().expect("a number of kB")
+        let line = rollup
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .expect("a field of smaps_rollup");
+        line.trim_end_matches("kB")
+            .trim()
+            .parse::<u64>()
+            .expect("a number of kB")
     };
     // What would come back if it ended: not the pages of files, which others read too.
     let own = field("Private_Dirty:");
@@ -42,11 +58,16 @@ fn row(built: &Built, name: &str, supervise: &Path) {
 }
 
 fn start(command: &mut Command, ready: &Path) -> Child {
-    let mut running = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let mut running = command
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let deadline = Instant::now() + Duration::from_secs(30);
     while !ready.exists() {
         let ended = running.try_wait().expect("our own child can be waited for");
-        assert!(ended.is_none() && Instant::now() < deadline, "{command:?} did not come up");
+        assert!(
+            ended.is_none() && Instant::now() < deadline,
+            "{command:?} did not come up"
+        );
         std::thread::sleep(Duration::from_millis(5));
     }
     running

@@ -13,7 +13,10 @@ pub struct Subject<'a> {
 
 impl<'a> Subject<'a> {
     pub fn new(name: &'a str, run: impl FnMut() -> Duration + 'a) -> Self {
-        Self { name, run: Box::new(run) }
+        Self {
+            name,
+            run: Box::new(run),
+        }
     }
 }
 
@@ -39,7 +42,10 @@ const BLOCKS: usize = 10;
 pub fn measure(rounds: usize, mut subjects: Vec<Subject<'_>>) -> Vec<Sample> {
     let mut samples: Vec<Sample> = subjects
         .iter()
-        .map(|subject| Sample { name: subject.name.to_owned(), times: Vec::with_capacity(rounds) })
+        .map(|subject| Sample {
+            name: subject.name.to_owned(),
+            times: Vec::with_capacity(rounds),
+        })
         .collect();
     for round in 0..WARM_UP + rounds {
         for step in 0..subjects.len() {

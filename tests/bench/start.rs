@@ -1,14 +1,16 @@
 //! What it costs to start a program and see it end.
 
 use crate::built::{Built, Pair};
+use crate::law;
 use crate::paired::{Sample, Subject, measure};
+use crate::plan;
 use crate::table;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 300;
-const TRUE: &str = "/usr/bin/true";
+pub const TRUE: &str = "/usr/bin/true";
 
 /// How long a command takes from being started to having been waited for.
 pub fn time(command: &mut Command) -> Duration {
@@ -21,19 +23,26 @@ pub fn time(command: &mut Command) -> Duration {
 }
 
 pub fn rows(built: &Built) {
-    let plan = plan(built);
-    let dynamic = subjects(built, &built.dynamic, &plan);
-    let linked = [("command, dynamic", Some(dynamic)), ("command, static", built.fixed.as_ref().ok().map(|pair| subjects(built, pair, &plan)))];
-    for (name, commands) in linked {
-        match commands {
-            Some(commands) => compare(built, name, commands),
-            None => table::missing(name, built.fixed.as_ref().err().map_or("", String::as_str)),
+    let linked = [
+        ("command, dynamic", Ok(&built.dynamic)),
+        (
+            "command, static",
+            built.fixed.as_ref().map_err(Clone::clone),
+        ),
+    ];
+    for (name, pair) in linked {
+        match pair.and_then(|pair| built.runs(pair).map(|()| pair)) {
+            Ok(pair) => compare(built, name, subjects(built, pair)),
+            Err(reason) => table::missing(name, &reason),
         }
     }
 }
 
 /// The command and its floor.
-fn subjects(built: &Built, pair: &Pair, plan: &Path) -> [Command; 2] {
+fn subjects(built: &Built, pair: &Pair) -> [Command; 2] {
+    let ruleset = law::ruleset(built);
+    let confinement = law::confinement(&ruleset).unwrap_or_else(|error| panic!("{error}"));
+    let plan = plan::write(built, &ruleset, &confinement);
     let mut supervise = built.command(&pair.supervise);
     supervise.args(["--", TRUE]);
     let mut floor = built.command(&pair.floor);
@@ -70,27 +79,35 @@ pub fn is_installed(program: &str) -> bool {
     std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
 }
 
-/// Holds the static command, or the dynamic one where there is no static one, against commands given as `NAME=COMMAND`.
+/// Holds the command against others, given as `NAME=COMMAND`.
 pub fn against(built: &Built, others: &[String]) {
-    let pair = built.fixed.as_ref().unwrap_or(&built.dynamic);
-    let mut own = built.command(&pair.supervise);
-    own.args(["--", TRUE]);
-    let mut bare = built.command(Path::new(TRUE));
-    let mut commands: Vec<(&str, Command)> = others.iter().map(|other| parse(built, other)).collect();
-    let mut subjects = vec![Subject::new("supervise", || time(&mut own)), Subject::new("/usr/bin/true alone", || time(&mut bare))];
-    for (name, command) in &mut commands {
-        subjects.push(Subject::new(name, || time(command)));
+    let mut commands = vec![("/usr/bin/true alone", built.command(Path::new(TRUE)))];
+    match built.best() {
+        Ok(pair) => {
+            let mut own = built.command(&pair.supervise);
+            own.args(["--", TRUE]);
+            commands.push(("supervise", own));
+        }
+        Err(reason) => table::missing("supervise", &reason),
     }
-    let samples: Vec<Sample> = measure(ROUNDS / 5, subjects);
+    commands.extend(others.iter().map(|other| parse(built, other)));
+    let subjects = commands
+        .iter_mut()
+        .map(|(name, command)| Subject::new(name, || time(command)));
+    let samples: Vec<Sample> = measure(ROUNDS / 3, subjects.collect());
     for sample in &samples {
-        table::row(&sample.name, sample, &samples[1], None);
+        table::row(&sample.name, sample, &samples[0], None);
     }
 }
 
 fn parse<'a>(built: &Built, other: &'a str) -> (&'a str, Command) {
-    let (name, line) = other.split_once('=').unwrap_or_else(|| panic!("`{other}` is not NAME=COMMAND"));
+    let (name, line) = other
+        .split_once('=')
+        .unwrap_or_else(|| panic!("`{other}` is not NAME=COMMAND"));
     let mut words = line.split_whitespace();
-    let program = words.next().unwrap_or_else(|| panic!("`{other}` names no program"));
+    let program = words
+        .next()
+        .unwrap_or_else(|| panic!("`{other}` names no program"));
     let mut command = built.command(&PathBuf::from(program));
     if let Some(path) = std::env::var_os("PATH") {
         command.env("PATH", path);

@@ -5,18 +5,24 @@ use std::time::Duration;
 
 pub fn heading() {
     println!(
-        "{:<44} {:>11} {:>11}  {:<24} {}",
-        "what", "it took", "against", "ratio (block to block)", "goal"
+        "{:<44} {:>11} {:>11}  {:<24} goal",
+        "what", "it took", "against", "ratio (block to block)"
     );
 }
 
 /// One line: `ours` against `other`, and whether the ratio is within `goal`.
 pub fn row(what: &str, ours: &Sample, other: &Sample, goal: Option<f64>) {
     let ratio = ours.ratio_to(other);
-    let shown = format!("{:.2} ({:.2} to {:.2})", ratio.of_medians, ratio.low, ratio.high);
+    let shown = format!(
+        "{:.2} ({:.2} to {:.2})",
+        ratio.of_medians, ratio.low, ratio.high
+    );
     let goal = match goal {
         Some(goal) if ratio.of_medians <= goal => format!("≤ {goal:.2}: reached"),
-        Some(goal) => format!("≤ {goal:.2}: missed by {:.0} %", (ratio.of_medians / goal - 1.0) * 100.0),
+        Some(goal) => format!(
+            "≤ {goal:.2}: missed by {:.0} %",
+            (ratio.of_medians / goal - 1.0) * 100.0
+        ),
         None => String::new(),
     };
     println!(
@@ -36,5 +42,9 @@ pub fn missing(what: &str, reason: &str) {
 
 fn time(duration: Duration) -> String {
     let micros = duration.as_secs_f64() * 1e6;
-    if micros < 1000.0 { format!("{micros:.2} µs") } else { format!("{:.2} ms", micros / 1000.0) }
+    if micros < 1000.0 {
+        format!("{micros:.2} µs")
+    } else {
+        format!("{:.2} ms", micros / 1000.0)
+    }
 }

@@ -247,6 +247,11 @@ impl Confinement {
         self.keep_caps
     }
 
+    /// The program of the system call filter.
+    pub fn filter(&self) -> &[libc::sock_filter] {
+        &self.filter
+    }
+
     /// The Landlock rulesets, for a process that acts in the child's place.
     pub fn rulesets(&self) -> Vec<BorrowedFd<'_>> {
         self.rulesets.iter().map(AsFd::as_fd).collect()
