@@ -1,2 +1,28 @@
-//! `SupervisorSocket`: framed messages with file descriptors, and who sent them by the word of the kernel.
+//! `SupervisorSocket`: framed messages with descriptors, and who sent them by the word of the kernel.
+//!
+//! What comes in are a socket and a stranger's bytes; what goes out are messages of the
+//! [`protocol`], each with its sender ([`Peer`]) and exactly the descriptors that it speaks of.
+//! Nothing here decides anything, and no identity is ever taken from a message.
+//!
+//! There are two faces: [`SupervisorSocket`] waits, and is for programs; [`Channel`] never waits,
+//! and is for the one loop of a supervisor, which must not be held up by any of its peers.
 #![forbid(unsafe_code)]
+
+mod blocking;
+mod channel;
+mod error;
+mod inbox;
+mod listener;
+mod peer;
+mod replay;
+mod wait;
+
+pub use blocking::SupervisorSocket;
+pub use channel::{Channel, Fed, Incoming, MAX_CONSIDERED};
+pub use error::Error;
+pub use listener::Listener;
+pub use peer::Peer;
+pub use replay::REMEMBERED;
+
+/// The result of an operation on a socket.
+pub type Result<T> = std::result::Result<T, Error>;

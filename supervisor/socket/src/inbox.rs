@@ -1,0 +1,185 @@
+//! Bytes become frames again, each with its sender and its descriptors.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use protocol::frame::{self, HEADER};
+use sys::messages::{Wait, Welcome, receive};
+
+use crate::Peer;
+
+/// What is read at once: a request or an answer of ordinary size, and more of them when they queue.
+const CHUNK: usize = 4096;
+
+/// The bytes that came and are not yet used: at most one whole frame's and a chunk.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    buffer: Vec<u8>,
+    /// The unused bytes are `buffer[start..end]`.
+    start: usize,
+    end: usize,
+    /// Who sent them: all of them, since [`Inbox::fill`] is only called with less than a frame left.
+    sender: Option<Arc<Peer>>,
+    /// What came with them.
+    attached: Vec<Attached>,
+}
+
+/// Descriptors that came with a chunk.
+///
+/// The kernel ends a chunk after a message with descriptors: they belong to the frame that
+/// holds the last byte of the chunk.
+#[derive(Debug)]
+struct Attached {
+    /// Where the chunk ended in the buffer.
+    end: usize,
+    fds: Vec<OwnedFd>,
+    surplus: bool,
+}
+
+/// What came of reading once.
+#[derive(Debug)]
+pub(crate) enum Filled {
+    /// The peer has closed.
+    End,
+    /// More bytes.
+    Bytes,
+    /// More bytes, but of another sender than the part of a frame that was there. That part is
+    /// gone: nobody can say whose frame it would have become.
+    Interrupted(Option<Arc<Peer>>),
+}
+
+/// A whole frame.
+pub(crate) struct Frame<'a> {
+    pub(crate) text: &'a [u8],
+    pub(crate) sender: Option<&'a Arc<Peer>>,
+    pub(crate) fds: Vec<OwnedFd>,
+    /// More descriptors came than are ever welcome; none was kept.
+    pub(crate) surplus: bool,
+}
+
+impl Inbox {
+    pub(crate) fn new() -> Self {
+        Self {
+            buffer: Vec::new(),
+            start: 0,
+            end: 0,
+            sender: None,
+            attached: Vec::new(),
+        }
+    }
+
+    /// Whether part of a frame is waiting for its rest.
+    pub(crate) fn in_frame(&self) -> bool {
+        self.start < self.end
+    }
+
+    /// The sender of the last bytes.
+    pub(crate) fn sender(&self) -> Option<&Arc<Peer>> {
+        self.sender.as_ref()
+    }
+
+    /// Takes the next whole frame, or `None` when its rest has not come.
+    ///
+    /// # Errors
+    /// A length that no frame may have.
+    pub(crate) fn take(&mut self) -> Result<Option<Frame<'_>>, protocol::Error> {
+        let Some(length) = self.announced()? else {
+            return Ok(None);
+        };
+        let text = self.start + HEADER;
+        if self.end - text < length {
+            return Ok(None);
+        }
+        self.start = text + length;
+        let mut fds = Vec::new();
+        let mut surplus = false;
+        while self
+            .attached
+            .first()
+            .is_some_and(|attached| attached.end <= self.start)
+        {
+            let attached = self.attached.remove(0);
+            fds.extend(attached.fds);
+            surplus |= attached.surplus;
+        }
+        let text = &self.buffer[text..self.start];
+        Ok(Some(Frame {
+            text,
+            sender: self.sender.as_ref(),
+            fds,
+            surplus,
+        }))
+    }
+
+    /// The length of the next frame, when its header is there.
+    fn announced(&self) -> Result<Option<usize>, protocol::Error> {
+        let unused = &self.buffer[self.start..self.end];
+        unused
+            .first_chunk()
+            .map(|header| frame::length(*header))
+            .transpose()
+    }
+
+    /// Reads once. Call it when [`Inbox::take`] had nothing more to give.
+    pub(crate) fn fill(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        welcome: Welcome,
+        wait: Wait,
+    ) -> nix::Result<Filled> {
+        self.make_room();
+        let received = receive(socket, &mut self.buffer[self.end..], welcome, wait)?;
+        if received.length == 0 {
+            return Ok(Filled::End);
+        }
+        let in_frame = self.in_frame();
+        let sender = received.sender.and_then(Peer::sent).map(Arc::new);
+        let is_same = match (&self.sender, &sender) {
+            (Some(before), Some(now)) => before.is(now),
+            (None, None) => true,
+            _ => false,
+        };
+        let before = std::mem::replace(&mut self.sender, sender);
+        let mut filled = Filled::Bytes;
+        if in_frame && !is_same {
+            self.attached.clear();
+            self.start = self.end;
+            filled = Filled::Interrupted(before);
+        }
+        self.end += received.length;
+        if received.surplus || !received.fds.is_empty() {
+            self.attached.push(Attached {
+                end: self.end,
+                fds: received.fds,
+                surplus: received.surplus,
+            });
+        }
+        Ok(filled)
+    }
+
+    /// Moves what is unused to the front, and has room for the rest of its frame, or for a chunk.
+    fn make_room(&mut self) {
+        if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            for attached in &mut self.attached {
+                attached.end -= self.start;
+            }
+            self.end -= self.start;
+            self.start = 0;
+        }
+        // A length that may not be is found before anything is made for it: it never gets here.
+        let frame = self
+            .announced()
+            .ok()
+            .flatten()
+            .map_or(0, |length| HEADER + length);
+        let wanted = frame.max(self.end + 1).max(CHUNK);
+        if self.buffer.len() < wanted {
+            self.buffer.resize(wanted, 0);
+        } else if self.buffer.len() > CHUNK && wanted == CHUNK {
+            // A large frame is gone; its memory goes with it.
+            self.buffer.truncate(CHUNK);
+            self.buffer.shrink_to(CHUNK);
+        }
+    }
+}
