@@ -27,7 +27,9 @@ pub fn compile(arch: Arch, rows: &[Row]) -> Vec<sock_filter> {
         }
     }
     let mut chains = Vec::new();
-    let search = program.search(&ranges, rows, &mut chains);
+    let known = program.search(&ranges, LAST_REVIEWED + 1, rows, &mut chains);
+    let unknown = program.answer(Action::Refuse(Errno::ENOSYS));
+    let search = program.jump(libc::BPF_JGT, LAST_REVIEWED, unknown, known);
     let killed = program.answer(Action::Kill);
     let number = program.load(offset_of!(libc::seccomp_data, nr), search);
     let checked = program.jump(libc::BPF_JEQ, arch.audit(), number, killed);
@@ -51,10 +53,10 @@ struct Range {
     rule: Rule,
 }
 
-/// The rule of each number that was reviewed, and of all above.
+/// The rule of each number up to the last that was reviewed.
 fn rules(arch: Arch, rows: &[Row]) -> Vec<Rule> {
     let unknown = Rule::Answer(Action::Refuse(Errno::ENOSYS));
-    let mut rules = vec![unknown; LAST_REVIEWED as usize + 2];
+    let mut rules = vec![unknown; LAST_REVIEWED as usize + 1];
     for number in REVIEWED.iter().filter_map(|call| call.number(arch)) {
         rules[number as usize] = Rule::Answer(Action::Allow);
     }
@@ -212,40 +214,85 @@ impl Backwards {
         next
     }
 
-    /// Finds the range that the number in the accumulator lies in. `chains` are those already laid out: calls share them.
+    /// Goes to what a rule says.
+    fn rule<'r>(
+        &mut self,
+        rule: &'r Rule,
+        rows: &[Row],
+        chains: &mut Vec<(&'r [usize], Label)>,
+    ) -> Label {
+        let chain = match rule {
+            Rule::Answer(action) => return self.answer(*action),
+            Rule::Rows(chain) => chain,
+        };
+        if let Some((_, label)) = chains.iter().find(|(known, _)| known == chain) {
+            return *label;
+        }
+        let label = self.chain(chain, rows);
+        chains.push((chain, label));
+        label
+    }
+
+    /// Finds the range, all of them below `end`, that the number in the accumulator lies in. `chains` are those already laid
+    /// out: calls share them.
     fn search<'r>(
         &mut self,
         ranges: &'r [Range],
+        end: u32,
         rows: &[Row],
         chains: &mut Vec<(&'r [usize], Label)>,
     ) -> Label {
         match ranges {
             [] => self.answer(Action::Kill),
-            [
-                Range {
-                    rule: Rule::Answer(action),
-                    ..
-                },
-            ] => self.answer(*action),
-            [
-                Range {
-                    rule: Rule::Rows(chain),
-                    ..
-                },
-            ] => match chains.iter().find(|(known, _)| known == chain) {
-                Some((_, label)) => *label,
-                None => {
-                    let label = self.chain(chain, rows);
-                    chains.push((chain, label));
-                    label
-                }
-            },
+            [range] => self.rule(&range.rule, rows, chains),
             _ => {
-                let (below, above) = ranges.split_at(ranges.len() / 2);
-                let yes = self.search(above, rows, chains);
-                let no = self.search(below, rows, chains);
-                self.jump(libc::BPF_JGE, above[0].first, yes, no)
+                if let Some((common, others)) = exceptions(ranges, end) {
+                    let mut next = self.rule(common, rows, chains);
+                    for (number, rule) in others {
+                        let yes = self.rule(rule, rows, chains);
+                        next = self.jump(libc::BPF_JEQ, number, yes, next);
+                    }
+                    return next;
+                }
+                let (below, above) = ranges.split_at(halfway(ranges, end));
+                let first = above[0].first;
+                let yes = self.search(above, end, rows, chains);
+                let no = self.search(below, first, rows, chains);
+                self.jump(libc::BPF_JGE, first, yes, no)
             }
         }
     }
+}
+
+/// Where to split so that both parts have as many numbers, not ranges: what is asked often is each number, once.
+fn halfway(ranges: &[Range], end: u32) -> usize {
+    let middle = ranges[0].first.midpoint(end);
+    let distance = |at: &usize| ranges[*at].first.abs_diff(middle);
+    (1..ranges.len()).min_by_key(distance).unwrap_or(0)
+}
+
+/// The ranges as one rule with a few numbers that are exceptions, if they are that: then one comparison for each is enough.
+fn exceptions(ranges: &[Range], end: u32) -> Option<(&Rule, Vec<(u32, &Rule)>)> {
+    const FEW: usize = 3;
+    if ranges.len() > 2 * FEW + 1 {
+        return None;
+    }
+    let ends = ranges[1..].iter().map(|range| range.first).chain([end]);
+    let spans: Vec<(&Range, u32)> = ranges.iter().zip(ends).collect();
+    ranges.iter().find_map(|candidate| {
+        let mut others = spans
+            .iter()
+            .filter(|(range, _)| range.rule != candidate.rule);
+        let single = others.clone().all(|(range, end)| range.first + 1 == *end);
+        let few = others.clone().count() <= FEW;
+        (single && few).then(|| {
+            (
+                &candidate.rule,
+                others
+                    .by_ref()
+                    .map(|(range, _)| (range.first, &range.rule))
+                    .collect(),
+            )
+        })
+    })
 }

@@ -48,8 +48,10 @@ pub struct Answers {
     pub listen: Answer,
     /// `fork`, `vfork`, `clone`. Refused: EAGAIN.
     pub processes: Answer,
-    /// Priority, scheduling, affinity and limits of a task given by number, which may be the caller's own. Refused: EPERM.
-    /// The arguments that say whom and what are scalars; of `prlimit64` and the scheduling calls the values are not.
+    /// Priority, scheduling, affinity and limits of a task given by number. Refused: EPERM. The number may be that of one's own
+    /// thread, as `pthread_setaffinity_np` gives it, and a filter cannot tell: refused, that fails too, while 0 always
+    /// means oneself and works. Allowed, any process of the user can be given another priority or affinity.
+    /// The arguments that say whom are scalars; of the scheduling calls and `prlimit64` the values are in memory.
     pub others: Answer,
     /// `inotify_add_watch`. Refused: EACCES. Allowed lets changes be seen wherever the file modes allow reading.
     pub watches: Answer,

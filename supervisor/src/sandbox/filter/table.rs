@@ -147,7 +147,8 @@ const ALWAYS: &[Row] = rows! {
     [MEMFD_SECRET]
         => ENOSYS "memory that nobody who decides about a call can read; ENOSYS as where it is disabled";
 
-    // The machine. Most of these want a capability that no child holds; they are not even asked for here.
+    // The machine. Most of these want a capability that no child holds; they are not even asked for here. adjtimex and
+    // clock_adjtime also read, and what they would set is in memory: they are left to that capability.
     [BPF]
         => EPERM "programs inside the kernel";
     [KEXEC_LOAD KEXEC_FILE_LOAD INIT_MODULE FINIT_MODULE DELETE_MODULE]

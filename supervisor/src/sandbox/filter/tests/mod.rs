@@ -383,6 +383,7 @@ fn steps(program: &[sock_filter], data: &seccomp_data) -> usize {
             _ if code & 7 != libc::BPF_JMP => 0,
             libc::BPF_JA => instruction.k as usize,
             libc::BPF_JEQ if seen == instruction.k => instruction.jt.into(),
+            libc::BPF_JGT if seen > instruction.k => instruction.jt.into(),
             libc::BPF_JGE if seen >= instruction.k => instruction.jt.into(),
             _ => instruction.jf.into(),
         };
