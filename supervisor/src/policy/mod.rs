@@ -9,6 +9,8 @@ mod compile;
 mod document;
 mod error;
 mod facts;
+#[cfg(test)]
+mod laws;
 mod listing;
 mod load;
 mod native;

@@ -68,6 +68,10 @@ impl Memory {
         self.entries.insert(path.into(), Node::Object(kind, number));
     }
 
+    pub fn exists(&self, path: &str) -> bool {
+        self.entries.contains_key(Path::new(path))
+    }
+
     pub fn id(&self, path: &str) -> FileId {
         match self.entries[Path::new(path)] {
             Node::Object(_, ino) => FileId { dev: 1, ino },

@@ -1,0 +1,293 @@
+//! Random policies over a real tree, and real calls under the rulesets that are made from them. What the kernel lets through
+//! the policy must allow; where nothing is denied, the two must agree.
+
+use crate::harness::{self, Workspace, require};
+use crate::locked::lock_thread;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fs::{self, File, Permissions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use supervisor::policy::{Access, Facts, FileId, NoFiles, Policy, Ruleset, Subject};
+use supervisor::sandbox::{Kernel, Listener, prepare};
+use supervisor::sources::FileSystem;
+
+/// What is tried.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Try {
+    Read(PathBuf),
+    Write(PathBuf),
+    Create(PathBuf),
+    Remove(PathBuf),
+    Exec(PathBuf),
+    List(PathBuf),
+}
+
+impl Try {
+    /// Whether the kernel let it through. What it fails for later is no refusal.
+    fn now(&self) -> bool {
+        let result = match self {
+            Self::Read(path) => File::open(path).map(drop),
+            Self::Write(path) => File::options().write(true).open(path).map(drop),
+            Self::Create(path) => File::create_new(path).and_then(|_| fs::remove_file(path)),
+            Self::Remove(path) => fs::remove_file(path).and_then(|()| fs::write(path, "")),
+            Self::List(path) => fs::read_dir(path).map(drop),
+            // No program, so that it fails even where it may be executed; the kernel looks at that later.
+            Self::Exec(path) => Command::new(path).spawn().map(drop),
+        };
+        match result {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => false,
+            Err(error) if matches!(self, Self::Exec(_)) => {
+                assert_eq!(error.raw_os_error(), Some(libc::ENOEXEC), "{self:?}");
+                true
+            }
+            result => {
+                result.unwrap_or_else(|error| panic!("{self:?}: {error}"));
+                true
+            }
+        }
+    }
+
+    /// What the policy says about it, given the world before anything was tried.
+    fn decided(&self, ruleset: &Ruleset, objects: &BTreeMap<PathBuf, FileId>) -> bool {
+        let (path, right) = match self {
+            Self::Read(path) | Self::List(path) => (path, Access::READ),
+            Self::Write(path) | Self::Create(path) | Self::Remove(path) => (path, Access::WRITE),
+            Self::Exec(path) => (path, Access::EXEC),
+        };
+        let object = objects.get(path).copied();
+        ruleset
+            .decide(&Subject { path, object }, right)
+            .is_allowed()
+    }
+}
+
+/// Two levels of directories with a file, a link and another name of a file.
+fn plant(top: &Path) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    let (mut directories, mut files) = (vec![top.to_owned()], Vec::new());
+    for first in ["a", "b", "c"] {
+        for second in ["", "a", "b"] {
+            let directory = top.join(first).join(second);
+            fs::create_dir_all(&directory).expect("a directory");
+            let file = directory.join("f.x");
+            fs::write(&file, "no program").expect("a file");
+            fs::set_permissions(&file, Permissions::from_mode(0o755)).expect("a mode");
+            files.push(file);
+            directories.push(directory.components().collect());
+        }
+    }
+    symlink("a/b", top.join("link")).expect("a link");
+    (directories, files)
+}
+
+fn tries(directories: &[PathBuf], files: &[PathBuf]) -> Vec<Try> {
+    let mut tries = Vec::new();
+    for directory in directories {
+        tries.push(Try::List(directory.clone()));
+        tries.push(Try::Create(directory.join("new")));
+    }
+    for file in files {
+        tries.push(Try::Read(file.clone()));
+        tries.push(Try::Write(file.clone()));
+        tries.push(Try::Exec(file.clone()));
+    }
+    tries
+}
+
+fn identities(paths: impl Iterator<Item = PathBuf>) -> BTreeMap<PathBuf, FileId> {
+    paths
+        .map(|path| {
+            let known = fs::symlink_metadata(&path).expect("it was planted");
+            let id = FileId {
+                dev: known.dev(),
+                ino: known.ino(),
+            };
+            (path, id)
+        })
+        .collect()
+}
+
+fn compile(texts: &[String], top: &Path, tmpdir: &Path) -> Option<Ruleset> {
+    let facts = Facts {
+        cwd: top.to_owned(),
+        home: None,
+        user: None,
+        tmpdir: tmpdir.to_owned(),
+        repository: None,
+        variables: BTreeMap::new(),
+    };
+    let policies: Vec<Policy> = texts
+        .iter()
+        .map(|text| {
+            let text = format!("version = 1\nbase = false\n{text}");
+            Policy::parse("random.toml", &text, &mut NoFiles).expect("a good policy")
+        })
+        .collect();
+    match Ruleset::compile(&policies, &facts, &FileSystem, &[]) {
+        Ok(ruleset) => Some(ruleset),
+        Err(error) => {
+            let text = error.to_string();
+            let is_known =
+                text.contains("denies a pattern inside it") || text.contains("is a link to");
+            assert!(is_known, "{text}");
+            None
+        }
+    }
+}
+
+/// Does it all on a thread under the ruleset's locks, and says what went through.
+fn attempt(ruleset: &Ruleset, tries: &[Try]) -> Vec<bool> {
+    let confinement =
+        prepare(ruleset, &Kernel::probe(), Listener::Wanted, None).expect("it can be enforced");
+    std::thread::scope(|scope| {
+        let locked = scope.spawn(|| {
+            lock_thread(&confinement.rulesets());
+            tries.iter().map(Try::now).collect()
+        });
+        locked.join().expect("nothing panicked")
+    })
+}
+
+fn rule() -> impl Strategy<Value = (&'static str, String)> {
+    let path = prop::sample::select(vec![
+        "",
+        "/a",
+        "/b",
+        "/a/a",
+        "/a/b",
+        "/b/a",
+        "/c/b/f.x",
+        "/a/f.x",
+        "/link",
+        "/b/absent?",
+    ]);
+    let pattern = prop::sample::select(vec![
+        "/*/b",
+        "/a/**/f.x",
+        "/**/a",
+        "/b/f*",
+        "/*/*/f.x",
+        "/*/f.x",
+    ]);
+    let any = prop_oneof![3 => path.clone(), 1 => pattern];
+    prop_oneof![
+        4 => (prop::sample::select(vec!["read", "write", "exec"]), path),
+        2 => (prop::sample::select(vec!["deny", "deny_write"]), any),
+    ]
+    .prop_map(|(key, path)| (key, path.to_owned()))
+}
+
+fn text(rules: &[(&str, String)]) -> String {
+    let mut text = "[fs]\n".to_owned();
+    for key in ["read", "write", "exec", "deny", "deny_write"] {
+        let paths: Vec<String> = rules
+            .iter()
+            .filter(|(own, _)| *own == key)
+            .map(|(_, path)| format!("\"$PWD{path}\""))
+            .collect();
+        text.push_str(&format!("{key} = [{}]\n", paths.join(", ")));
+    }
+    text
+}
+
+#[test]
+fn the_kernel_allows_nothing_that_the_policy_does_not() {
+    require!(harness::feature::landlock(3));
+    let place = Workspace::new();
+    let (top, tmpdir) = (place.make_dir("tree"), place.make_dir("tmp"));
+    let (directories, files) = plant(&top);
+    let objects = identities(directories.iter().chain(&files).cloned());
+    let tries = tries(&directories, &files);
+    let stack = prop::collection::vec(prop::collection::vec(rule(), 1..6), 1..3);
+    let config = Config {
+        cases: 96,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let (compared, passed) = (Cell::new(0), Cell::new(0));
+    let outcome = TestRunner::new(config).run(&stack, |stack| {
+        let texts: Vec<String> = stack.iter().map(|rules| text(rules)).collect();
+        let Some(ruleset) = compile(&texts, &top, &tmpdir) else {
+            return Ok(());
+        };
+        let denies = stack
+            .iter()
+            .flatten()
+            .any(|(key, _)| key.starts_with("deny"));
+        for (attempted, went) in tries.iter().zip(attempt(&ruleset, &tries)) {
+            let decided = attempted.decided(&ruleset, &objects);
+            compared.set(compared.get() + 1);
+            passed.set(passed.get() + usize::from(went));
+            prop_assert!(
+                !went || decided,
+                "the kernel allows {attempted:?}, the policy does not:\n{texts:?}"
+            );
+            prop_assert!(
+                denies || went == decided,
+                "the policy allows {attempted:?}, the kernel does not:\n{texts:?}"
+            );
+        }
+        Ok(())
+    });
+    outcome.unwrap_or_else(|error| panic!("{error}"));
+    let (compared, passed) = (compared.get(), passed.get());
+    // A comparison of nothing with nothing would prove nothing.
+    assert!(
+        compared > 1000 && passed > 100 && passed < compared,
+        "{passed} of {compared}"
+    );
+}
+
+#[test]
+fn what_stands_beside_a_denial_stays_with_the_kernel() {
+    require!(harness::feature::landlock(3));
+    let place = Workspace::new();
+    let (top, tmpdir) = (place.make_dir("tree"), place.make_dir("tmp"));
+    plant(&top);
+    let text = text(&[
+        ("write", String::new()),
+        ("deny", "/a/b".to_owned()),
+        ("deny_write", "/b/.hooks".to_owned()),
+    ]);
+    let ruleset = compile(&[text], &top, &tmpdir).expect("good");
+    let path = |name: &str| top.join(name);
+    let expected = [
+        (Try::Read(path("a/a/f.x")), true),
+        (Try::Create(path("a/a/new")), true),
+        (Try::Remove(path("c/f.x")), true),
+        (Try::Read(path("b/f.x")), true),
+        (Try::Write(path("b/f.x")), true),
+        (Try::List(path("b")), true),
+        (Try::Read(path("a/b/f.x")), false),
+        (Try::Read(path("link/f.x")), false),
+        (Try::List(path("a/b")), false),
+        (Try::Remove(path("a/b/f.x")), false),
+        (Try::Create(path("b/.hooks")), false),
+        (Try::Create(path("new")), false),
+    ];
+    let tries: Vec<Try> = expected
+        .iter()
+        .map(|(attempt, _)| attempt.clone())
+        .collect();
+    for ((attempted, expected), went) in expected.into_iter().zip(attempt(&ruleset, &tries)) {
+        assert_eq!(went, expected, "{attempted:?}");
+    }
+}
+
+#[test]
+fn another_name_of_a_denied_file_beside_it_is_not_granted() {
+    require!(harness::feature::landlock(3));
+    let place = Workspace::new();
+    let (top, tmpdir) = (place.make_dir("tree"), place.make_dir("tmp"));
+    fs::write(top.join("secret"), "key").expect("a file");
+    fs::hard_link(top.join("secret"), top.join("alias")).expect("another name");
+    fs::write(top.join("plain"), "").expect("a file");
+    let text = text(&[("read", String::new()), ("deny", "/secret".to_owned())]);
+    let ruleset = compile(&[text], &top, &tmpdir).expect("good");
+    let tries = ["secret", "alias", "plain"].map(|name| Try::Read(top.join(name)));
+    assert_eq!(attempt(&ruleset, &tries), [false, false, true]);
+}
