@@ -1,1 +1,44 @@
-//! The `transparent` room.
+//! The transparent door: calls of programs that know nothing of us, trapped by the filter and answered here.
+//!
+//! ```text
+//! notification → claim (arguments copied once) → locate (as that thread sees it) → decide → record → perform → answer
+//! ```
+//!
+//! In: a [`Listener`](sys::seccomp::Listener), the [`Law`], a [`Recorder`]. Out: answers, and [`Channel`]s to members of the
+//! session that connected to its socket. The trapped calls are those that Landlock does not cover:
+//!
+//! - **Metadata** (mode, owner, times, attributes; by path and by descriptor): allowed where the law lets the child write the
+//!   located object, done by us on that object. An object without a name (unlinked, a pipe, a memfd) can be changed through a
+//!   descriptor that is open for writing: whoever holds that was granted the object, and there is no path to judge. A file
+//!   is never made set-user-ID or set-group-ID (`EPERM`): the child could not use it, but others could be made to. Refusals
+//!   are recorded; what is allowed is not: it changes nothing outside the trees that the start record says are writable,
+//!   and a `tar x` would fill the record.
+//! - **connect**: on the child's own socket, duplicated, to an address that was copied once. To a socket file: located,
+//!   decided, connected by a [`Connector`](sys::connector::Connector). TCP: by address and port. Abstract names: refused. To
+//!   the session's own socket, which is no file: the child's descriptor is replaced by one end of a fresh pair.
+//! - **New tasks**, where a limit is set: counted, then left to the kernel. This is the only call ever continued: all of its
+//!   arguments are in registers, which nobody can change behind our back, and the filter has judged the flags.
+//!
+//! What never happens here: a path resolved twice, memory of the child read twice, an answer that lets the kernel read it
+//! again, a wait. What might wait (a file server, a TCP handshake, a full backlog) is done by others, in bounded numbers; what
+//! does not fit is refused. The thread that serves holds exactly the child's capabilities and signals are blocked in it, so
+//! permissions are the kernel's to judge, and its errno is the answer.
+
+mod address;
+mod calls;
+mod connects;
+mod door;
+mod failure;
+mod law;
+mod locate;
+mod pool;
+mod record;
+mod registers;
+mod tasks;
+mod thread;
+mod walk;
+
+pub use calls::{Class, numbers};
+pub use door::{Channel, Door, DoorError, Facts, Served};
+pub use law::Law;
+pub use record::Recorder;

@@ -11,6 +11,8 @@ pub mod connector;
 #[cfg(target_os = "linux")]
 pub mod fds;
 #[cfg(target_os = "linux")]
+pub mod inet;
+#[cfg(target_os = "linux")]
 pub mod landlock;
 pub mod messages;
 #[cfg(target_os = "linux")]

@@ -1,0 +1,34 @@
+//! What the door asks the policy: the few questions that it can be asked.
+
+use crate::policy::{Access, Ruleset, Subject, Udp, Verdict};
+use std::net::SocketAddr;
+
+/// Who decides. [`Ruleset`] does.
+pub trait Law {
+    /// Whether the child may change this located object.
+    fn decide_write(&self, subject: &Subject<'_>) -> Verdict;
+    /// Whether it may connect to this located socket file.
+    fn decide_unix(&self, subject: &Subject<'_>) -> Verdict;
+    /// Whether it may open a TCP connection to this address.
+    fn decide_connect(&self, address: SocketAddr) -> Verdict;
+    /// Whether it may send datagrams over IP, to anybody.
+    fn allows_udp(&self) -> bool;
+}
+
+impl Law for Ruleset {
+    fn decide_write(&self, subject: &Subject<'_>) -> Verdict {
+        self.decide(subject, Access::WRITE)
+    }
+
+    fn decide_unix(&self, subject: &Subject<'_>) -> Verdict {
+        Ruleset::decide_unix(self, subject)
+    }
+
+    fn decide_connect(&self, address: SocketAddr) -> Verdict {
+        Ruleset::decide_connect(self, address)
+    }
+
+    fn allows_udp(&self) -> bool {
+        self.udp() == Udp::Any
+    }
+}

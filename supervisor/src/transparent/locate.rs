@@ -1,0 +1,188 @@
+//! Finding the object that a call means, once, as the calling thread sees it. From then on only the object counts.
+
+use super::calls::{Base, Place};
+use super::failure::{Failure, refused};
+use super::thread::Thread;
+use super::walk;
+use crate::policy::FileId;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use std::ffi::{CStr, OsStr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use sys::metadata::{self, Facts};
+use sys::openat2::{self, Lookup, is_procfs, may_wait};
+
+/// An object that was found.
+#[derive(Debug)]
+pub(super) struct Located {
+    /// The object itself, `O_PATH`.
+    pub fd: OwnedFd,
+    /// What it is.
+    pub facts: Facts,
+    /// What it is called now.
+    pub name: Name,
+    /// Whether acting on it may wait for a file server.
+    pub is_slow: bool,
+}
+
+/// What a located object is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Name {
+    /// This, from the root: canonical, no symbolic link in it.
+    Path(PathBuf),
+    /// Nothing (any more): it was unlinked, or never had a name.
+    None {
+        /// Whether the child holds it by a descriptor that is open for writing.
+        is_held_for_writing: bool,
+    },
+}
+
+impl Located {
+    /// The kernel's identity of it.
+    pub fn id(&self) -> FileId {
+        FileId {
+            dev: self.facts.dev,
+            ino: self.facts.ino,
+        }
+    }
+
+    /// Its name, when it has one.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.name {
+            Name::Path(path) => Some(path),
+            Name::None { .. } => None,
+        }
+    }
+
+    /// Looks at what was found. `held`: through which descriptor of the child, if through one.
+    pub fn look(fd: OwnedFd, held: Option<(Thread, i32)>) -> Result<Self, Failure> {
+        let facts = metadata::facts(fd.as_fd())?;
+        // What is mounted nowhere is the kernel's own, or was taken away with its mount: the name it had means something else.
+        let is_mounted = metadata::file_system_of(facts.mount) != Err(Errno::ENOENT);
+        let name = if is_mounted {
+            name_of(fd.as_fd())?
+        } else {
+            None
+        };
+        let name = match (name, held) {
+            (Some(path), _) => Name::Path(path),
+            (None, Some((thread, number))) => {
+                let descriptor = thread.descriptor(number)?;
+                Name::None {
+                    // The number may mean another file since it was looked behind.
+                    is_held_for_writing: descriptor.is_writable()
+                        && descriptor.ino == Some(facts.ino),
+                }
+            }
+            (None, None) => Name::None {
+                is_held_for_writing: false,
+            },
+        };
+        Ok(Self {
+            fd,
+            facts,
+            name,
+            is_slow: is_mounted && may_wait(&facts),
+        })
+    }
+}
+
+/// Finds the object of a place.
+pub(super) fn locate(thread: Thread, place: &Place, lookup: Lookup) -> Result<Located, Failure> {
+    match place {
+        Place::WorkingDirectory => Located::look(thread.working_directory()?, None),
+        Place::Descriptor {
+            number,
+            accepts_path_only,
+        } => {
+            let fd = thread.behind(*number)?;
+            if !accepts_path_only && thread.descriptor(*number)?.is_path_only() {
+                return Err(Errno::EBADF.into());
+            }
+            Located::look(fd, Some((thread, *number)))
+        }
+        Place::Path { base, path, follow } => by_path(thread, *base, path, *follow, lookup),
+    }
+}
+
+/// Finds the object of a path.
+pub(super) fn by_path(
+    thread: Thread,
+    base: Base,
+    path: &CStr,
+    follow: bool,
+    lookup: Lookup,
+) -> Result<Located, Failure> {
+    if path.is_empty() {
+        return Err(Errno::ENOENT.into());
+    }
+    let base = match base {
+        _ if path.to_bytes().starts_with(b"/") => None,
+        Base::WorkingDirectory => Some(thread.working_directory()?),
+        Base::Descriptor(number) => Some(thread.behind(number)?),
+    };
+    let from = base.as_ref().map(AsFd::as_fd);
+    match resolve(from, path, follow, lookup) {
+        // Something on the way may have meant *our* process, or was a magic link, which is refused.
+        Err(Failure::Native(Errno::ELOOP | Errno::ENOENT)) => {
+            walk::walk(thread, base, path, follow, lookup)
+        }
+        Err(failure) => Err(failure),
+        Ok(fd) => {
+            let located = Located::look(fd, None)?;
+            if is_proc(&located.facts) {
+                walk::walk(thread, base, path, follow, lookup)
+            } else {
+                Ok(located)
+            }
+        }
+    }
+}
+
+/// One walk by the kernel: `from` there, or from the root. Magic links are refused (`ELOOP`).
+pub(super) fn resolve(
+    from: Option<BorrowedFd<'_>>,
+    path: &CStr,
+    follow: bool,
+    lookup: Lookup,
+) -> Result<OwnedFd, Failure> {
+    let flags = if follow {
+        OFlag::empty()
+    } else {
+        OFlag::O_NOFOLLOW
+    };
+    match openat2::locate(from, as_path(path), flags, lookup) {
+        Ok(fd) => Ok(fd),
+        Err(Errno::EAGAIN) if lookup == Lookup::Cached => Err(Failure::WouldWait),
+        Err(Errno::EMFILE | Errno::ENFILE) => Err(refused("the supervisor is out of means")),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// What the kernel calls an open object.
+pub(super) fn name_of(fd: BorrowedFd<'_>) -> Result<Option<PathBuf>, Failure> {
+    match openat2::path_of(fd) {
+        Err(Errno::ENAMETOOLONG) => Err(refused("its path is longer than any path may be")),
+        other => Ok(other?),
+    }
+}
+
+/// Whether it lies on a proc file system, where names mean something else to everybody who asks.
+pub(super) fn is_proc(facts: &Facts) -> bool {
+    // Where the kernel cannot say, the number of the device that /proc itself is on can. /proc is local and never waits.
+    is_procfs(facts)
+        .unwrap_or_else(|| std::fs::metadata("/proc").is_ok_and(|proc| proc.dev() == facts.dev))
+}
+
+/// The bytes of a path as a path.
+pub(super) fn as_path(path: &CStr) -> &Path {
+    Path::new(OsStr::from_bytes(path.to_bytes()))
+}
+
+/// The target of a symbolic link that was located.
+pub(super) fn target_of(link: BorrowedFd<'_>) -> Result<Vec<u8>, Errno> {
+    nix::fcntl::readlinkat(link, c"").map(OsStringExt::into_vec)
+}

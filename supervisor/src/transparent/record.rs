@@ -1,0 +1,142 @@
+//! What the door leaves in the record: every refusal, and every grant of a connection. Written before the answer.
+
+use super::failure::Failure;
+use super::thread::Thread;
+use crate::audit::{Answer, Bytes, Decision, Door, Error, Event, Log, Who};
+use crate::policy::{Access, Denial, Mechanism, Origin};
+use nix::errno::Errno;
+use std::ffi::CStr;
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+
+/// Who keeps the record. [`Log`] does.
+pub trait Recorder {
+    /// Writes one event; returns when it is written.
+    ///
+    /// # Errors
+    /// It could not be written. What cannot be recorded is not granted.
+    fn record(&mut self, event: &Event<'_>) -> Result<(), Error>;
+}
+
+impl Recorder for Log {
+    fn record(&mut self, event: &Event<'_>) -> Result<(), Error> {
+        Log::record(self, event)
+    }
+}
+
+/// What a decision was about.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct About<'a> {
+    /// The thread that made the call.
+    pub thread: Thread,
+    /// The call.
+    pub call: &'static str,
+    /// The path as the child spelled it.
+    pub asked: Option<&'a CStr>,
+    /// The object that was located.
+    pub located: Option<&'a Path>,
+    /// The address of the internet.
+    pub address: Option<SocketAddr>,
+    /// The right to a file.
+    pub access: Option<Access>,
+}
+
+impl<'a> About<'a> {
+    /// A call of which nothing else is known (yet).
+    pub fn call(thread: Thread, call: &'static str) -> Self {
+        Self {
+            thread,
+            call,
+            asked: None,
+            located: None,
+            address: None,
+            access: None,
+        }
+    }
+
+    /// Records that it will be done. `false`: it must not be.
+    pub fn grant(&self, recorder: &mut dyn Recorder, rule: &Origin, mechanism: Mechanism) -> bool {
+        self.write(recorder, Answer::Granted, |decision| Decision {
+            rule: Some(rule),
+            mechanism: Some(mechanism),
+            ..decision
+        })
+    }
+
+    /// Records that a rule, or the lack of one, refuses it, and returns what the child gets.
+    pub fn deny(&self, recorder: &mut dyn Recorder, denial: &Denial) -> Errno {
+        let detail = denial.to_string();
+        self.refuse(recorder, Errno::EACCES, denial.rule.as_ref(), &detail)
+    }
+
+    /// Records that it is refused for another reason, and returns what the child gets.
+    pub fn fail(&self, recorder: &mut dyn Recorder, errno: Errno, why: &str) -> Errno {
+        self.refuse(recorder, errno, None, why)
+    }
+
+    /// What the child gets for a failure, which is recorded when it is ours.
+    pub fn answer(&self, recorder: &mut dyn Recorder, failure: Failure) -> Errno {
+        match failure {
+            Failure::Native(errno) => errno,
+            Failure::Refused(errno, why) => self.fail(recorder, errno, why),
+            Failure::WouldWait => self.fail(recorder, Errno::EACCES, "too much waits already"),
+        }
+    }
+
+    fn refuse(
+        &self,
+        recorder: &mut dyn Recorder,
+        errno: Errno,
+        rule: Option<&Origin>,
+        detail: &str,
+    ) -> Errno {
+        // A refusal stands, recorded or not.
+        let _recorded = self.write(recorder, Answer::Refused, |decision| Decision {
+            code: Some("denied"),
+            errno: Some(errno),
+            rule,
+            detail: Some(detail),
+            ..decision
+        });
+        errno
+    }
+
+    fn write<'b>(
+        &'b self,
+        recorder: &mut dyn Recorder,
+        answer: Answer,
+        fill: impl FnOnce(Decision<'b>) -> Decision<'b>,
+    ) -> bool {
+        let exe = std::fs::read_link(format!("/proc/{}/exe", self.thread.0))
+            .map(|exe| exe.into_os_string().into_vec())
+            .ok();
+        let who = Who {
+            pid: self.thread.process().unwrap_or(self.thread.0),
+            uid: nix::unistd::getuid().as_raw(),
+            exe: None,
+        };
+        let differs = |asked: &&CStr| {
+            self.located
+                .is_none_or(|at| super::locate::as_path(asked) != at)
+        };
+        let decision = Decision {
+            path: self.located.map(Bytes::from),
+            asked: self
+                .asked
+                .filter(differs)
+                .map(|asked| Bytes(asked.to_bytes())),
+            address: self.address,
+            access: self.access,
+            ..Decision::new(Door::Call, self.call, who, answer)
+        };
+        let decision = fill(decision);
+        let who = Who {
+            exe: exe.as_deref().map(Bytes),
+            ..decision.who
+        };
+        recorder
+            .record(&Event::Decision(Decision { who, ..decision }))
+            .is_ok()
+    }
+}

@@ -1,0 +1,173 @@
+//! The calling thread, as /proc shows it: its working directory, its descriptors, its process.
+//!
+//! A thread may have a working directory and a table of descriptors of its own, so everything is asked of the *thread*. What
+//! was found out this way holds only if the notification is still valid afterwards: numbers of threads are used again.
+
+use super::failure::{Failure, refused};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::Mode;
+use std::os::fd::OwnedFd;
+use sys::pidfd::Pidfd;
+
+/// A thread that waits in a trapped call.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Thread(pub i32);
+
+/// What the thread may do through one of its descriptors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Descriptor {
+    flags: i32,
+    /// The number of the file behind it; `None` before Linux 5.14.
+    pub ino: Option<u64>,
+}
+
+impl Descriptor {
+    /// Whether it was opened with `O_PATH`.
+    pub fn is_path_only(self) -> bool {
+        self.flags & libc::O_PATH != 0
+    }
+
+    /// Whether it can be written to.
+    pub fn is_writable(self) -> bool {
+        !self.is_path_only() && self.flags & libc::O_ACCMODE != libc::O_RDONLY
+    }
+
+    /// Whether it is closed on exec.
+    pub fn is_closed_on_exec(self) -> bool {
+        self.flags & libc::O_CLOEXEC != 0
+    }
+
+    /// From the text of /proc/PID/fdinfo/N (proc_pid_fdinfo(5)).
+    fn parse(text: &str) -> Option<Self> {
+        let field = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+            Some(line.trim())
+        };
+        Some(Self {
+            flags: i32::from_str_radix(field("flags:")?, 8).ok()?,
+            ino: field("ino:").and_then(|ino| ino.parse().ok()),
+        })
+    }
+}
+
+impl Thread {
+    /// Its working directory.
+    pub fn working_directory(self) -> Result<OwnedFd, Failure> {
+        self.open("cwd").map_err(|errno| match errno {
+            Errno::ENOENT => Failure::Native(Errno::ESRCH),
+            other => unseen(other),
+        })
+    }
+
+    /// What lies behind one of its descriptors.
+    pub fn behind(self, number: i32) -> Result<OwnedFd, Failure> {
+        if number < 0 {
+            return Err(Errno::EBADF.into());
+        }
+        self.open(&format!("fd/{number}"))
+            .map_err(|errno| match errno {
+                Errno::ENOENT => Errno::EBADF.into(),
+                other => unseen(other),
+            })
+    }
+
+    fn open(self, name: &str) -> Result<OwnedFd, Errno> {
+        // The magic link leads to the object itself: nothing is resolved by name.
+        let path = format!("/proc/{}/{name}", self.0);
+        openat(
+            AT_FDCWD,
+            path.as_str(),
+            OFlag::O_PATH | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )
+    }
+
+    /// What it may do through one of its descriptors.
+    pub fn descriptor(self, number: i32) -> Result<Descriptor, Failure> {
+        if number < 0 {
+            return Err(Errno::EBADF.into());
+        }
+        let path = format!("/proc/{}/fdinfo/{number}", self.0);
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            match Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)) {
+                Errno::ENOENT => Errno::EBADF.into(),
+                other => unseen(other),
+            }
+        })?;
+        Descriptor::parse(&text).ok_or(refused("a descriptor of the caller cannot be looked at"))
+    }
+
+    /// The process it belongs to.
+    pub fn process(self) -> Result<i32, Failure> {
+        let path = format!("/proc/{}/status", self.0);
+        let text = std::fs::read(path).map_err(|_| Failure::Native(Errno::ESRCH))?;
+        // The name of the program stands on the first line, with a line break in it escaped.
+        let text = String::from_utf8_lossy(&text);
+        let line = text.lines().find_map(|line| line.strip_prefix("Tgid:"));
+        line.and_then(|pid| pid.trim().parse().ok())
+            .ok_or(Failure::Native(Errno::ESRCH))
+    }
+
+    /// A duplicate of one of its descriptors: the very same open file.
+    pub fn duplicate(self, number: i32) -> Result<OwnedFd, Failure> {
+        let pidfd = match Pidfd::open_thread(self.0) {
+            // Before Linux 6.9 only a process can be opened. Its threads share one table, but for the few that unshared it:
+            // those get what *their process* has under that number, which the child holds as well.
+            Err(Errno::EINVAL) => Pidfd::open(self.process()?)?,
+            other => other?,
+        };
+        pidfd.get_fd(number).map_err(|errno| match errno {
+            Errno::EBADF => Errno::EBADF.into(),
+            other => unseen(other),
+        })
+    }
+}
+
+/// A process that made itself unreadable, or that an outer sandbox keeps from us, cannot be served.
+fn unseen(errno: Errno) -> Failure {
+    match errno {
+        Errno::EPERM | Errno::EACCES | Errno::ENOSYS => refused("the caller cannot be looked at"),
+        Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM => refused("the supervisor is out of means"),
+        other => other.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsRawFd;
+
+    fn own() -> Thread {
+        Thread(nix::unistd::gettid().as_raw())
+    }
+
+    #[test]
+    fn descriptors_are_seen_as_they_were_opened() {
+        let (reader, writer) = nix::unistd::pipe().unwrap();
+        let seen = |fd: &OwnedFd| own().descriptor(fd.as_raw_fd()).unwrap();
+        assert!(!seen(&reader).is_writable());
+        assert!(seen(&writer).is_writable());
+        assert!(seen(&writer).ino.is_some());
+        let only = own().behind(writer.as_raw_fd()).unwrap();
+        assert!(seen(&only).is_path_only() && !seen(&only).is_writable());
+        assert!(seen(&only).is_closed_on_exec());
+        assert_eq!(own().behind(-1).unwrap_err(), Errno::EBADF.into());
+        assert_eq!(own().behind(99_999).unwrap_err(), Errno::EBADF.into());
+        assert_eq!(own().descriptor(99_999), Err(Errno::EBADF.into()));
+    }
+
+    #[test]
+    fn a_thread_knows_its_process() {
+        assert_eq!(own().process(), Ok(std::process::id() as i32));
+    }
+
+    #[test]
+    fn what_the_kernel_writes_is_parsed() {
+        let text = "pos:\t0\nflags:\t02100001\nmnt_id:\t15\nino:\t1234\n";
+        let descriptor = Descriptor::parse(text).unwrap();
+        assert!(descriptor.is_writable() && descriptor.is_closed_on_exec());
+        assert_eq!(descriptor.ino, Some(1234));
+        assert_eq!(Descriptor::parse("pos:\t0\n"), None);
+    }
+}

@@ -1,0 +1,135 @@
+//! Sockets that are somebody else's: what they are, and connecting them.
+
+use nix::errno::Errno;
+use std::ffi::c_int;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// What a socket is, as it was made. It cannot change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kind {
+    /// `AF_*`.
+    pub domain: c_int,
+    /// `SOCK_*`, without flags.
+    pub kind: c_int,
+    /// `IPPROTO_*`.
+    pub protocol: c_int,
+}
+
+/// Asks a socket what it is.
+///
+/// # Errors
+/// The errno of `getsockopt(2)`: `ENOTSOCK` for what is none, `EBADF` for an `O_PATH` descriptor.
+pub fn kind(socket: BorrowedFd<'_>) -> Result<Kind, Errno> {
+    Ok(Kind {
+        domain: option(socket, libc::SO_DOMAIN)?,
+        kind: option(socket, libc::SO_TYPE)?,
+        protocol: option(socket, libc::SO_PROTOCOL)?,
+    })
+}
+
+fn option(socket: BorrowedFd<'_>, name: c_int) -> Result<c_int, Errno> {
+    let mut value: c_int = 0;
+    let mut length = size_of::<c_int>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes, an int, to a live one, and the length to a live one.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            name,
+            (&raw mut value).cast(),
+            &raw mut length,
+        )
+    };
+    Errno::result(result).map(|_| value)
+}
+
+/// Connects it, and waits as long as that takes if the socket was made to wait.
+///
+/// # Errors
+/// The errno of `connect(2)`.
+pub fn connect(socket: BorrowedFd<'_>, address: SocketAddr) -> Result<(), Errno> {
+    match address {
+        SocketAddr::V4(address) => connect_to(
+            socket,
+            &libc::sockaddr_in {
+                sin_family: libc::AF_INET as libc::sa_family_t,
+                sin_port: address.port().to_be(),
+                sin_addr: libc::in_addr {
+                    s_addr: u32::from_ne_bytes(address.ip().octets()),
+                },
+                sin_zero: [0; 8],
+            },
+        ),
+        SocketAddr::V6(address) => connect_to(
+            socket,
+            &libc::sockaddr_in6 {
+                sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                sin6_port: address.port().to_be(),
+                sin6_flowinfo: address.flowinfo(),
+                sin6_addr: libc::in6_addr {
+                    s6_addr: address.ip().octets(),
+                },
+                sin6_scope_id: address.scope_id(),
+            },
+        ),
+    }
+}
+
+/// Connects to an address of whichever family: `A` is one of the `sockaddr_*` structures.
+fn connect_to<A>(socket: BorrowedFd<'_>, address: &A) -> Result<(), Errno> {
+    let length = size_of::<A>() as libc::socklen_t;
+    // SAFETY: the address is live and of that length.
+    let result = unsafe {
+        libc::connect(
+            socket.as_raw_fd(),
+            std::ptr::from_ref(address).cast(),
+            length,
+        )
+    };
+    Errno::result(result).map(drop)
+}
+
+/// Makes a datagram socket forget whom it was connected to.
+///
+/// # Errors
+/// The errno of `connect(2)`.
+pub fn disconnect(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    let address = libc::sockaddr {
+        sa_family: libc::AF_UNSPEC as libc::sa_family_t,
+        sa_data: [0; 14],
+    };
+    connect_to(socket, &address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, UdpSocket};
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_socket_says_what_it_is() {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        assert_eq!(
+            kind(tcp.as_fd()),
+            Ok(Kind {
+                domain: libc::AF_INET,
+                kind: libc::SOCK_STREAM,
+                protocol: libc::IPPROTO_TCP
+            })
+        );
+        let (reader, _writer) = nix::unistd::pipe().unwrap();
+        assert_eq!(kind(reader.as_fd()), Err(Errno::ENOTSOCK));
+    }
+
+    #[test]
+    fn a_datagram_socket_is_connected_and_disconnected() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+        connect(socket.as_fd(), peer.local_addr().unwrap()).unwrap();
+        assert_eq!(socket.peer_addr().unwrap(), peer.local_addr().unwrap());
+        disconnect(socket.as_fd()).unwrap();
+        assert!(socket.peer_addr().is_err());
+    }
+}
