@@ -1,6 +1,15 @@
 //! Terminals: what would act for the user, or against everybody else on it.
 
+use crate::filtered::filtered;
+use crate::harness::built::probe;
+use crate::harness::require;
+use crate::harness::run::start;
 use crate::{let_through, raw, refused, strictest};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
+use std::os::fd::AsFd;
+use std::process::Command;
+use supervisor::sandbox::filter::{FilterSpec, program};
 
 fn request(number: u64) -> String {
     raw(libc::SYS_ioctl, &format!("-1 {number:#x} 0"))
@@ -22,6 +31,39 @@ const REFUSED: [(&str, u64); 14] = [
     ("VT_ACTIVATE", 0x5606),
     ("VT_LOCKSWITCH", 0x560b),
 ];
+
+/// What the probe says when it types into a terminal that is its standard input, and whether somebody outside can read it there.
+fn typing(spec: Option<&FilterSpec>) -> (String, bool) {
+    let terminal = nix::pty::openpty(None, None).expect("a terminal");
+    let mut modes = tcgetattr(&terminal.slave).expect("a terminal has modes");
+    // Each character can be read as it comes.
+    cfmakeraw(&mut modes);
+    tcsetattr(&terminal.slave, SetArg::TCSANOW, &modes).expect("modes can be set");
+    let mut command = Command::new(probe());
+    let stdin = terminal.slave.try_clone().expect("a descriptor");
+    command.args(["ioctl", "0", "TIOCSTI"]).stdin(stdin);
+    if let Some(spec) = spec {
+        filtered(&mut command, &program(spec));
+    }
+    let ran = start(&mut command).wait();
+    let mut ends = [PollFd::new(terminal.slave.as_fd(), PollFlags::POLLIN)];
+    let readable = poll(&mut ends, PollTimeout::ZERO).expect("a terminal can be polled");
+    (ran.stdout.trim_end().to_owned(), readable > 0)
+}
+
+#[test]
+fn nothing_is_typed_into_the_terminal_that_is_shared() {
+    assert_eq!(
+        typing(Some(&strictest())),
+        ("errno EPERM".to_owned(), false)
+    );
+    require!(match typing(None) {
+        (_, true) => Ok(()),
+        (said, false) => Err(format!(
+            "nothing can be typed here without the filter either: {said}"
+        )),
+    });
+}
 
 #[test]
 fn nothing_types_for_the_user() {

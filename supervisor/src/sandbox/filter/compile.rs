@@ -280,19 +280,12 @@ fn exceptions(ranges: &[Range], end: u32) -> Option<(&Rule, Vec<(u32, &Rule)>)> 
     let ends = ranges[1..].iter().map(|range| range.first).chain([end]);
     let spans: Vec<(&Range, u32)> = ranges.iter().zip(ends).collect();
     ranges.iter().find_map(|candidate| {
-        let mut others = spans
+        let others = spans
             .iter()
             .filter(|(range, _)| range.rule != candidate.rule);
         let single = others.clone().all(|(range, end)| range.first + 1 == *end);
         let few = others.clone().count() <= FEW;
-        (single && few).then(|| {
-            (
-                &candidate.rule,
-                others
-                    .by_ref()
-                    .map(|(range, _)| (range.first, &range.rule))
-                    .collect(),
-            )
-        })
+        let numbers = others.map(|(range, _)| (range.first, &range.rule));
+        (single && few).then(|| (&candidate.rule, numbers.collect()))
     })
 }
