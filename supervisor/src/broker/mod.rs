@@ -1,1 +1,568 @@
-//! The `broker` room.
+//! Claim → outcome: what the child may have beyond what the kernel lets it have anyway.
+//!
+//! In come claims and the kernel's word on who makes them. Out goes an [`Outcome`] for each: an open file, or a refusal.
+//! On the way: [`locate`](self) the object once, decide on what was located, open *that*, record it, answer. No path is
+//! resolved twice, so whatever is renamed or replaced meanwhile, the file that was decided on is the file that is granted,
+//! also after an hour in which the operator thought about it.
+//!
+//! Nothing waits here. What may wait (a file server, a lease, a name that is not in memory) is done aside by a few threads;
+//! what the approver is asked stays aside with its object held open. Both come back through [`Broker::wake_fd`].
+//! Every failure is a no: a full queue, an approver that dies, no descriptors left, a deadline, a record that cannot be
+//! written.
+//!
+//! **What expires.** A rule's `ttl` is how long a claim like the one granted is granted again without asking. A file that
+//! was handed over stays open for as long as the child keeps it; the kernel has no call that takes it back.
+
+mod approver;
+mod claim;
+mod grant;
+mod locate;
+mod outcome;
+mod peer;
+mod question;
+mod remembered;
+mod slow;
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use protocol::{Code, Create, OpenFlags};
+use sys::openat2::Lookup;
+
+use crate::audit::{Answer as Recorded, Bytes, Decision, Door, Event, Log};
+use crate::policy::{Allowed, BrokerRules, Mechanism, Origin, Question as Asks, Ruleset, Verdict};
+
+use approver::{Answer, Asked, Desk};
+use grant::Patience;
+use locate::{Located, Lost};
+use peer::Asker;
+use question::Question;
+use remembered::Remembered;
+use slow::Slow;
+
+pub use claim::Claim;
+pub use outcome::{Grant, Outcome, Refusal};
+pub use peer::Peer;
+
+/// Claims that may wait at a time, for whatever it is.
+const WAITING: usize = 128;
+
+/// A claim that a file server does not answer for so long is refused.
+const SLOW: Duration = Duration::from_secs(60);
+
+/// How often a file that others make and remove at the same time is looked for again.
+const ATTEMPTS: usize = 4;
+
+/// What became of a claim so far.
+#[derive(Debug)]
+#[must_use]
+pub enum Progress {
+    /// It is answered.
+    Done(Outcome),
+    /// It will be, by [`Broker::completed`].
+    Pending(Ticket),
+}
+
+/// A claim that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket(u64);
+
+/// Answers claims, for one session.
+pub struct Broker {
+    ruleset: Arc<Ruleset>,
+    /// How many grants each rule gave.
+    spent: HashMap<Origin, u32>,
+    remembered: Remembered,
+    desk: Desk,
+    slow: Slow<(Ticket, Found)>,
+    waiting: HashMap<Ticket, Waiting>,
+    next: u64,
+    timer: TimerFd,
+    alarm: Option<Instant>,
+    poll: Epoll,
+}
+
+/// One claim and who made it.
+#[derive(Clone, Debug)]
+struct Case {
+    ticket: Ticket,
+    asker: Asker,
+    claim: Arc<Claim>,
+    /// The located object's name, for the record.
+    path: Option<std::path::PathBuf>,
+}
+
+/// A claim that cannot go on now.
+struct Waiting {
+    case: Case,
+    stage: Stage,
+}
+
+enum Stage {
+    /// It is looked for.
+    Locating { deadline: Instant },
+    /// The approver was asked; the object is held open.
+    Asking { located: Located, asks: Asks },
+    /// It is being opened.
+    Opening {
+        deadline: Instant,
+        allowed: Allowed,
+        attempt: usize,
+    },
+}
+
+/// What slow work yields.
+enum Found {
+    Located(Result<Located, Lost>),
+    Opened(Result<OwnedFd, Errno>, Located),
+}
+
+/// How a case goes on. `None`: it waits.
+type Step = Option<(Case, Outcome)>;
+
+impl Broker {
+    /// A broker for one session, with the approver that `rules` name.
+    ///
+    /// # Errors
+    /// The errno of what makes the descriptors it needs.
+    pub fn new(ruleset: Arc<Ruleset>, rules: &BrokerRules) -> Result<Self, Errno> {
+        let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
+        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
+        let slow = Slow::new()?;
+        let poll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        // Which one it is does not matter: all of them are looked at.
+        poll.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
+        poll.add(slow.fd(), EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
+        Ok(Self {
+            ruleset,
+            spent: HashMap::new(),
+            remembered: Remembered::default(),
+            desk: Desk::new(rules),
+            slow,
+            waiting: HashMap::new(),
+            next: 1,
+            timer,
+            alarm: None,
+            poll,
+        })
+    }
+
+    /// Considers a claim. What cannot be recorded is not granted.
+    pub fn claim(&mut self, log: &mut Log, peer: &Peer<'_>, claim: Claim) -> Progress {
+        let ticket = Ticket(self.next);
+        self.next += 1;
+        let case = Case {
+            ticket,
+            asker: Asker::of(peer, claim.create != Create::No),
+            claim: Arc::new(claim),
+            path: None,
+        };
+        let found = locate::locate(&case.claim, &case.asker, Lookup::Cached);
+        let step = self.judge(log, case, found, 0);
+        self.set_alarm();
+        match step {
+            Some((case, outcome)) => Progress::Done(Self::conclude(log, &case, outcome)),
+            None => Progress::Pending(ticket),
+        }
+    }
+
+    /// Readable when [`Broker::completed`] has something to do.
+    #[must_use]
+    pub fn wake_fd(&self) -> BorrowedFd<'_> {
+        self.poll.0.as_fd()
+    }
+
+    /// Goes on with what waits, as far as it can, and returns what is answered by now.
+    pub fn completed(&mut self, log: &mut Log) -> Vec<(Ticket, Outcome)> {
+        // Only to have seen them: all of it is looked at. The timer is set anew below.
+        let mut events = [EpollEvent::empty(); 16];
+        let _seen = self.poll.wait(&mut events, EpollTimeout::ZERO);
+        let mut steps = Vec::new();
+        for (ticket, found) in self.slow.results() {
+            steps.extend(self.found(log, ticket, found));
+        }
+        for (ticket, answer) in self.desk.answers(&self.poll) {
+            steps.extend(self.answered(log, ticket, answer));
+        }
+        steps.extend(self.late());
+        self.alarm = None;
+        self.set_alarm();
+        let conclude =
+            |(case, outcome): (Case, Outcome)| (case.ticket, Self::conclude(log, &case, outcome));
+        steps.into_iter().map(conclude).collect()
+    }
+
+    /// Forgets a claim whose peer is gone, and closes what was held for it.
+    pub fn cancel(&mut self, log: &mut Log, ticket: Ticket) {
+        let Some(waiting) = self.waiting.remove(&ticket) else {
+            return;
+        };
+        self.desk.cancel(ticket, &self.poll);
+        let gone = Refusal::usual(Code::Unavailable).explained("the program that asked is gone");
+        // A refusal that cannot be recorded stays one.
+        drop(Self::conclude(log, &waiting.case, Outcome::Refused(gone)));
+        self.set_alarm();
+    }
+
+    /// How many claims wait.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Decides on what was located.
+    fn judge(
+        &mut self,
+        log: &mut Log,
+        mut case: Case,
+        found: Result<Located, Lost>,
+        attempt: usize,
+    ) -> Step {
+        let located = match found {
+            Ok(located) => located,
+            Err(Lost::Slow) => return self.locate_aside(case),
+            Err(Lost::Refused(refusal)) => return refuse(case, refusal),
+        };
+        case.path = Some(located.path().to_owned());
+        let mut access = case.claim.access;
+        if matches!(located.object, locate::Object::New { .. }) {
+            // To make a file is to write, whatever it is then opened for.
+            access |= crate::policy::Access::WRITE;
+        }
+        match self.ruleset.decide(&located.subject(), access) {
+            Verdict::Allow(allowed) => self.open(log, case, located, allowed, attempt),
+            Verdict::Deny(denial) => refuse(case, Refusal::denied(denial)),
+            Verdict::Ask(asks) => match self.remembered.until(&located, access, &asks.rule) {
+                Some(until) => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    self.open(log, case, located, allowed_by(&asks, Some(left)), attempt)
+                }
+                None => self.ask(log, case, located, asks),
+            },
+        }
+    }
+
+    /// The object stays open while the operator thinks: that one is granted, not its name.
+    fn ask(&mut self, log: &mut Log, case: Case, located: Located, asks: Asks) -> Step {
+        if self.waiting.len() >= WAITING {
+            return refuse(case, full());
+        }
+        if self.is_spent(&asks.rule, asks.budget) {
+            return refuse(case, spent(asks.rule));
+        }
+        let event = Event::Decision(Decision {
+            rule: Some(&asks.rule),
+            ..decision(&case, Recorded::Asked)
+        });
+        if log.record(&event).is_err() {
+            return refuse(case, unrecorded());
+        }
+        let question = Question::new(
+            &located,
+            &case.claim,
+            &case.asker,
+            asks.rule.clone(),
+            asks.ttl,
+        );
+        match self.desk.ask(case.ticket, question, &self.poll) {
+            Asked::Answered(answer) => self.heed(log, case, located, asks, answer),
+            Asked::Full => refuse(case, full()),
+            Asked::Taken => {
+                let stage = Stage::Asking { located, asks };
+                self.waiting.insert(case.ticket, Waiting { case, stage });
+                None
+            }
+        }
+    }
+
+    /// Does as the approver said.
+    fn heed(
+        &mut self,
+        log: &mut Log,
+        case: Case,
+        located: Located,
+        asks: Asks,
+        answer: Answer,
+    ) -> Step {
+        match answer {
+            Answer::Yes => {
+                let access = case.claim.access;
+                self.remembered.keep(&located, access, &asks);
+                // What was to be made and is there by now is not what the operator agreed to: no further attempt.
+                self.open(log, case, located, allowed_by(&asks, asks.ttl), ATTEMPTS)
+            }
+            Answer::No(why) => refuse(
+                case,
+                Refusal::usual(Code::AskRefused)
+                    .by(asks.rule)
+                    .explained(why),
+            ),
+            Answer::Late => refuse(case, Refusal::usual(Code::AskTimeout).by(asks.rule)),
+        }
+    }
+
+    /// Opens what was decided on.
+    fn open(
+        &mut self,
+        log: &mut Log,
+        case: Case,
+        located: Located,
+        allowed: Allowed,
+        attempt: usize,
+    ) -> Step {
+        if self.is_spent(&allowed.rule, allowed.budget) {
+            return refuse(case, spent(allowed.rule));
+        }
+        // Counted before it is known to succeed, lest many that are slow all find the last one free.
+        *self.spent.entry(allowed.rule.clone()).or_default() += 1;
+        let changes = case.claim.create != Create::No || case.claim.has(OpenFlags::TRUNCATE);
+        if changes && log.ready().is_err() {
+            return refuse(case, unrecorded());
+        }
+        if located.may_wait() {
+            return self.open_aside(case, located, allowed, attempt);
+        }
+        match grant::open(&located, &case.claim, &case.asker, Patience::None) {
+            Err(Errno::EAGAIN) => self.open_aside(case, located, allowed, attempt),
+            result => self.opened(log, case, result, allowed, attempt),
+        }
+    }
+
+    fn opened(
+        &mut self,
+        log: &mut Log,
+        case: Case,
+        result: Result<OwnedFd, Errno>,
+        allowed: Allowed,
+        attempt: usize,
+    ) -> Step {
+        if result.is_err()
+            && let Some(spent) = self.spent.get_mut(&allowed.rule)
+        {
+            *spent = spent.saturating_sub(1);
+        }
+        match result {
+            Ok(fd) => {
+                let grant = Grant {
+                    fd,
+                    rule: allowed.rule,
+                    mechanism: allowed.mechanism,
+                    expires: allowed.ttl,
+                };
+                Some((case, Outcome::Granted(grant)))
+            }
+            // Made by somebody else meanwhile: then it is that which is asked for. A decision of its own.
+            Err(Errno::EEXIST) if case.claim.create == Create::Yes && attempt < ATTEMPTS => {
+                let found = locate::locate(&case.claim, &case.asker, Lookup::Cached);
+                self.judge(log, case, found, attempt + 1)
+            }
+            Err(errno) => refuse(case, Refusal::failed(errno)),
+        }
+    }
+
+    fn locate_aside(&mut self, case: Case) -> Step {
+        let (ticket, claim, asker) = (case.ticket, Arc::clone(&case.claim), case.asker.clone());
+        let job = move || {
+            let found = match locate::locate(&claim, &asker, Lookup::Full) {
+                Err(Lost::Slow) => Err(Lost::Refused(Refusal::failed(Errno::EAGAIN))),
+                found => found,
+            };
+            (ticket, Found::Located(found))
+        };
+        let deadline = Instant::now() + SLOW;
+        self.aside(case, Stage::Locating { deadline }, job)
+    }
+
+    fn open_aside(
+        &mut self,
+        case: Case,
+        located: Located,
+        allowed: Allowed,
+        attempt: usize,
+    ) -> Step {
+        let (ticket, claim, asker) = (case.ticket, Arc::clone(&case.claim), case.asker.clone());
+        let job = move || {
+            let opened = grant::open(&located, &claim, &asker, Patience::Whatever);
+            (ticket, Found::Opened(opened, located))
+        };
+        let deadline = Instant::now() + SLOW;
+        let stage = Stage::Opening {
+            deadline,
+            allowed,
+            attempt,
+        };
+        self.aside(case, stage, job)
+    }
+
+    fn aside(
+        &mut self,
+        case: Case,
+        stage: Stage,
+        job: impl FnOnce() -> (Ticket, Found) + Send + 'static,
+    ) -> Step {
+        if self.waiting.len() >= WAITING || !self.slow.submit(job) {
+            return refuse(case, full());
+        }
+        self.waiting.insert(case.ticket, Waiting { case, stage });
+        None
+    }
+
+    /// What was found out aside. Of a claim that is forgotten by now the file is closed here.
+    fn found(&mut self, log: &mut Log, ticket: Ticket, found: Found) -> Step {
+        let Waiting { case, stage } = self.waiting.remove(&ticket)?;
+        match (found, stage) {
+            (Found::Located(found), Stage::Locating { .. }) => self.judge(log, case, found, 0),
+            (
+                Found::Opened(result, _located),
+                Stage::Opening {
+                    allowed, attempt, ..
+                },
+            ) => self.opened(log, case, result, allowed, attempt),
+            // It waits for something else by now.
+            (_, stage) => {
+                self.waiting.insert(ticket, Waiting { case, stage });
+                None
+            }
+        }
+    }
+
+    fn answered(&mut self, log: &mut Log, ticket: Ticket, answer: Answer) -> Step {
+        let Waiting { case, stage } = self.waiting.remove(&ticket)?;
+        match stage {
+            Stage::Asking { located, asks } => self.heed(log, case, located, asks, answer),
+            stage => {
+                self.waiting.insert(ticket, Waiting { case, stage });
+                None
+            }
+        }
+    }
+
+    /// What was to be found out aside and was not, in all that time. A thread may still be at it; what it brings then is
+    /// closed.
+    fn late(&mut self) -> Vec<(Case, Outcome)> {
+        let now = Instant::now();
+        let is_late = |_: &Ticket, waiting: &mut Waiting| {
+            waiting.deadline().is_some_and(|deadline| deadline <= now)
+        };
+        let late = self.waiting.extract_if(is_late);
+        late.map(|(_, waiting)| {
+            let refusal = Refusal::new(Code::Limit, Errno::ETIMEDOUT);
+            let refusal = refusal.explained("the file system did not answer in time");
+            (waiting.case, Outcome::Refused(refusal))
+        })
+        .collect()
+    }
+
+    /// The record precedes the answer; there is no other exit.
+    fn conclude(log: &mut Log, case: &Case, outcome: Outcome) -> Outcome {
+        let event = match &outcome {
+            Outcome::Granted(grant) => Decision {
+                rule: Some(&grant.rule),
+                mechanism: Some(grant.mechanism),
+                expires_ms: grant
+                    .expires
+                    .map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)),
+                ..decision(case, Recorded::Granted)
+            },
+            Outcome::Refused(refusal) => Decision {
+                code: Some(refusal.code.as_str()),
+                errno: Some(refusal.errno),
+                rule: refusal.rule.as_ref(),
+                detail: refusal.detail.as_deref(),
+                ..decision(case, Recorded::Refused)
+            },
+        };
+        match log.record(&Event::Decision(event)) {
+            Ok(()) => outcome,
+            Err(_) => outcome.withdrawn(),
+        }
+    }
+
+    fn is_spent(&self, rule: &Origin, budget: Option<u32>) -> bool {
+        budget.is_some_and(|budget| self.spent.get(rule).is_some_and(|spent| *spent >= budget))
+    }
+
+    /// Sets the timer to the first deadline.
+    fn set_alarm(&mut self) {
+        let slow = self.waiting.values().filter_map(Waiting::deadline).min();
+        let first = slow.into_iter().chain(self.desk.deadline()).min();
+        if first == self.alarm {
+            return;
+        }
+        let set = match first {
+            // A timer of zero would be none.
+            Some(first) => {
+                let left = first.saturating_duration_since(Instant::now());
+                let left = left.max(Duration::from_micros(1));
+                let once = Expiration::OneShot(left.into());
+                self.timer.set(once, TimerSetTimeFlags::empty())
+            }
+            None => self.timer.unset(),
+        };
+        debug_assert!(set.is_ok(), "timerfd_settime: {set:?}");
+        self.alarm = first;
+    }
+}
+
+impl Waiting {
+    /// When it is late; the approver's desk keeps its own time.
+    fn deadline(&self) -> Option<Instant> {
+        match self.stage {
+            Stage::Locating { deadline } | Stage::Opening { deadline, .. } => Some(deadline),
+            Stage::Asking { .. } => None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Broker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Broker")
+            .field("desk", &self.desk)
+            .field("pending", &self.waiting.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is recorded of a case, whatever came of it.
+fn decision(case: &Case, answer: Recorded) -> Decision<'_> {
+    let path = case.path.as_deref();
+    Decision {
+        id: Some(case.claim.id),
+        path: path.map(Bytes::from),
+        asked: (path != Some(&case.claim.path)).then(|| Bytes::from(case.claim.path.as_path())),
+        access: Some(case.claim.access),
+        why: case.claim.why.as_deref().map(Bytes::from),
+        ..Decision::new(Door::Socket, "open", case.asker.who(), answer)
+    }
+}
+
+fn allowed_by(asks: &Asks, ttl: Option<Duration>) -> Allowed {
+    Allowed {
+        rule: asks.rule.clone(),
+        ttl,
+        budget: asks.budget,
+        mechanism: Mechanism::Broker,
+    }
+}
+
+fn refuse(case: Case, refusal: Refusal) -> Step {
+    Some((case, Outcome::Refused(refusal)))
+}
+
+fn full() -> Refusal {
+    Refusal::usual(Code::Limit).explained("too many requests wait already")
+}
+
+fn spent(rule: Origin) -> Refusal {
+    let refusal = Refusal::usual(Code::Limit).by(rule);
+    refusal.explained("the rule's budget is used up")
+}
+
+fn unrecorded() -> Refusal {
+    Refusal::usual(Code::Unavailable).explained("it could not be recorded")
+}

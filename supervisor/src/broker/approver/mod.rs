@@ -1,0 +1,235 @@
+//! Who answers questions, and the queue before them.
+//!
+//! In come questions, out come answers, some time later. Nothing here waits: whoever answers is a descriptor in the
+//! broker's poll. Whatever goes wrong with an approver is a no.
+
+mod command;
+mod terminal;
+
+use std::collections::VecDeque;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+
+use super::Ticket;
+use super::question::Question;
+use crate::policy::{Approver, BrokerRules};
+
+use command::Program;
+use terminal::Prompt;
+
+/// Questions that wait for their turn. A person with so many before them is not reading any more.
+const QUEUE: usize = 32;
+
+/// Programs that may consider a question at the same time.
+const PROGRAMS: usize = 4;
+
+/// What came of a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Yes,
+    No(&'static str),
+    /// Nobody answered in time.
+    Late,
+}
+
+/// What came of asking.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    Answered(Answer),
+    /// It will be answered.
+    Taken,
+    /// Too many questions wait already.
+    Full,
+}
+
+/// The approver and those who stand in line.
+#[derive(Debug)]
+pub(super) struct Desk {
+    approver: Approver,
+    timeout: Duration,
+    queue: VecDeque<(Ticket, Question)>,
+    running: Vec<Running>,
+    /// Those that could not be put to the approver, until [`Desk::answers`] hands them out.
+    refused: Vec<(Ticket, Answer)>,
+}
+
+#[derive(Debug)]
+struct Running {
+    ticket: Ticket,
+    deadline: Instant,
+    teller: Teller,
+}
+
+/// Somebody who considers one question.
+#[derive(Debug)]
+enum Teller {
+    Program(Program),
+    Prompt(Prompt),
+}
+
+impl Teller {
+    fn fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Program(program) => program.fd(),
+            Self::Prompt(prompt) => prompt.fd(),
+        }
+    }
+
+    /// The answer, once there is one.
+    fn answer(&mut self) -> Option<Answer> {
+        match self {
+            Self::Program(program) => program.answer(),
+            Self::Prompt(prompt) => prompt.answer(),
+        }
+    }
+
+    /// Nobody waits for the answer any more.
+    fn end(self, why: &str) {
+        match self {
+            Self::Program(program) => program.end(),
+            Self::Prompt(prompt) => prompt.end(why),
+        }
+    }
+}
+
+impl Desk {
+    pub fn new(rules: &BrokerRules) -> Self {
+        Self {
+            approver: rules.approver.clone(),
+            timeout: rules.timeout,
+            queue: VecDeque::new(),
+            running: Vec::new(),
+            refused: Vec::new(),
+        }
+    }
+
+    /// Takes a question. Its time begins when it is put to the approver.
+    pub fn ask(&mut self, ticket: Ticket, question: Question, poll: &Epoll) -> Asked {
+        match self.approver {
+            Approver::Deny => Asked::Answered(Answer::No("there is nobody to ask")),
+            Approver::Allow => Asked::Answered(Answer::Yes),
+            Approver::Terminal | Approver::Command(_) if self.queue.len() >= QUEUE => Asked::Full,
+            Approver::Terminal | Approver::Command(_) => {
+                self.queue.push_back((ticket, question));
+                self.advance(poll);
+                let own = self.refused.iter().position(|(other, _)| *other == ticket);
+                match own {
+                    Some(at) => Asked::Answered(self.refused.swap_remove(at).1),
+                    None => Asked::Taken,
+                }
+            }
+        }
+    }
+
+    /// The answers that are there by now.
+    pub fn answers(&mut self, poll: &Epoll) -> Vec<(Ticket, Answer)> {
+        let now = Instant::now();
+        let mut answered = Vec::new();
+        let mut at = 0;
+        while let Some(running) = self.running.get_mut(at) {
+            let answer = match running.teller.answer() {
+                Some(answer) => answer,
+                None if running.deadline <= now => Answer::Late,
+                None => {
+                    at += 1;
+                    continue;
+                }
+            };
+            let running = self.running.swap_remove(at);
+            leave(poll, &running);
+            if answer == Answer::Late {
+                running.teller.end("no answer in time, refused");
+            }
+            answered.push((running.ticket, answer));
+        }
+        self.advance(poll);
+        answered.append(&mut self.refused);
+        answered
+    }
+
+    /// Forgets a question.
+    pub fn cancel(&mut self, ticket: Ticket, poll: &Epoll) {
+        self.queue.retain(|(other, _)| *other != ticket);
+        if let Some(at) = self.running.iter().position(|one| one.ticket == ticket) {
+            let running = self.running.swap_remove(at);
+            leave(poll, &running);
+            running.teller.end("the program that asked is gone");
+        }
+        self.advance(poll);
+    }
+
+    /// When there is something to do although no descriptor says so.
+    pub fn deadline(&self) -> Option<Instant> {
+        if !self.refused.is_empty() {
+            return Some(Instant::now());
+        }
+        self.running.iter().map(|running| running.deadline).min()
+    }
+
+    /// Puts the next questions to the approver.
+    fn advance(&mut self, poll: &Epoll) {
+        let at_a_time = match self.approver {
+            Approver::Command(_) => PROGRAMS,
+            _ => 1,
+        };
+        while self.running.len() < at_a_time {
+            let Some((ticket, question)) = self.queue.pop_front() else {
+                break;
+            };
+            match self.put(ticket, &question, poll) {
+                Ok(running) => self.running.push(running),
+                Err(why) => self.refused.push((ticket, Answer::No(why))),
+            }
+        }
+    }
+
+    fn put(
+        &self,
+        ticket: Ticket,
+        question: &Question,
+        poll: &Epoll,
+    ) -> Result<Running, &'static str> {
+        let teller = match &self.approver {
+            Approver::Command(command) => {
+                Teller::Program(Program::start(command, question, self.timeout)?)
+            }
+            _ => Teller::Prompt(Prompt::start(terminal::open()?, question, self.timeout)),
+        };
+        // A prompt is read and written until it takes no more; a process ends once and stays so.
+        let flags = match &teller {
+            Teller::Prompt(_) => EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET,
+            Teller::Program(_) => EpollFlags::EPOLLIN,
+        };
+        let joined = poll.add(teller.fd(), EpollEvent::new(flags, ticket.0));
+        match joined {
+            Ok(()) => Ok(Running {
+                ticket,
+                deadline: Instant::now() + self.timeout,
+                teller,
+            }),
+            Err(_) => {
+                teller.end("the question cannot be waited for");
+                Err("the approver cannot be waited for")
+            }
+        }
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        for running in self.running.drain(..) {
+            running.teller.end("the run is over");
+        }
+    }
+}
+
+/// A descriptor that is still open elsewhere stays in the poll until it is taken out.
+fn leave(poll: &Epoll, running: &Running) {
+    match poll.delete(running.teller.fd()) {
+        Ok(()) | Err(Errno::ENOENT | Errno::EBADF) => {}
+        Err(error) => debug_assert!(false, "epoll_ctl: {error}"),
+    }
+}

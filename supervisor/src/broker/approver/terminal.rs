@@ -1,0 +1,116 @@
+//! The person at the terminal.
+//!
+//! The question goes to `/dev/tty`, opened for it alone: never to the child's standard streams. What was typed before is
+//! discarded, and only `y` and Enter allow.
+//!
+//! A child in the foreground reads from the same terminal and writes to it. What it reads we do not get: then the question
+//! is late, and late is no. What it writes may look like anything, a question of its own included, and a person who
+//! answers that with `y` has answered ours, if ours is there. Where children are not to be trusted with the screen, run
+//! them without the terminal, or have a program answer.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open as open_file};
+use nix::sys::stat::Mode;
+use nix::sys::termios::{FlushArg, tcflush};
+use nix::unistd::{getpgrp, read, write};
+
+use super::Answer;
+use crate::broker::question::Question;
+
+/// No answer is so long.
+const LONGEST: usize = 64;
+
+/// A question that stands on the terminal.
+#[derive(Debug)]
+pub(super) struct Prompt {
+    terminal: OwnedFd,
+    unsent: Vec<u8>,
+    typed: Vec<u8>,
+}
+
+/// The terminal that controls this process, if it is in the foreground there: in the background to ask would stop us.
+pub(super) fn open() -> Result<OwnedFd, &'static str> {
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let terminal = open_file("/dev/tty", flags, Mode::empty())
+        .map_err(|_| "there is no terminal to ask at")?;
+    if sys::terminal::foreground(terminal.as_fd()) == Some(getpgrp()) {
+        Ok(terminal)
+    } else {
+        Err("the run is in the background of its terminal")
+    }
+}
+
+impl Prompt {
+    pub fn start(terminal: OwnedFd, question: &Question, timeout: Duration) -> Self {
+        let mut prompt = Self {
+            terminal,
+            unsent: question.text(timeout).into_bytes(),
+            typed: Vec::new(),
+        };
+        prompt.send();
+        prompt
+    }
+
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.terminal.as_fd()
+    }
+
+    /// Shows what is not shown yet; when all of it is, forgets what was typed before.
+    fn send(&mut self) -> Option<Answer> {
+        while !self.unsent.is_empty() {
+            match write(&self.terminal, &self.unsent) {
+                Ok(count) => drop(self.unsent.drain(..count)),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return None,
+                Err(_) => return Some(Answer::No("the question cannot be shown")),
+            }
+        }
+        match tcflush(&self.terminal, FlushArg::TCIFLUSH) {
+            Ok(()) => None,
+            Err(_) => Some(Answer::No(
+                "what was typed before cannot be told from the answer",
+            )),
+        }
+    }
+
+    pub fn answer(&mut self) -> Option<Answer> {
+        if !self.unsent.is_empty() {
+            return self.send();
+        }
+        let mut bytes = [0; LONGEST];
+        loop {
+            match read(&self.terminal, &mut bytes) {
+                Ok(0) => return Some(Answer::No("the terminal is gone")),
+                Ok(count) => self.typed.extend_from_slice(&bytes[..count]),
+                Err(Errno::EINTR) => continue,
+                Err(Errno::EAGAIN) => return None,
+                // EIO: in the background, where nobody can be asked.
+                Err(_) => return Some(Answer::No("the terminal cannot be read")),
+            }
+            // Enter gives the one or the other, as the child has set up the terminal.
+            let is_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
+            if let Some(end) = self.typed.iter().position(is_end) {
+                let is_all = end + 1 == self.typed.len();
+                return Some(match &self.typed[..end] {
+                    b"y" if is_all => Answer::Yes,
+                    _ => Answer::No("the operator refused"),
+                });
+            }
+            if self.typed.len() > LONGEST {
+                return Some(Answer::No("the operator refused"));
+            }
+        }
+    }
+
+    /// Says that no answer is wanted any more, as far as the terminal takes it.
+    pub fn end(self, why: &str) {
+        // Nothing depends on it.
+        let _said = write(
+            &self.terminal,
+            format!("\r\nsupervise: {why}\r\n").as_bytes(),
+        );
+    }
+}

@@ -1,0 +1,84 @@
+//! What was asked, before anything is known about it.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use protocol::{Code, Create, OpenFlags, OpenRequest};
+
+use super::outcome::Refusal;
+use crate::policy::Access;
+
+/// A request for an open file: a stranger's words. Having one proves nothing but that they make sense together.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    pub(super) id: u64,
+    pub(super) path: PathBuf,
+    pub(super) access: Access,
+    pub(super) flags: OpenFlags,
+    pub(super) create: Create,
+    pub(super) mode: u32,
+    pub(super) why: Option<String>,
+}
+
+impl Claim {
+    /// Takes a request apart.
+    ///
+    /// # Errors
+    /// It contradicts itself.
+    pub fn new(request: OpenRequest) -> Result<Self, Refusal> {
+        let mut access = Access::NONE;
+        if request.access.reads() {
+            access |= Access::READ;
+        }
+        if request.access.writes() {
+            access |= Access::WRITE;
+        }
+        let claim = Self {
+            id: request.id,
+            path: std::ffi::OsStr::from_bytes(request.path.as_bytes()).into(),
+            access,
+            flags: request.flags,
+            create: request.create,
+            mode: request.mode & 0o777,
+            why: request.why,
+        };
+        let contradiction =
+            |errno, what| Err(Refusal::new(Code::BadRequest, errno).explained(what));
+        if claim.has(OpenFlags::DIRECTORY) {
+            if access.contains(Access::WRITE) {
+                return contradiction(Errno::EISDIR, "a directory cannot be opened for writing");
+            }
+            if claim.create != Create::No {
+                return contradiction(Errno::EINVAL, "a directory cannot be made by opening it");
+            }
+        }
+        if claim.has(OpenFlags::TRUNCATE) && !access.contains(Access::WRITE) {
+            return contradiction(Errno::EINVAL, "what is only read cannot be truncated");
+        }
+        Ok(claim)
+    }
+
+    /// The request's number on its connection.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(super) fn has(&self, flag: OpenFlags) -> bool {
+        self.flags.contains(flag)
+    }
+
+    /// The access mode of `open(2)`.
+    pub(super) fn access_mode(&self) -> OFlag {
+        match (
+            self.access.contains(Access::READ),
+            self.access.contains(Access::WRITE),
+        ) {
+            (true, true) => OFlag::O_RDWR,
+            (false, true) => OFlag::O_WRONLY,
+            (_, false) => OFlag::O_RDONLY,
+        }
+    }
+}

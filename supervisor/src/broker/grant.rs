@@ -1,0 +1,115 @@
+//! Opening what was located.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::stat::{Mode, fchmod, fstat};
+use protocol::{Create, OpenFlags};
+use sys::openat2;
+
+use super::claim::Claim;
+use super::locate::{Located, Object};
+use super::peer::{Asker, umask_of};
+
+/// Whether an open may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// Where the file is leased to somebody, `EAGAIN`.
+    None,
+    /// For a file server, or for a lease to be given back.
+    Whatever,
+}
+
+/// Opens it as the claim says.
+///
+/// A FIFO is opened as `O_NONBLOCK` would: for reading at once, for writing `ENXIO` while nobody reads. Otherwise one that
+/// is never opened at the other end would hold a thread for ever.
+///
+/// # Errors
+/// The errno of `open(2)`. `EEXIST` when what was to be made is there by now, made by somebody else.
+pub(super) fn open(
+    located: &Located,
+    claim: &Claim,
+    asker: &Asker,
+    patience: Patience,
+) -> Result<OwnedFd, Errno> {
+    let mut flags = claim.access_mode() | OFlag::O_NOCTTY;
+    if claim.has(OpenFlags::APPEND) {
+        flags |= OFlag::O_APPEND;
+    }
+    let fd = match &located.object {
+        Object::New {
+            directory, name, ..
+        } => {
+            let flags = flags | OFlag::O_NONBLOCK;
+            make(
+                directory.as_fd(),
+                Path::new(name),
+                flags,
+                claim.mode & !asker.umask,
+            )?
+        }
+        Object::There { fd, facts } => {
+            let kind = facts.mode & libc::S_IFMT;
+            match kind {
+                libc::S_IFDIR => {
+                    let changes = claim.create != Create::No || flags.contains(OFlag::O_WRONLY);
+                    if changes || flags.contains(OFlag::O_RDWR) {
+                        return Err(Errno::EISDIR);
+                    }
+                    flags |= OFlag::O_DIRECTORY;
+                }
+                libc::S_IFSOCK => return Err(Errno::ENXIO),
+                libc::S_IFLNK => return Err(Errno::ELOOP),
+                // The raw disk below every file of the policy.
+                libc::S_IFBLK => return Err(Errno::EACCES),
+                libc::S_IFCHR if is_ours_alone(fstat(fd)?.st_rdev) => return Err(Errno::EACCES),
+                _ => {}
+            }
+            if claim.has(OpenFlags::TRUNCATE) {
+                flags |= OFlag::O_TRUNC;
+            }
+            if patience == Patience::None || kind != libc::S_IFREG {
+                flags |= OFlag::O_NONBLOCK;
+            }
+            openat2::reopen(fd.as_fd(), flags)?
+        }
+    };
+    // What the claim did not ask for is taken away again before anybody sees it.
+    let mut kept = flags & OFlag::O_APPEND;
+    if claim.has(OpenFlags::NONBLOCK) {
+        kept |= OFlag::O_NONBLOCK;
+    }
+    fcntl(&fd, FcntlArg::F_SETFL(kept))?;
+    Ok(fd)
+}
+
+/// Makes a file whose permissions are `mode`, whatever our own umask is.
+fn make(
+    directory: std::os::fd::BorrowedFd<'_>,
+    name: &Path,
+    flags: OFlag,
+    mode: u32,
+) -> Result<OwnedFd, Errno> {
+    let fd = openat2::create(directory, name, flags, mode)?;
+    let lacking = mode & !fstat(&fd)?.st_mode;
+    // A default ACL of the directory also takes bits away, and that must stand.
+    if lacking != 0 && umask_of("thread-self").is_some_and(|own| own & lacking == lacking) {
+        fchmod(&fd, Mode::from_bits_truncate(mode))?;
+    }
+    Ok(fd)
+}
+
+/// Devices that mean something else to us than to the child, or that are the machine itself: terminals, of which
+/// `/dev/tty` would be ours; and physical memory and ports.
+fn is_ours_alone(device: u64) -> bool {
+    match (libc::major(device), libc::minor(device)) {
+        // tty, serial lines; /dev/tty, /dev/console, /dev/ptmx; pseudo-terminals.
+        (4 | 5 | 136..=143, _) => true,
+        // /dev/mem, /dev/kmem, /dev/port.
+        (1, 1 | 2 | 4) => true,
+        _ => false,
+    }
+}

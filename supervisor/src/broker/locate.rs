@@ -1,0 +1,274 @@
+//! Finding the object of a claim, once.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, readlinkat};
+use protocol::{Code, Create, OpenFlags};
+use sys::metadata::{Facts, facts};
+use sys::openat2::{self, Lookup};
+
+use super::claim::Claim;
+use super::outcome::Refusal;
+use super::peer::Asker;
+use crate::policy::{FileId, Subject};
+
+/// As many symbolic links as the kernel itself follows.
+const LINKS: usize = 40;
+
+/// The object of a claim, held open so that it stays the same whatever becomes of its name.
+#[derive(Debug)]
+pub(super) struct Located {
+    /// Its canonical name, as the policy sees it.
+    path: PathBuf,
+    pub object: Object,
+}
+
+#[derive(Debug)]
+pub(super) enum Object {
+    /// It is there: an `O_PATH` descriptor.
+    There { fd: OwnedFd, facts: Facts },
+    /// It is to be made, with that name in that directory.
+    New {
+        directory: OwnedFd,
+        facts: Facts,
+        name: OsString,
+    },
+}
+
+/// Why nothing was located.
+#[derive(Debug)]
+pub(super) enum Lost {
+    /// Somebody who may wait must look.
+    Slow,
+    /// There is nothing, or nothing that may be asked for.
+    Refused(Refusal),
+}
+
+impl From<Errno> for Lost {
+    fn from(errno: Errno) -> Self {
+        match errno {
+            // Only ever given to those who do not wait.
+            Errno::EAGAIN => Self::Slow,
+            // A loop, or a link of /proc to wherever a process has something open.
+            Errno::ELOOP => Self::Refused(Refusal::new(Code::Denied, errno)),
+            errno => Self::Refused(Refusal::failed(errno)),
+        }
+    }
+}
+
+impl Located {
+    /// What the policy decides about.
+    pub fn subject(&self) -> Subject<'_> {
+        let object = match &self.object {
+            Object::There { facts, .. } => Some(FileId {
+                dev: facts.dev,
+                ino: facts.ino,
+            }),
+            Object::New { .. } => None,
+        };
+        Subject {
+            path: &self.path,
+            object,
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether what is done to it may wait for a file server.
+    pub fn may_wait(&self) -> bool {
+        let (Object::There { facts, .. } | Object::New { facts, .. }) = &self.object;
+        openat2::may_wait(facts)
+    }
+}
+
+/// Finds what a claim means. With [`Lookup::Cached`] nothing here waits.
+pub(super) fn locate(claim: &Claim, asker: &Asker, lookup: Lookup) -> Result<Located, Lost> {
+    let path = of_asker(&claim.path, asker);
+    let mut flags = OFlag::empty();
+    if claim.has(OpenFlags::DIRECTORY) {
+        flags |= OFlag::O_DIRECTORY;
+    }
+    // What must not be there must not be there as a link either.
+    if claim.has(OpenFlags::NOFOLLOW) || claim.create == Create::New {
+        flags |= OFlag::O_NOFOLLOW;
+    }
+    match openat2::locate(None, &path, flags, lookup) {
+        Ok(_) if claim.create == Create::New => Err(Errno::EEXIST.into()),
+        Ok(fd) => there(fd, asker),
+        Err(Errno::ENOENT) if claim.create != Create::No => place(claim, path, asker, lookup),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn there(fd: OwnedFd, asker: &Asker) -> Result<Located, Lost> {
+    let facts = facts(fd.as_fd())?;
+    let path = named(fd.as_fd(), &facts, asker)?;
+    Ok(Located {
+        path,
+        object: Object::There { fd, facts },
+    })
+}
+
+/// The canonical name of a located object, if claims may reach it there.
+fn named(fd: BorrowedFd<'_>, facts: &Facts, asker: &Asker) -> Result<PathBuf, Lost> {
+    let path = openat2::path_of(fd)?.ok_or(Errno::ENOENT)?;
+    let below = path.strip_prefix("/proc");
+    let is_procfs = openat2::is_procfs(facts).unwrap_or(below.is_ok());
+    if !is_procfs {
+        return Ok(path);
+    }
+    let refused = || {
+        let refusal = Refusal::new(Code::Denied, Errno::EACCES);
+        Err(Lost::Refused(refusal.explained(
+            "of the processes in /proc, a claim reaches the one that makes it and no other",
+        )))
+    };
+    // A procfs in another place could be one of other processes.
+    let Ok(below) = below else { return refused() };
+    let mut parts = below.components();
+    let first = parts.next().map(|part| part.as_os_str().as_bytes());
+    match first {
+        Some(process) if process.iter().all(u8::is_ascii_digit) => {
+            // To look it up took a while: only of a process that is still there its number is certain.
+            if asker.is_certain && process == asker.pid.to_string().as_bytes() {
+                return Ok(Path::new("/proc/self").join(parts.as_path()));
+            }
+            refused()
+        }
+        _ => Ok(path),
+    }
+}
+
+/// `/proc/self` and what leads there mean the asking process, not the one that looks.
+fn of_asker(path: &Path, asker: &Asker) -> PathBuf {
+    const OWN: [(&str, &str); 4] = [
+        ("/proc/self", ""),
+        ("/proc/net", "net"),
+        ("/proc/mounts", "mounts"),
+        ("/dev/fd", "fd"),
+    ];
+    for (own, meant) in OWN {
+        if let Ok(rest) = path.strip_prefix(own) {
+            let mut path = PathBuf::from(format!("/proc/{}", asker.pid));
+            for part in [Path::new(meant), rest] {
+                if !part.as_os_str().is_empty() {
+                    path.push(part);
+                }
+            }
+            return path;
+        }
+    }
+    path.to_owned()
+}
+
+/// Where a file is to be made that is not there. As the kernel does it, a symbolic link to nothing is followed.
+fn place(claim: &Claim, path: PathBuf, asker: &Asker, lookup: Lookup) -> Result<Located, Lost> {
+    let mut path = path;
+    let mut from: Option<OwnedFd> = None;
+    for _ in 0..LINKS {
+        let (above, name) = split(&path);
+        if name.is_empty() || name == "." || name == ".." {
+            return Err(Errno::EISDIR.into());
+        }
+        let directory = openat2::locate(
+            from.as_ref().map(AsFd::as_fd),
+            above,
+            OFlag::O_DIRECTORY,
+            lookup,
+        )?;
+        let found = openat2::locate(
+            Some(directory.as_fd()),
+            Path::new(name),
+            OFlag::O_NOFOLLOW,
+            lookup,
+        );
+        match found {
+            Err(Errno::ENOENT) => {
+                let facts = facts(directory.as_fd())?;
+                let path = named(directory.as_fd(), &facts, asker)?.join(name);
+                let object = Object::New {
+                    directory,
+                    facts,
+                    name: name.to_owned(),
+                };
+                return Ok(Located { path, object });
+            }
+            Err(errno) => return Err(errno.into()),
+            Ok(_) if claim.create == Create::New => return Err(Errno::EEXIST.into()),
+            Ok(fd) => {
+                if !facts(fd.as_fd())?.is(libc::S_IFLNK) {
+                    // Somebody made it in this very moment.
+                    return there(fd, asker);
+                }
+                if claim.has(OpenFlags::NOFOLLOW) {
+                    return Err(Errno::ELOOP.into());
+                }
+                if lookup == Lookup::Cached {
+                    return Err(Lost::Slow);
+                }
+                path = readlinkat(&fd, "")?.into();
+                from = Some(directory);
+            }
+        }
+    }
+    Err(Errno::ELOOP.into())
+}
+
+/// A path without its last component, and that component, which is empty when there is a slash at the end.
+fn split(path: &Path) -> (&Path, &OsStr) {
+    let bytes = path.as_os_str().as_bytes();
+    match bytes.iter().rposition(|byte| *byte == b'/') {
+        Some(at) => (
+            Path::new(OsStr::from_bytes(&bytes[..=at])),
+            OsStr::from_bytes(&bytes[at + 1..]),
+        ),
+        None => (Path::new("."), path.as_os_str()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asker() -> Asker {
+        let pid = i32::try_from(std::process::id()).unwrap();
+        let peer = super::super::Peer {
+            pid: pid + 1,
+            uid: 0,
+            pidfd: None,
+        };
+        Asker {
+            pid: 42,
+            ..Asker::of(&peer, false)
+        }
+    }
+
+    #[test]
+    fn a_path_is_split_at_its_last_slash() {
+        let parts = |path| {
+            let (above, name) = split(Path::new(path));
+            (above.to_str().unwrap(), name.to_str().unwrap())
+        };
+        assert_eq!(parts("/a"), ("/", "a"));
+        assert_eq!(parts("/a//b"), ("/a//", "b"));
+        assert_eq!(parts("/a/b/"), ("/a/b/", ""));
+        assert_eq!(parts("a"), (".", "a"));
+    }
+
+    #[test]
+    fn the_own_process_is_the_one_that_asks() {
+        let meant = |path| of_asker(Path::new(path), &asker()).into_os_string();
+        assert_eq!(meant("/proc/self"), "/proc/42");
+        assert_eq!(meant("/proc//self/./status"), "/proc/42/status");
+        assert_eq!(meant("/proc/net/tcp"), "/proc/42/net/tcp");
+        assert_eq!(meant("/dev/fd/3"), "/proc/42/fd/3");
+        assert_eq!(meant("/proc/selfish"), "/proc/selfish");
+        assert_eq!(meant("/proc/self/../1/environ"), "/proc/42/../1/environ");
+    }
+}

@@ -1,0 +1,103 @@
+//! Who asks: the kernel's word, and what can be read about that process.
+
+use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::audit::{Bytes, Who};
+
+/// The process that sent a message, as the kernel named it.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer<'a> {
+    /// Its number when it sent.
+    pub pid: i32,
+    /// Its user.
+    pub uid: u32,
+    /// The process itself, where the kernel gives it (6.5).
+    pub pidfd: Option<BorrowedFd<'a>>,
+}
+
+/// A peer, as far as it is remembered while its claim is considered.
+#[derive(Clone, Debug)]
+pub(super) struct Asker {
+    pub pid: i32,
+    pub uid: u32,
+    /// The program it ran when it asked, where that could be read.
+    pub exe: Option<PathBuf>,
+    /// Its umask; the tightest one where it cannot be read.
+    pub umask: u32,
+    /// Whether its number is known to have been its own for as long as it was read about.
+    pub is_certain: bool,
+}
+
+impl Asker {
+    /// Reads about a process whatever a claim of it may need. `creates` says whether the umask is needed.
+    pub fn of(peer: &Peer<'_>, creates: bool) -> Self {
+        let exe = std::fs::read_link(format!("/proc/{}/exe", peer.pid)).ok();
+        let umask = creates.then(|| umask_of(&peer.pid.to_string())).flatten();
+        // Looked at last: as long as the process lives, its number is nobody else's.
+        let is_certain = peer.pidfd.is_some_and(lives);
+        Self {
+            pid: peer.pid,
+            uid: peer.uid,
+            exe: exe.filter(|_| is_certain || peer.pidfd.is_none()),
+            umask: umask
+                .filter(|_| is_certain || peer.pidfd.is_none())
+                .unwrap_or(0o077),
+            is_certain,
+        }
+    }
+
+    pub fn who(&self) -> Who<'_> {
+        Who {
+            pid: self.pid,
+            uid: self.uid,
+            exe: self.exe.as_deref().map(Bytes::from),
+        }
+    }
+}
+
+fn lives(pidfd: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(pidfd, PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::ZERO) == Ok(0)
+}
+
+/// The umask of a process, or of `thread-self`.
+pub(super) fn umask_of(process: &str) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Umask:"))?;
+    u32::from_str_radix(line.trim(), 8).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::stat::{Mode, umask};
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_process_that_is_gone_is_not_read_about() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let pidfd = sys::pidfd::Pidfd::open(pid).unwrap();
+        child.wait().unwrap();
+        let peer = Peer {
+            pid: i32::try_from(std::process::id()).unwrap(),
+            uid: 0,
+            pidfd: Some(pidfd.as_fd()),
+        };
+        let asker = Asker::of(&peer, true);
+        assert_eq!((asker.exe, asker.umask), (None, 0o077));
+        assert!(!asker.is_certain);
+    }
+
+    #[test]
+    fn the_umask_of_a_thread_is_read() {
+        let before = umask(Mode::from_bits_truncate(0o027));
+        assert_eq!(umask_of("thread-self"), Some(0o027));
+        umask(before);
+    }
+}

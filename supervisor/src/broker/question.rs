@@ -1,0 +1,135 @@
+//! What the approver is told.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use protocol::{Create, OpenFlags};
+use serde::Serialize;
+
+use super::claim::Claim;
+use super::locate::{Located, Object};
+use super::peer::Asker;
+use crate::audit::{Bytes, Printable};
+use crate::policy::{Access, Origin};
+
+/// A claim that the approver must agree to: all that is known about it, none of it a stranger's word but `why`.
+#[derive(Clone, Debug)]
+pub(super) struct Question {
+    path: PathBuf,
+    access: Access,
+    makes: bool,
+    truncates: bool,
+    asker: Asker,
+    uid: u32,
+    why: Option<String>,
+    rule: Origin,
+    ttl: Option<Duration>,
+}
+
+/// A question for a program. Bytes that are no text are `{"b64": …}`.
+#[derive(Serialize)]
+struct Message<'a> {
+    v: u32,
+    path: Bytes<'a>,
+    access: Access,
+    creates: bool,
+    truncates: bool,
+    pid: i32,
+    uid: u32,
+    exe: Option<Bytes<'a>>,
+    why: Option<&'a str>,
+    rule: &'a Origin,
+    ttl_ms: Option<u64>,
+    timeout_ms: u64,
+}
+
+impl Question {
+    pub fn new(
+        located: &Located,
+        claim: &Claim,
+        asker: &Asker,
+        rule: Origin,
+        ttl: Option<Duration>,
+    ) -> Self {
+        Self {
+            path: located.path().to_owned(),
+            access: claim.access,
+            makes: claim.create != Create::No && matches!(located.object, Object::New { .. }),
+            truncates: claim.has(OpenFlags::TRUNCATE),
+            asker: asker.clone(),
+            uid: asker.who().uid,
+            why: claim.why.clone(),
+            rule,
+            ttl,
+        }
+    }
+
+    /// One line of JSON.
+    pub fn message(&self, timeout: Duration) -> Result<Vec<u8>, serde_json::Error> {
+        let mut line = serde_json::to_vec(&Message {
+            v: 1,
+            path: Bytes::from(self.path.as_path()),
+            access: self.access,
+            creates: self.makes,
+            truncates: self.truncates,
+            pid: self.asker.pid,
+            uid: self.uid,
+            exe: self.asker.exe.as_deref().map(Bytes::from),
+            why: self.why.as_deref(),
+            rule: &self.rule,
+            ttl_ms: self.ttl.map(millis),
+            timeout_ms: millis(timeout),
+        })?;
+        line.push(b'\n');
+        Ok(line)
+    }
+
+    /// A few lines for a person. What strangers chose cannot drive the terminal.
+    pub fn text(&self, timeout: Duration) -> String {
+        let program = match &self.asker.exe {
+            Some(exe) => Printable::from(exe.as_path()).to_string(),
+            None => "a program that cannot be named".to_owned(),
+        };
+        let act = match (self.makes, self.truncates) {
+            (true, _) => format!("create, and {},", verbs(self.access)),
+            (false, true) => format!("empty, and {},", verbs(self.access)),
+            (false, false) => verbs(self.access).to_owned(),
+        };
+        let mut text = format!(
+            "\r\nsupervise: {program} (pid {}) asks to {act}\r\n    {}\r\n",
+            self.asker.pid,
+            Printable::from(self.path.as_path())
+        );
+        if let Some(why) = &self.why {
+            // It says so itself; that makes it no truer.
+            text += &format!("  it says: \"{}\"\r\n", Printable::from(why.as_str()));
+        }
+        if let Some(ttl) = self.ttl {
+            text += &format!("  a yes holds for {} s\r\n", ttl.as_secs());
+        }
+        // Writing to a string cannot fail.
+        let written = write!(
+            text,
+            "  rule: {}\r\nAllow it? y and Enter allow, anything else refuses, and so do {} s: ",
+            self.rule,
+            timeout.as_secs()
+        );
+        debug_assert!(written.is_ok());
+        text
+    }
+}
+
+fn verbs(access: Access) -> &'static str {
+    if access.contains(Access::READ | Access::WRITE) {
+        "read and write"
+    } else if access.contains(Access::WRITE) {
+        "write"
+    } else {
+        "read"
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
