@@ -267,7 +267,7 @@ impl Compiler<'_> {
                     error.desc()
                 )));
             }
-            Err(_) => Traced::direct(anchor, None),
+            Err(_) => Traced::unseen(anchor),
         };
         forbid_whole(rule, access, &traced)?;
         if traced.entry.is_none() {
@@ -338,7 +338,7 @@ impl Compiler<'_> {
     fn deny(&mut self, access: Access, expanded: &Expanded, origin: &Origin) {
         let anchor = expanded.shape.anchor();
         // What cannot be looked at is denied by its name.
-        let traced = trace(self.world, anchor).unwrap_or_else(|_| Traced::direct(anchor, None));
+        let traced = trace(self.world, anchor).unwrap_or_else(|_| Traced::unseen(anchor));
         let rule = denial(access, &expanded.shape, &traced, origin.clone());
         self.layer.denials.push(rule);
     }
@@ -352,7 +352,7 @@ impl Compiler<'_> {
     ) -> Result<(), PolicyError> {
         let anchor = expanded.shape.anchor();
         // A socket that is not there yet is no mistake: servers make theirs.
-        let traced = trace(self.world, anchor).unwrap_or_else(|_| Traced::direct(anchor, None));
+        let traced = trace(self.world, anchor).unwrap_or_else(|_| Traced::unseen(anchor));
         if !unconfined_peer && traced.names.iter().any(|name| acts_outside(name)) {
             return Err(rule
                 .error("the service behind this socket starts programs or opens files outside the sandbox")
@@ -460,10 +460,14 @@ impl Compiler<'_> {
 }
 
 fn denial(access: Access, shape: &Shape, traced: &Traced, origin: Origin) -> DenyRule {
+    // First as it was written.
     let mut shapes = vec![shape.clone()];
-    shapes.extend(traced.names.iter().map(|name| shape.anchored(name.clone())));
-    shapes.sort();
-    shapes.dedup();
+    for name in &traced.names {
+        let other = shape.anchored(name.clone());
+        if !shapes.contains(&other) {
+            shapes.push(other);
+        }
+    }
     let is_tree = matches!(shape, Shape::Tree(_));
     DenyRule {
         access,
@@ -585,7 +589,7 @@ fn environment(policies: &[Policy], first: &Policy) -> Environment {
         policy.rules.iter().filter_map(pattern).collect()
     };
     let set = first.rules.iter().filter_map(|rule| match &rule.what {
-        What::Set { value } => Some((rule.text.clone(), value.clone())),
+        What::Set { value } => Some((rule.text.to_os_string(), value.clone())),
         _ => None,
     });
     Environment {

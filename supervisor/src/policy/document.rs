@@ -3,7 +3,7 @@
 //! The walk is by hand and not by derived deserializers: those lose the spans inside values that can have two forms,
 //! and cannot say which keys a table knows when they meet one that it does not.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -203,7 +203,7 @@ impl Reader<'_> {
     fn rule(&self, key: &'static str, node: &Node<'_>, text: &str, what: What) -> Rule {
         Rule {
             key,
-            text: OsString::from(text),
+            text: OsStr::new(text).into(),
             what,
             site: self.site(node.span()),
         }

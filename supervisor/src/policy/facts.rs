@@ -88,7 +88,7 @@ impl Expander<'_> {
             return Err(rule.error("a path is needed here, and this is empty"));
         }
         Ok(Expanded {
-            shape: Shape::Tree(self.facts.cwd.join(&rule.text)),
+            shape: Shape::Tree(self.facts.cwd.join(&*rule.text)),
             optional: false,
         })
     }

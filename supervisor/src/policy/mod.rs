@@ -44,4 +44,4 @@ pub use settings::{
 };
 pub use subject::{FileId, Subject};
 pub use verdict::{Allowed, Denial, Mechanism, Question, Reason, Verdict};
-pub use world::{Entry, Kind, Look, World};
+pub use world::{Entry, Kind, World};

@@ -14,7 +14,7 @@ use super::origin::{Origin, Source};
 use super::pattern::Relation;
 use super::ruleset::DenyRule;
 use super::settings::{NativeGrant, Warning};
-use super::world::{Entry, Kind, Look, Planned, World};
+use super::world::{Entry, Kind, Planned};
 
 /// A tree that rules allow.
 pub(super) struct Wanted {
@@ -147,7 +147,7 @@ impl Layout<'_> {
         for name in names {
             let name = path.join(name);
             match self.world.look(&name) {
-                Ok(Look::Found(entry)) if entry.kind != Kind::Link => found.push((name, entry)),
+                Ok(Some(entry)) if entry.kind != Kind::Link => found.push((name, entry)),
                 // Gone meanwhile, or not to be looked at: not granted.
                 _ => {}
             }

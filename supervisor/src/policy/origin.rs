@@ -1,5 +1,6 @@
 //! Where a rule was written, so that every refusal can say so.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use serde::{Serialize, Serializer};
 pub struct Origin {
     source: Source,
     line: u32,
-    rule: Option<Arc<str>>,
+    rule: Option<(&'static str, Arc<OsStr>)>,
 }
 
 /// What kind of text a rule stands in.
@@ -59,10 +60,9 @@ impl Origin {
         Self::whole(Source::Protected(what.into()))
     }
 
-    /// The same place, with the rule as it was written there.
-    #[must_use]
-    pub fn with_rule(mut self, rule: &str) -> Self {
-        self.rule = Some(rule.into());
+    /// The same place, with the rule as it was written there: its key and its text.
+    pub(super) fn with_rule(mut self, key: &'static str, text: Arc<OsStr>) -> Self {
+        self.rule = Some((key, text));
         self
     }
 
@@ -77,10 +77,11 @@ impl Origin {
         self.line
     }
 
-    /// The rule as it was written, such as `deny "$REPO/secret"`.
+    /// The rule as it was written, such as `deny = "$REPO/secret"`.
     #[must_use]
-    pub fn rule(&self) -> Option<&str> {
-        self.rule.as_deref()
+    pub fn rule(&self) -> Option<String> {
+        let (key, text) = self.rule.as_ref()?;
+        Some(format!("{key} = {:?}", text.to_string_lossy()))
     }
 }
 

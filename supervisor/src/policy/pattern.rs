@@ -93,7 +93,7 @@ impl Shape {
     #[must_use]
     pub fn grants(&self, path: &Path) -> bool {
         match self {
-            Self::Tree(tree) => path.starts_with(tree),
+            Self::Tree(tree) => is_below(path, tree),
             Self::Glob(glob) => glob.matches(path),
         }
     }
@@ -102,8 +102,8 @@ impl Shape {
     #[must_use]
     pub fn relation(&self, path: &Path) -> Relation {
         match self {
-            Self::Tree(tree) if path.starts_with(tree) => Relation::Covers,
-            Self::Tree(tree) if tree.starts_with(path) => Relation::Below,
+            Self::Tree(tree) if is_below(path, tree) => Relation::Covers,
+            Self::Tree(tree) if is_below(tree, path) => Relation::Below,
             Self::Tree(_) => Relation::Apart,
             Self::Glob(glob) => glob.relation(path),
         }
@@ -143,6 +143,31 @@ impl fmt::Display for Glob {
         }
         write!(f, "{}", String::from_utf8_lossy(&path))
     }
+}
+
+/// Whether a path is a directory's or lies below it. Both are canonical, so that bytes can be compared and components need
+/// not be taken apart.
+#[must_use]
+pub fn is_below(path: &Path, directory: &Path) -> bool {
+    let (path, directory) = (
+        path.as_os_str().as_bytes(),
+        directory.as_os_str().as_bytes(),
+    );
+    match path.strip_prefix(directory) {
+        Some(rest) => rest.is_empty() || rest[0] == b'/' || directory == b"/",
+        None => false,
+    }
+}
+
+/// Whether a path is absolute and has no empty component, no `.` and no `..`.
+#[must_use]
+pub fn is_canonical(path: &Path) -> bool {
+    let bytes = path.as_os_str().as_bytes();
+    let plain = |part: &[u8]| !matches!(part, b"" | b"." | b"..");
+    bytes == b"/"
+        || bytes
+            .strip_prefix(b"/")
+            .is_some_and(|rest| rest.split(|byte| *byte == b'/').all(plain))
 }
 
 /// Whether text has a character that makes it a pattern.

@@ -7,10 +7,12 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::access::Access;
 use super::error::{PolicyError, Site};
+use super::origin::Origin;
 use super::quantity;
 use super::ruleset::{Decision, Destination, VariablePattern};
 use super::settings::{Approver, BestEffort, Limits, Tmp, Udp};
@@ -39,7 +41,7 @@ pub(super) struct Rule {
     /// The key it stands under: with the text it is the rule's name, such as `deny:$HOME/.aws`.
     pub key: &'static str,
     /// The rule's own text.
-    pub text: OsString,
+    pub text: Arc<OsStr>,
     pub what: What,
     pub site: Site,
 }
@@ -168,7 +170,7 @@ impl Rule {
     /// What `without` calls it.
     fn is_named(&self, name: &str) -> bool {
         name.split_once(':')
-            .is_some_and(|(key, text)| self.key == key && self.text == text)
+            .is_some_and(|(key, text)| self.key == key && *self.text == *OsStr::new(text))
     }
 
     /// Whether this rule leaves no room for an earlier one: there is a single value for the name.
@@ -186,11 +188,9 @@ impl Rule {
     }
 
     /// The rule's place, with its text.
-    pub fn origin(&self) -> super::origin::Origin {
-        let text = self.text.to_string_lossy();
-        self.site
-            .origin()
-            .with_rule(&format!("{} = {:?}", self.key, text))
+    pub fn origin(&self) -> Origin {
+        let text = Arc::clone(&self.text);
+        self.site.origin().with_rule(self.key, text)
     }
 }
 
@@ -301,7 +301,7 @@ impl Policy {
         };
         self.add(Rule {
             key,
-            text,
+            text: text.into(),
             what,
             site,
         });

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::access::Access;
 use super::origin::Origin;
-use super::pattern::{Relation, Shape};
+use super::pattern::{Relation, Shape, is_below, is_canonical};
 use super::settings::{
     BestEffort, BrokerRules, Limits, NativeGrant, PortRules, ProcessRules, Tmp, Udp, Warning,
 };
@@ -197,11 +197,16 @@ fn changes_programs(name: &[u8]) -> bool {
 impl Ruleset {
     /// Whether a located file may be accessed so. Every right asked for must be allowed by every layer.
     pub fn decide(&self, subject: &Subject<'_>, access: Access) -> Verdict {
-        all(self
-            .layers
-            .iter()
-            .flat_map(|layer| access.iter().map(move |right| layer.decide(subject, right))))
-        .unwrap_or(Verdict::Deny(Denial {
+        // A path that is not canonical was not located: no rule can be about it.
+        let located = is_canonical(subject.path);
+        let layers = self.layers.iter().filter(|_| located);
+        let rights = |layer: &'_ Layer| -> Vec<Verdict> {
+            access
+                .iter()
+                .map(|right| layer.decide(subject, right))
+                .collect()
+        };
+        all(layers.flat_map(rights)).unwrap_or(Verdict::Deny(Denial {
             rule: None,
             access: Some(access),
             reason: Reason::NoRule,
@@ -222,7 +227,9 @@ impl Ruleset {
     /// Whether a connection to this located socket file may be made: one that is listed, or lies where the
     /// policy lets the child write.
     pub fn decide_unix(&self, subject: &Subject<'_>) -> Verdict {
-        all(self.layers.iter().map(|layer| layer.decide_unix(subject)))
+        let located = is_canonical(subject.path);
+        let layers = self.layers.iter().filter(|_| located);
+        all(layers.map(|layer| layer.decide_unix(subject)))
             .unwrap_or_else(|| Verdict::Deny(refused(None, Reason::NoRule)))
     }
 
@@ -355,7 +362,7 @@ impl Layer {
             .iter()
             .filter(|grant| grant.access.contains(right))
             .find(|grant| {
-                subject.path.starts_with(&grant.path)
+                is_below(subject.path, &grant.path)
                     || (grant.object.is_some() && grant.object == subject.object)
             })
     }

@@ -8,9 +8,8 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use super::{
-    Access, Entry, Facts, FileId, Flag, Kind, Library, Look, Mechanism, NoFiles, Policy,
-    PolicyError, PolicyText, PortRules, Preset, Protected, Reason, Repository, Ruleset, Subject,
-    Verdict, World,
+    Access, Entry, Facts, FileId, Flag, Kind, Library, Mechanism, NoFiles, Policy, PolicyError,
+    PolicyText, PortRules, Preset, Protected, Reason, Repository, Ruleset, Subject, Verdict, World,
 };
 
 /// A file system of a few names: directories, files and links.
@@ -81,33 +80,23 @@ impl Memory {
 }
 
 impl World for Memory {
-    fn look(&self, path: &Path) -> Result<Look, Errno> {
+    fn look(&self, path: &Path) -> Result<Option<Entry>, Errno> {
         *self.asked.borrow_mut() += 1;
-        let above = path.ancestors().skip(1);
-        let nearest = above.filter_map(|name| self.entries.get(name)).next();
-        let is_behind_link = path
-            .ancestors()
-            .skip(1)
-            .any(|name| matches!(self.entries.get(name), Some(Node::Link(_))));
-        if is_behind_link {
-            return Ok(Look::Indirect);
+        for above in path.ancestors().skip(1) {
+            let node = self.entries.get(above);
+            let is_directory = matches!(node, Some(Node::Object(Kind::Directory, _)));
+            assert!(is_directory, "{} is asked about too early", path.display());
         }
-        if let Some(Node::Object(kind, _)) = nearest
-            && *kind != Kind::Directory
-        {
-            return Ok(Look::Missing);
-        }
-        Ok(match self.entries.get(path) {
-            Some(Node::Object(kind, ino)) => Look::Found(Entry {
+        Ok(self.entries.get(path).map(|node| match node {
+            Node::Object(kind, ino) => Entry {
                 object: Some(FileId { dev: 1, ino: *ino }),
                 kind: *kind,
-            }),
-            Some(Node::Link(_)) => Look::Found(Entry {
+            },
+            Node::Link(_) => Entry {
                 object: Some(FileId { dev: 1, ino: 0 }),
                 kind: Kind::Link,
-            }),
-            None => Look::Missing,
-        })
+            },
+        }))
     }
 
     fn link(&self, path: &Path) -> Result<PathBuf, Errno> {
@@ -918,11 +907,27 @@ fn the_agent_cannot_leave_what_runs_later() {
 #[test]
 fn compiling_asks_the_world_once_for_each_path() {
     let world = Memory::new(&SYSTEM);
-    let policy = parse("[fs]\nread = [\"/etc\", \"/repo/src\"]").expect("good");
-    Ruleset::compile(&[policy], &facts(), &world, &[]).expect("good");
+    let policy =
+        parse("tmp = \"none\"\n[fs]\nread = [\"/etc/passwd\", \"/etc/shadow\", \"/repo/src\"]");
+    Ruleset::compile(&[policy.expect("good")], &facts(), &world, &[]).expect("good");
     assert_eq!(
         *world.asked.borrow(),
-        2 + 4,
-        "the two, and where the temporary directory will be"
+        6,
+        "/, /etc, two files, /repo, /repo/src"
     );
+}
+
+#[test]
+fn a_path_that_is_not_canonical_is_no_subject() {
+    let ruleset = compile("[fs]\nread = [\"/repo\"]\ndeny = [\"/repo/secret\"]");
+    for path in [
+        "/repo//secret",
+        "/repo/./secret",
+        "/repo/src/../secret",
+        "repo/src",
+        "/repo/src/",
+        "",
+    ] {
+        assert!(!allows(&ruleset, path, Access::READ), "{path}");
+    }
 }

@@ -1,6 +1,7 @@
 //! The file system, as compiling a policy needs to see it: a trait, so that nothing here touches it.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::path::{Component, Path, PathBuf};
 
@@ -10,11 +11,12 @@ use super::subject::FileId;
 
 /// What is known about names of files.
 pub trait World {
-    /// What a path names. No symbolic link is followed, in no component.
+    /// What a path names, not following a link at its end. It is asked only once every component before the last was seen to
+    /// be a directory. `None`: nothing.
     ///
     /// # Errors
     /// When it cannot be found out.
-    fn look(&self, path: &Path) -> Result<Look, Errno>;
+    fn look(&self, path: &Path) -> Result<Option<Entry>, Errno>;
 
     /// Where a symbolic link leads, as it is written.
     ///
@@ -27,17 +29,6 @@ pub trait World {
     /// # Errors
     /// When it cannot be listed.
     fn list(&self, path: &Path) -> Result<Vec<OsString>, Errno>;
-}
-
-/// What a path names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
-    /// This, and no link leads to it.
-    Found(Entry),
-    /// A component before the last is a symbolic link.
-    Indirect,
-    /// Nothing.
-    Missing,
 }
 
 /// An object in the file system.
@@ -77,12 +68,12 @@ pub(super) struct Traced {
 }
 
 impl Traced {
-    /// A path that no link leads to.
-    pub fn direct(path: &Path, entry: Option<Entry>) -> Self {
+    /// A path that nothing is known about but its name.
+    pub fn unseen(path: &Path) -> Self {
         Self {
             names: vec![path.to_owned()],
             links: Vec::new(),
-            entry,
+            entry: None,
         }
     }
 
@@ -97,75 +88,48 @@ impl Traced {
 const LINKS: usize = 40;
 
 /// Follows a path, link by link.
-pub(super) fn trace(world: &dyn World, path: &Path) -> Result<Traced, Errno> {
-    let climbs = path.components().any(|part| part == Component::ParentDir);
-    if !climbs {
-        match world.look(path)? {
-            Look::Found(entry) if entry.kind != Kind::Link => {
-                return Ok(Traced::direct(path, Some(entry)));
-            }
-            Look::Missing => {
-                return Ok(Traced::direct(path, None));
-            }
-            Look::Found(_) | Look::Indirect => {}
-        }
-    }
-    walk(world, path, climbs)
-}
-
-fn walk(world: &dyn World, path: &Path, climbs: bool) -> Result<Traced, Errno> {
+///
+/// What is seen component by component may change between one look and the next. That is of no use to anybody: whoever opens
+/// what was decided on does so without following any link, and makes sure that it is the same object.
+pub(super) fn trace(world: &Planned<'_>, path: &Path) -> Result<Traced, Errno> {
     let mut names = Vec::new();
-    if !climbs {
-        names.push(path.to_owned());
-    }
+    let mut links = Vec::new();
     let mut rest: VecDeque<OsString> = parts(path).collect();
     let mut here = PathBuf::from("/");
-    let mut entry = None;
-    let mut links = Vec::new();
-    let mut is_missing = false;
+    let mut entry = world.look(&here)?;
     while let Some(part) = rest.pop_front() {
         if part == ".." {
             here.pop();
+            entry = world.look(&here)?;
             continue;
         }
         here.push(&part);
-        let look = if is_missing {
-            Look::Missing
-        } else {
-            world.look(&here)?
+        // Below what is missing, or is no directory, is nothing.
+        entry = match entry {
+            Some(above) if above.kind == Kind::Directory => world.look(&here)?,
+            _ => None,
         };
-        match look {
-            Look::Found(found) if found.kind == Kind::Link => {
-                links.push(here.clone());
-                if links.len() > LINKS {
-                    return Err(Errno::ELOOP);
-                }
-                let name = rest.iter().fold(here.clone(), |name, part| name.join(part));
-                remember(&mut names, name);
-                let target = world.link(&here)?;
-                here.pop();
-                if target.is_absolute() {
-                    here = PathBuf::from("/");
-                }
-                for part in parts(&target).collect::<Vec<_>>().into_iter().rev() {
-                    rest.push_front(part);
-                }
-            }
-            Look::Found(found) => entry = Some(found),
-            // What was found not to be a link became one meanwhile: nothing here can be relied on.
-            Look::Indirect => return Err(Errno::ELOOP),
-            Look::Missing => {
-                is_missing = true;
-                entry = None;
-            }
+        if entry.is_none_or(|found| found.kind != Kind::Link) {
+            continue;
+        }
+        if links.len() >= LINKS {
+            return Err(Errno::ELOOP);
+        }
+        let name = rest.iter().fold(here.clone(), |name, part| name.join(part));
+        remember(&mut names, name);
+        links.push(here.clone());
+        let target = world.link(&here)?;
+        here.pop();
+        if target.is_absolute() {
+            here = PathBuf::from("/");
+        }
+        entry = world.look(&here)?;
+        for part in parts(&target).collect::<Vec<_>>().into_iter().rev() {
+            rest.push_front(part);
         }
     }
-    if !is_missing {
-        // After `..` the last thing looked at is not the one that is meant.
-        entry = match world.look(&here)? {
-            Look::Found(found) => Some(found),
-            Look::Indirect | Look::Missing => entry,
-        };
+    if !path.components().any(|part| part == Component::ParentDir) {
+        remember(&mut names, path.to_owned());
     }
     names.retain(|name| *name != here);
     names.push(here);
@@ -190,10 +154,12 @@ fn parts(path: &Path) -> impl DoubleEndedIterator<Item = OsString> {
     })
 }
 
-/// The world as it will be when the directories that a policy makes have been made.
+/// The world as it will be when the directories that a policy makes have been made. It remembers directories: most rules lie
+/// in the same few.
 pub(super) struct Planned<'w> {
     world: &'w dyn World,
     made: BTreeSet<PathBuf>,
+    directories: RefCell<HashMap<OsString, Entry>>,
 }
 
 impl<'w> Planned<'w> {
@@ -201,6 +167,7 @@ impl<'w> Planned<'w> {
         Self {
             world,
             made: BTreeSet::new(),
+            directories: RefCell::new(HashMap::new()),
         }
     }
 
@@ -213,35 +180,49 @@ impl<'w> Planned<'w> {
             None => {}
         }
         let mut missing = Vec::new();
-        for above in traced.canonical().ancestors() {
-            match self.look(above)? {
-                Look::Missing => missing.push(above.to_owned()),
-                Look::Found(entry) if entry.kind == Kind::Directory => break,
-                Look::Found(_) | Look::Indirect => return Err(Errno::ENOTDIR),
+        let mut above: Vec<&Path> = traced.canonical().ancestors().collect();
+        above.reverse();
+        for directory in above {
+            if !missing.is_empty() {
+                missing.push(directory.to_owned());
+                continue;
+            }
+            match self.look(directory)? {
+                None => missing.push(directory.to_owned()),
+                Some(entry) if entry.kind == Kind::Directory => {}
+                Some(_) => return Err(Errno::ENOTDIR),
             }
         }
-        missing.reverse();
         self.made.extend(missing.iter().cloned());
         Ok(missing)
     }
-}
 
-impl World for Planned<'_> {
-    fn look(&self, path: &Path) -> Result<Look, Errno> {
+    /// What a path names; see [`World::look`].
+    pub fn look(&self, path: &Path) -> Result<Option<Entry>, Errno> {
+        if let Some(entry) = self.directories.borrow().get(path.as_os_str()) {
+            return Ok(Some(*entry));
+        }
         if self.made.contains(path) {
-            return Ok(Look::Found(Entry {
+            return Ok(Some(Entry {
                 object: None,
                 kind: Kind::Directory,
             }));
         }
-        self.world.look(path)
+        let found = self.world.look(path)?;
+        if let Some(entry) = found
+            && entry.kind == Kind::Directory
+        {
+            self.directories.borrow_mut().insert(path.into(), entry);
+        }
+        Ok(found)
     }
 
     fn link(&self, path: &Path) -> Result<PathBuf, Errno> {
         self.world.link(path)
     }
 
-    fn list(&self, path: &Path) -> Result<Vec<OsString>, Errno> {
+    /// The names in a directory, with those of directories that will be made there.
+    pub fn list(&self, path: &Path) -> Result<Vec<OsString>, Errno> {
         let mut names = if self.made.contains(path) {
             Vec::new()
         } else {

@@ -1,33 +1,29 @@
 //! The file system, as the policy room asks about it.
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2, readlink};
-use nix::sys::stat::{SFlag, fstat};
+use nix::sys::stat::{SFlag, lstat};
 
-use crate::policy::{Entry, FileId, Kind, Look, World};
+use crate::policy::{Entry, FileId, Kind, World};
 
 /// The file system that this process sees.
 #[derive(Clone, Copy, Debug)]
 pub struct FileSystem;
 
 impl World for FileSystem {
-    fn look(&self, path: &Path) -> Result<Look, Errno> {
-        // With these two flags a link at the end is itself opened; one before it is an error.
-        let found = match open(path, OFlag::O_PATH | OFlag::O_NOFOLLOW) {
-            Ok(found) => found,
-            Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(Look::Missing),
-            Err(Errno::ELOOP) => return Ok(Look::Indirect),
+    fn look(&self, path: &Path) -> Result<Option<Entry>, Errno> {
+        let status = match lstat(path) {
+            Ok(status) => status,
+            Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let status = fstat(&found)?;
         let kind = SFlag::from_bits_truncate(status.st_mode & SFlag::S_IFMT.bits());
-        Ok(Look::Found(Entry {
+        Ok(Some(Entry {
             object: Some(FileId {
                 dev: status.st_dev,
                 ino: status.st_ino,
@@ -47,7 +43,10 @@ impl World for FileSystem {
     }
 
     fn list(&self, path: &Path) -> Result<Vec<OsString>, Errno> {
-        let directory = open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;
+        let how = OpenHow::new()
+            .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+        let directory = openat2(AT_FDCWD, path, how)?;
         let mut names = Vec::new();
         for entry in Dir::from_fd(directory)?.iter() {
             let entry = entry?;
@@ -58,11 +57,4 @@ impl World for FileSystem {
         }
         Ok(names)
     }
-}
-
-fn open(path: &Path, flags: OFlag) -> Result<OwnedFd, Errno> {
-    let how = OpenHow::new()
-        .flags(flags | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
-    openat2(AT_FDCWD, path, how)
 }
