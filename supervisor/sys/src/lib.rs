@@ -12,6 +12,7 @@ pub mod connector;
 pub mod fds;
 #[cfg(target_os = "linux")]
 pub mod inet;
+pub mod inherited;
 #[cfg(target_os = "linux")]
 pub mod landlock;
 pub mod messages;

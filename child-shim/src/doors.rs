@@ -1,0 +1,77 @@
+//! The ways to the supervisor that this process was given.
+
+use std::ffi::OsString;
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+/// The ways to the supervisor: an inherited connection, and a name to connect to.
+#[derive(Debug, Default)]
+pub struct Doors {
+    pub(crate) inherited: Option<UnixStream>,
+    pub(crate) named: Option<PathBuf>,
+}
+
+impl Doors {
+    /// What `SUPERVISE_FD` and `SUPERVISE_SOCKET` name.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        let inherited = std::env::var_os("SUPERVISE_FD").and_then(inherited);
+        let named = std::env::var_os("SUPERVISE_SOCKET").filter(|name| !name.is_empty());
+        Self {
+            inherited,
+            named: named.map(PathBuf::from),
+        }
+    }
+
+    /// A connection to be used, and perhaps shared, by this process and others.
+    #[must_use]
+    pub fn with_inherited(mut self, connection: UnixStream) -> Self {
+        self.inherited = Some(connection);
+        self
+    }
+
+    /// A name to connect to.
+    #[must_use]
+    pub fn with_named(mut self, path: impl Into<PathBuf>) -> Self {
+        self.named = Some(path.into());
+        self
+    }
+}
+
+/// The connection with that number, if it still is one.
+///
+/// Programs close what they do not know, and the number is soon another file's. A pair that this
+/// process made itself, and a socket with a name, are not what a supervisor leaves to a child.
+fn inherited(number: OsString) -> Option<UnixStream> {
+    let number = number.to_str()?.parse().ok()?;
+    let fd = sys::inherited::duplicate(number).ok()?;
+    if !sys::peers::is_unix_stream(fd.as_fd()) {
+        return None;
+    }
+    let maker = sys::peers::credentials(fd.as_fd()).ok()?;
+    let stream = UnixStream::from(fd);
+    let nameless = stream.local_addr().is_ok_and(|name| name.is_unnamed())
+        && stream.peer_addr().is_ok_and(|name| name.is_unnamed());
+    (nameless && maker.pid != nix::unistd::getpid()).then_some(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsRawFd as _;
+
+    #[test]
+    fn what_is_no_inherited_connection_is_not_taken_for_one() {
+        let ours = UnixStream::pair().expect("a pair");
+        let file = std::fs::File::open("/dev/null").expect("/dev/null");
+        let numbers =
+            [ours.0.as_raw_fd(), file.as_raw_fd(), -1, i32::MAX].map(|number| number.to_string());
+        for number in numbers
+            .into_iter()
+            .chain(["".into(), "3x".into(), "99999999999".into()])
+        {
+            assert!(inherited(OsString::from(&number)).is_none(), "{number:?}");
+        }
+    }
+}

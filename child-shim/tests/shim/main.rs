@@ -1,0 +1,11 @@
+//! Programs that ask, and a supervisor's end that answers.
+#![cfg(target_os = "linux")]
+
+#[path = "../../../tests/harness/mod.rs"]
+mod harness;
+
+mod abi;
+mod child;
+mod client;
+mod examples;
+mod server;
