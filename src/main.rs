@@ -4,6 +4,7 @@
 mod args;
 mod commands;
 mod exit;
+mod law;
 mod places;
 
 use args::{Action, Cli};
@@ -16,7 +17,8 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     match cli.action {
-        None | Some(Action::Run(_)) => ExitCode::from(exit::OURS),
+        None => commands::run::run(&cli.run),
+        Some(Action::Run(run)) => commands::run::run(&run),
         Some(Action::Doctor { json }) => commands::doctor::doctor(json),
     }
 }

@@ -20,8 +20,13 @@ pub fn rows(built: &Built) {
         Ok(confinement) => confinement,
         Err(reason) => return table::missing("launch in a library", &reason),
     };
-    let program = Program::find(OsStr::new(TRUE), OsStr::new(""), Path::new("/"))
-        .expect("the program is there");
+    let program = Program::find(
+        OsStr::new(TRUE),
+        OsStr::new(""),
+        Path::new("/"),
+        &|_| Ok(()),
+    )
+    .expect("the program is there");
     let mut bare = std::process::Command::new(TRUE);
     bare.env_clear();
     let samples = measure(

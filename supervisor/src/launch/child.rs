@@ -29,6 +29,7 @@ pub(super) struct Guardian {
     shared: Box<Shared>,
     _stack: sys::clone::Stack,
     pidfd: OwnedFd,
+    pid: i32,
 }
 
 impl Guardian {
@@ -54,13 +55,14 @@ impl Guardian {
         let cloned =
             unsafe { sys::clone::clone_on(&stack, flags, guardian, argument, &raw mut pidfd) };
         let restored = sys::signals::restore(mask);
-        cloned.map_err(|errno| ("guardian", errno))?;
+        let pid = cloned.map_err(|errno| ("guardian", errno))?;
         // SAFETY: the kernel made this descriptor for us (CLONE_PIDFD), and nobody else knows it.
         let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
         let guardian = Self {
             shared,
             _stack: stack,
             pidfd,
+            pid,
         };
         restored.map_err(|errno| ("signal mask", errno))?;
         Ok(guardian)
@@ -72,6 +74,10 @@ impl Guardian {
 
     pub(super) fn events(&self) -> &OwnedFd {
         &self.shared.plan.events
+    }
+
+    pub(super) fn pid(&self) -> i32 {
+        self.pid
     }
 
     pub(super) fn pidfd(&self) -> &OwnedFd {

@@ -196,6 +196,11 @@ impl Child {
         self.guardian.report().child.load(Ordering::Acquire)
     }
 
+    /// The pid of the guardian, below which all processes of the session are.
+    pub fn guardian_pid(&self) -> i32 {
+        self.guardian.pid()
+    }
+
     /// The listener of the child's filter, the first time.
     pub fn take_listener(&mut self) -> Option<OwnedFd> {
         self.listener.take()
@@ -317,7 +322,13 @@ mod tests {
 
     fn command(script: &str) -> Command {
         Command {
-            program: Program::find(OsStr::new("sh"), OsStr::new("/bin"), Path::new("/")).unwrap(),
+            program: Program::find(
+                OsStr::new("sh"),
+                OsStr::new("/bin"),
+                Path::new("/"),
+                &|_| Ok(()),
+            )
+            .unwrap(),
             argv: [c"sh", c"-c"]
                 .into_iter()
                 .map(CString::from)

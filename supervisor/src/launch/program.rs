@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 /// A program that was found and opened.
 #[derive(Debug)]
 pub struct Program {
+    /// As the program is to see it: relative when it was named so.
+    name: PathBuf,
     path: PathBuf,
     file: OwnedFd,
     kind: Kind,
@@ -29,12 +31,12 @@ enum Kind {
 #[derive(Debug, thiserror::Error)]
 pub enum FindError {
     /// No file of this name, in no directory of `PATH`.
-    #[error("{name}: command not found in PATH={path}")]
+    #[error("{name}: command not found: {place}")]
     NotFound {
         /// What was looked for.
         name: String,
-        /// Where.
-        path: String,
+        /// Where it is not.
+        place: String,
     },
     /// The file is there, and cannot be executed.
     #[error("{}: cannot be executed: {reason}", path.display())]
@@ -58,39 +60,52 @@ impl FindError {
 
 impl Program {
     /// Finds `name` as `execvp(3)` would: a name with a slash is a path, relative to `directory`; any other is looked for in the
-    /// directories of `search_path`. Unlike there, what cannot be executed is never given to a shell.
+    /// directories of `search_path`, where one that may not be executed (`allowed` says what the policy thinks of it) is passed
+    /// over as one without execute bits is. Unlike there, what cannot be executed is never given to a shell.
     ///
     /// # Errors
     /// [`FindError`]
-    pub fn find(name: &OsStr, search_path: &OsStr, directory: &Path) -> Result<Self, FindError> {
-        if name.as_bytes().contains(&b'/') {
-            let path = directory.join(name);
-            return Self::open(&path).map_err(|errno| match errno {
-                Errno::ENOENT | Errno::ENOTDIR => FindError::NotFound {
-                    name: name.to_string_lossy().into_owned(),
-                    path: "(not searched)".into(),
-                },
-                errno => not_executable(&path, errno),
-            });
-        }
-        let mut refused = None;
-        if !name.is_empty() {
-            for entry in search_path.as_bytes().split(|byte| *byte == b':') {
-                let path = directory.join(OsStr::from_bytes(entry)).join(name);
-                match Self::open(&path) {
-                    Ok(program) => return Ok(program),
-                    Err(Errno::ENOENT | Errno::ENOTDIR) => {}
-                    Err(errno) => refused = refused.or(Some(not_executable(&path, errno))),
-                }
+    pub fn find(
+        name: &OsStr,
+        search_path: &OsStr,
+        directory: &Path,
+        allowed: &dyn Fn(&Self) -> Result<(), String>,
+    ) -> Result<Self, FindError> {
+        let is_path = name.as_bytes().contains(&b'/');
+        let candidates: Vec<PathBuf> = match (is_path, name.is_empty()) {
+            (true, _) => vec![PathBuf::from(name)],
+            (false, true) => Vec::new(),
+            (false, false) => {
+                let entries = search_path.as_bytes().split(|byte| *byte == b':');
+                entries
+                    .map(|entry| Path::new(OsStr::from_bytes(entry)).join(name))
+                    .collect()
             }
+        };
+        let mut refused = None;
+        for candidate in candidates {
+            let reason = match Self::open(directory, &candidate) {
+                Ok(program) => match allowed(&program) {
+                    Ok(()) => return Ok(program),
+                    Err(reason) => reason,
+                },
+                Err(Errno::ENOENT | Errno::ENOTDIR) => continue,
+                Err(errno) => not_executable(errno),
+            };
+            let path = directory.join(&candidate);
+            refused = refused.or(Some(FindError::NotExecutable { path, reason }));
         }
         Err(refused.unwrap_or_else(|| FindError::NotFound {
             name: name.to_string_lossy().into_owned(),
-            path: search_path.to_string_lossy().into_owned(),
+            place: match is_path {
+                true => "no such file".to_owned(),
+                false => format!("not in PATH={}", search_path.to_string_lossy()),
+            },
         }))
     }
 
-    fn open(path: &Path) -> Result<Self, Errno> {
+    fn open(directory: &Path, name: &Path) -> Result<Self, Errno> {
+        let path = &directory.join(name);
         let readable = open(
             path,
             OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY,
@@ -124,6 +139,7 @@ impl Program {
             false => Kind::Elf,
         };
         Ok(Self {
+            name: name.to_owned(),
             path: path.to_owned(),
             file,
             kind,
@@ -137,6 +153,7 @@ impl Program {
     pub fn try_clone(&self) -> Result<Self, Errno> {
         let file = sys::fds::duplicate_from(self.file.as_fd(), 3)?;
         Ok(Self {
+            name: self.name.clone(),
             path: self.path.clone(),
             file,
             kind: self.kind,
@@ -159,7 +176,7 @@ impl Program {
     }
 
     pub(super) fn into_image(self) -> Image {
-        match (self.kind, CString::new(self.path.as_os_str().as_bytes())) {
+        match (self.kind, CString::new(self.name.as_os_str().as_bytes())) {
             (Kind::Other, Ok(path)) => Image::Path(path),
             // A path with a NUL byte could not have been opened.
             (_, _) => Image::Descriptor(self.file),
@@ -167,15 +184,11 @@ impl Program {
     }
 }
 
-fn not_executable(path: &Path, errno: Errno) -> FindError {
-    let reason = match errno {
+fn not_executable(errno: Errno) -> String {
+    match errno {
         Errno::EISDIR => "it is a directory".to_owned(),
         Errno::EACCES => "permission denied: it is no regular file with an execute bit, or a directory above it is closed".to_owned(),
         errno => errno.desc().to_owned(),
-    };
-    FindError::NotExecutable {
-        path: path.to_owned(),
-        reason,
     }
 }
 
@@ -191,6 +204,7 @@ mod tests {
             OsStr::new("sh"),
             OsStr::new("/nowhere:/bin"),
             Path::new("/"),
+            &|_| Ok(()),
         )
         .unwrap();
         assert_eq!(found.path(), Path::new("/bin/sh"));
@@ -210,6 +224,7 @@ mod tests {
                 OsStr::new("script"),
                 directory.path().as_os_str(),
                 Path::new("/"),
+                &|_| Ok(()),
             )
         };
         assert_eq!(find().unwrap_err().exit_status(), 126);
@@ -220,9 +235,14 @@ mod tests {
     #[test]
     fn what_is_nowhere_gives_127_and_a_directory_126() {
         let find = |name: &str| {
-            Program::find(OsStr::new(name), OsStr::new("/bin"), Path::new("/"))
-                .unwrap_err()
-                .exit_status()
+            Program::find(
+                OsStr::new(name),
+                OsStr::new("/bin"),
+                Path::new("/"),
+                &|_| Ok(()),
+            )
+            .unwrap_err()
+            .exit_status()
         };
         assert_eq!(find("no-such-command"), 127);
         assert_eq!(find("/no/such/command"), 127);

@@ -1,5 +1,6 @@
 //! What is really in force, for the start record, `doctor` and whoever wants to know.
 
+use crate::audit::{Layer, State};
 use serde::Serialize;
 
 /// The layers of a confinement as it was applied.
@@ -49,4 +50,67 @@ pub enum Metadata {
     Refused,
     /// Nobody decides: file modes alone do. The policy allowed for that.
     Unguarded,
+}
+
+impl Layers {
+    /// The layers as the record of a start names them.
+    pub fn recorded(&self) -> Vec<Layer<'static>> {
+        let simple = |name, there: bool| Layer {
+            name,
+            state: if there {
+                State::Enforced
+            } else {
+                State::Missing
+            },
+            detail: None,
+        };
+        let optional = |name, there: bool| Layer {
+            name,
+            state: if there {
+                State::Enforced
+            } else {
+                State::Unused
+            },
+            detail: None,
+        };
+        vec![
+            simple("files", true),
+            simple("truncate", self.truncation),
+            simple("ioctl", self.ioctl),
+            simple("net", self.tcp),
+            simple("scope", self.scope),
+            simple("seccomp", true),
+            simple("listener", self.listener),
+            Layer {
+                name: "metadata",
+                state: match self.metadata {
+                    Metadata::Decided | Metadata::Refused => State::Enforced,
+                    Metadata::Above => State::Weakened,
+                    Metadata::Unguarded => State::Missing,
+                },
+                detail: Some(match self.metadata {
+                    Metadata::Decided => "decided by the supervisor",
+                    Metadata::Refused => "all changes refused",
+                    Metadata::Above => "decided by the supervisor above, by its policy",
+                    Metadata::Unguarded => "file modes alone",
+                }),
+            },
+            Layer {
+                name: "connect",
+                state: State::Enforced,
+                detail: Some(if self.connect {
+                    "decided by the supervisor"
+                } else {
+                    "no Unix sockets; TCP by port"
+                }),
+            },
+            optional("processes", self.processes),
+            Layer {
+                name: "limits",
+                state: State::Enforced,
+                detail: Some(self.limits),
+            },
+            simple("tag", self.tag),
+        ]
+    }
 }

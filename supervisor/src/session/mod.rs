@@ -3,7 +3,7 @@
 //! In: a launched [`Child`] and the doors it was given. Out: how it ended. Nothing in the loop blocks: what is slow is done
 //! elsewhere and comes back through a descriptor.
 //!
-//! What never happens here: a decision of policy, output to people.
+//! What never happens here: a decision of policy, output to people, a wait for anything but all of it.
 
 mod remains;
 mod terminal;
@@ -11,10 +11,14 @@ mod terminal;
 pub use remains::{Place, PlaceError, collect_abandoned};
 pub use terminal::Terminal;
 
+use crate::audit::{Log, Status};
 use crate::launch::{Child, Exit, Progress};
+use crate::policy::Ruleset;
+use crate::transparent::{Door, DoorError};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use sys::signals::{Sender, Signal, SignalFd};
 
@@ -42,16 +46,24 @@ pub enum Ending {
     GuardianLost,
 }
 
-/// Why a session could not be served to its end. Everything was ended.
+/// Why a session could not be served to its end. Everything is ended when the session is dropped.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {action}: {errno}")]
-pub struct SessionError {
-    action: &'static str,
-    errno: Errno,
+pub enum SessionError {
+    /// A system call of our own failed.
+    #[error("cannot {action}: {errno}")]
+    Call {
+        /// What was to be done.
+        action: &'static str,
+        /// The kernel's reason.
+        errno: Errno,
+    },
+    /// Trapped calls can no longer be answered.
+    #[error(transparent)]
+    Door(#[from] DoorError),
 }
 
 fn failed(action: &'static str) -> impl Fn(Errno) -> SessionError {
-    move |errno| SessionError { action, errno }
+    move |errno| SessionError::Call { action, errno }
 }
 
 /// What happens in a session, for those who watch.
@@ -65,12 +77,29 @@ pub trait Watch {
 /// How long a command that was asked to end (SIGTERM) is waited for before it is killed.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// What a session is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The child, which runs already.
+    pub child: Child,
+    /// Delivers [`FORWARDED`].
+    pub signals: SignalFd,
+    /// The caller's terminal.
+    pub terminal: Terminal,
+    /// The time until everything is ended.
+    pub wall: Option<Duration>,
+    /// What decides.
+    pub ruleset: Arc<Ruleset>,
+    /// Where decisions are recorded, its start record written.
+    pub log: Log,
+    /// Where trapped calls arrive, if the child has a listener.
+    pub door: Option<Door>,
+}
+
 /// A session that is being served.
 #[derive(Debug)]
 pub struct Session {
-    child: Child,
-    signals: SignalFd,
-    terminal: Terminal,
+    parts: Parts,
     deadline: Deadline,
     told_of_orphans: bool,
     stops_seen: u32,
@@ -89,21 +118,12 @@ enum Deadline {
 }
 
 impl Session {
-    /// Takes over a child. `signals` delivers [`FORWARDED`]; `wall` is the time until everything is ended.
-    pub fn new(
-        child: Child,
-        signals: SignalFd,
-        terminal: Terminal,
-        wall: Option<Duration>,
-    ) -> Self {
-        let deadline = wall
-            .and_then(|wall| Instant::now().checked_add(wall))
-            .map_or(Deadline::None, Deadline::Ask);
+    /// Takes over a child, which has just been started.
+    pub fn new(parts: Parts) -> Self {
+        let end = parts.wall.and_then(|wall| Instant::now().checked_add(wall));
         Self {
-            child,
-            signals,
-            terminal,
-            deadline,
+            parts,
+            deadline: end.map_or(Deadline::None, Deadline::Ask),
             told_of_orphans: false,
             stops_seen: 0,
         }
@@ -115,17 +135,22 @@ impl Session {
     /// [`SessionError`]; the child and all its descendants are ended when the session is dropped.
     pub fn serve(&mut self, watch: &mut dyn Watch) -> Result<Ending, SessionError> {
         loop {
-            self.child.acknowledge();
-            match self.child.progress().map_err(failed("look at the child"))? {
+            self.parts.child.acknowledge();
+            match self
+                .parts
+                .child
+                .progress()
+                .map_err(failed("look at the child"))?
+            {
                 Progress::Gone(exit) => {
-                    self.terminal.restore();
+                    self.parts.terminal.restore();
                     return Ok(match self.deadline {
                         Deadline::Kill(_) | Deadline::Over => Ending::TimedOut,
                         _ => Ending::Command(exit),
                     });
                 }
                 Progress::GuardianLost => {
-                    self.terminal.restore();
+                    self.parts.terminal.restore();
                     return Ok(Ending::GuardianLost);
                 }
                 Progress::Ended(exit) if !self.told_of_orphans => {
@@ -134,29 +159,70 @@ impl Session {
                 }
                 Progress::Stopped { count, .. } if count != self.stops_seen => {
                     self.stops_seen = count;
-                    self.terminal.stop_with_child();
+                    self.parts.terminal.stop_with_child();
                 }
                 Progress::Ended(_) | Progress::Running | Progress::Stopped { .. } => {}
             }
             self.keep_time(watch).map_err(failed("end the command"))?;
             self.wait()?;
-            while let Some(signal) = self.signals.next().map_err(failed("read signals"))? {
+            while let Some(signal) = self.parts.signals.next().map_err(failed("read signals"))? {
                 self.forward(signal).map_err(failed("forward a signal"))?;
             }
         }
     }
 
-    /// Waits for the next thing to happen.
-    fn wait(&self) -> Result<(), SessionError> {
-        let mut fds = [
-            PollFd::new(self.child.events(), PollFlags::POLLIN),
-            PollFd::new(self.child.guardian(), PollFlags::POLLIN),
-            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+    /// Waits for the next thing to happen, and serves the door if that is it.
+    fn wait(&mut self) -> Result<(), SessionError> {
+        let timeout = self.timeout();
+        let Parts {
+            child,
+            signals,
+            door,
+            ruleset,
+            log,
+            ..
+        } = &mut self.parts;
+        let mut fds = vec![
+            PollFd::new(child.events(), PollFlags::POLLIN),
+            PollFd::new(child.guardian(), PollFlags::POLLIN),
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
         ];
-        match nix::poll::poll(&mut fds, self.timeout()) {
-            Ok(_) | Err(Errno::EINTR) => Ok(()),
-            Err(errno) => Err(failed("poll")(errno)),
+        let own = fds.len();
+        if let Some(door) = door {
+            fds.extend([door.calls(), door.done()].map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         }
+        match nix::poll::poll(&mut fds, timeout) {
+            Ok(_) => {}
+            Err(Errno::EINTR) => return Ok(()),
+            Err(errno) => return Err(failed("poll")(errno)),
+        }
+        let ready: Vec<bool> = fds[own..]
+            .iter()
+            .map(|fd| fd.any().unwrap_or(true))
+            .collect();
+        let mut is_closed = false;
+        if let (Some(door), &[calls, done]) = (door.as_mut(), &ready[..]) {
+            if done {
+                door.on_done(&**ruleset, log)?;
+            }
+            if calls {
+                is_closed = door.on_call(&**ruleset, log)?.is_closed;
+            }
+        }
+        if is_closed {
+            *door = None;
+        }
+        Ok(())
+    }
+
+    /// Ends what is left of the session, if anything is, and writes the last record.
+    ///
+    /// # Errors
+    /// The record could not be written.
+    pub fn close(self, status: Status) -> Result<(), crate::audit::Error> {
+        let Parts { child, log, .. } = self.parts;
+        drop(child);
+        log.finish(status)
     }
 
     fn timeout(&self) -> PollTimeout {
@@ -176,12 +242,12 @@ impl Session {
             Deadline::Ask(at) if now >= at => {
                 watch.timed_out();
                 // A stopped command is to see the signal too.
-                self.child.signal(libc::SIGTERM)?;
-                self.child.signal(libc::SIGCONT)?;
+                self.parts.child.signal(libc::SIGTERM)?;
+                self.parts.child.signal(libc::SIGCONT)?;
                 Deadline::Kill(now + GRACE)
             }
             Deadline::Kill(at) if now >= at => {
-                self.child.end();
+                self.parts.child.end();
                 Deadline::Over
             }
             unchanged => unchanged,
@@ -193,11 +259,11 @@ impl Session {
         match (signal.number, signal.sender) {
             // What the terminal sends goes to the whole foreground group, the command among it: it is not sent twice.
             (libc::SIGTSTP, Sender::Kernel) => {
-                self.terminal.stop();
+                self.parts.terminal.stop();
                 Ok(())
             }
             (_, Sender::Kernel) => Ok(()),
-            (number, Sender::Process(_)) => self.child.signal(number),
+            (number, Sender::Process(_)) => self.parts.child.signal(number),
         }
     }
 }

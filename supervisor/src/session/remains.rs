@@ -43,7 +43,7 @@ fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) ->
 const RECORD: &str = "session";
 
 impl Place {
-    /// Makes the directory of session `id` below `runtime`, and with `tmp_parent` a private temporary directory below that.
+    /// Makes the directory of session `id` below `runtime`, and with `tmp` a private temporary directory of that name.
     /// `runtime` is made when absent; it must belong to the caller alone.
     ///
     /// # Errors
@@ -52,7 +52,7 @@ impl Place {
         runtime: &Path,
         id: &str,
         tag: Option<Tag>,
-        tmp_parent: Option<&Path>,
+        tmp: Option<&Path>,
     ) -> Result<Self, PlaceError> {
         let parent = own_directory(runtime)?;
         let _parent = lock(parent, FlockArg::LockExclusive).map_err(failed("lock", runtime))?;
@@ -61,7 +61,7 @@ impl Place {
         let held = File::open(&directory).map_err(failed("open", &directory))?;
         let held =
             lock(held, FlockArg::LockExclusiveNonblock).map_err(failed("lock", &directory))?;
-        let tmp = tmp_parent.map(|parent| parent.join(format!("supervise-{id}")));
+        let tmp = tmp.map(Path::to_owned);
         let record = directory.join(RECORD);
         write_record(&record, tag, tmp.as_deref()).map_err(failed("write", &record))?;
         if let Some(tmp) = &tmp {
@@ -283,8 +283,15 @@ mod tests {
     #[test]
     fn a_session_that_lives_is_left_alone_and_one_that_died_is_cleared() {
         let (outside, runtime) = runtime();
-        let living = Place::create(&runtime, "living", None, Some(outside.path())).unwrap();
-        let dead = Place::create(&runtime, "dead", None, Some(outside.path())).unwrap();
+        let living = Place::create(
+            &runtime,
+            "living",
+            None,
+            Some(&outside.path().join("living")),
+        )
+        .unwrap();
+        let dead =
+            Place::create(&runtime, "dead", None, Some(&outside.path().join("dead"))).unwrap();
         let tmp = dead.tmp().unwrap().to_owned();
         std::fs::write(tmp.join("left"), b"x").unwrap();
         drop(dead);

@@ -1,0 +1,227 @@
+//! From flags to the policy that applies.
+
+use crate::args::PolicyArgs;
+use crate::places;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use supervisor::audit::{Bytes, Digest, Named};
+use supervisor::policy::{
+    Access, Approver, Facts, Flag, Library, Policy, PolicyError, PolicyText, Preset, Protected,
+    Ruleset, Tmp,
+};
+use supervisor::sources::{self, FactsError, FileSystem, PolicyFiles};
+
+/// The policies that the operator named, read once, and what they are compiled against.
+#[derive(Debug)]
+pub struct Law {
+    policies: Vec<Policy>,
+    /// The names that the operator gave, and the hash of each text.
+    names: Vec<(OsString, Digest)>,
+    facts: Facts,
+    /// Directories of sessions that live.
+    pub runtime: PathBuf,
+    /// What is kept.
+    pub state: PathBuf,
+}
+
+/// Why there is no policy that could apply.
+#[derive(Debug, thiserror::Error)]
+pub enum LawError {
+    /// It is not a policy, or cannot be had.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// What it speaks of cannot be found out.
+    #[error(transparent)]
+    Facts(#[from] FactsError),
+    /// The flags are at odds with themselves or with the machine.
+    #[error("{0}")]
+    Usage(String),
+}
+
+impl Law {
+    /// Reads the policies that `args` name. Enters the directory of `--chdir`: what the policy calls `$PWD` is where the command
+    /// starts. `tmp` names the private temporary directory, which need not be there yet.
+    ///
+    /// # Errors
+    /// [`LawError`]
+    pub fn read(args: &PolicyArgs, tmp: PathBuf) -> Result<Self, LawError> {
+        if let Some(directory) = &args.chdir {
+            std::env::set_current_dir(directory).map_err(|error| {
+                LawError::Usage(format!("--chdir {}: {error}", directory.display()))
+            })?;
+        }
+        let environment: Vec<_> = std::env::vars_os().collect();
+        let home = args.env.iter().find_map(|variable| home(variable));
+        let mut facts = sources::gather(&environment, home, tmp)?;
+        for variable in &args.var {
+            let text = variable.to_str().and_then(|text| text.split_once('='));
+            let (name, value) = text.filter(|(name, _)| !name.is_empty()).ok_or_else(|| {
+                LawError::Usage(format!(
+                    "--var {}: write it as NAME=VALUE",
+                    variable.display()
+                ))
+            })?;
+            facts.variables.insert(name.to_owned(), value.into());
+        }
+        let mut policies = Vec::new();
+        let mut names = Vec::new();
+        for name in &args.policy {
+            let (policy, digest) = named(name)?;
+            policies.push(policy);
+            names.push((name.clone(), digest));
+        }
+        if policies.is_empty() {
+            refuse_wide_directory(&facts)?;
+            policies.push(Policy::built_in()?);
+            names.push((
+                "(built-in)".into(),
+                Digest::of(Preset::BUILT_IN.text.as_bytes()),
+            ));
+        }
+        add_flags(&mut policies[0], args)?;
+        let home = facts.home.clone().unwrap_or_else(|| PathBuf::from("/"));
+        let (runtime, state) = (places::runtime(&home), places::state(&home));
+        Ok(Self {
+            policies,
+            names,
+            facts,
+            runtime,
+            state,
+        })
+    }
+
+    /// The directory that the command starts in.
+    pub fn cwd(&self) -> &Path {
+        &self.facts.cwd
+    }
+
+    /// The policies by name, for the record.
+    pub fn named(&self) -> Vec<Named<'_>> {
+        self.names
+            .iter()
+            .map(|(name, sha256)| Named {
+                name: Bytes::from(name.as_os_str()),
+                sha256: *sha256,
+            })
+            .collect()
+    }
+
+    /// Compiles the policies against the file system as it is now. `audit` is the file of the record, where there is one.
+    ///
+    /// # Errors
+    /// [`LawError`]
+    pub fn compile(&self, audit: Option<&Path>) -> Result<Ruleset, LawError> {
+        let protect = |path: &Path, what| Protected {
+            path: path.to_owned(),
+            access: Access::ALL,
+            what,
+        };
+        let mut protected = vec![
+            protect(&self.runtime, "runtime directory"),
+            protect(&self.state, "state directory"),
+        ];
+        protected.extend(audit.map(|path| protect(path, "audit log")));
+        Ok(Ruleset::compile(
+            &self.policies,
+            &self.facts,
+            &FileSystem,
+            &protected,
+        )?)
+    }
+
+    /// Whether the command gets a private temporary directory.
+    pub fn wants_tmp(ruleset: &Ruleset) -> bool {
+        ruleset.tmp() == Tmp::Private
+    }
+}
+
+fn home(variable: &OsStr) -> Option<PathBuf> {
+    let path = PathBuf::from(variable.to_str()?.strip_prefix("HOME=")?);
+    path.is_absolute().then_some(path)
+}
+
+/// Reads a policy, and takes the hash of the text that bears the name.
+fn named(name: &OsStr) -> Result<(Policy, Digest), LawError> {
+    let name = name
+        .to_str()
+        .ok_or_else(|| LawError::Usage(format!("--policy {}: not UTF-8", name.display())))?;
+    let mut library = Hashing(None);
+    let policy = Policy::named(name, &mut library)?;
+    let preset = || {
+        Preset::ALL
+            .iter()
+            .find(|preset| preset.name == name)
+            .map(|preset| Digest::of(preset.text.as_bytes()))
+    };
+    let digest = library.0.or_else(preset).unwrap_or_else(|| Digest::of(b""));
+    Ok((policy, digest))
+}
+
+/// The policy files, and the hash of the first that is read: the one that was named. What it extends comes after.
+struct Hashing(Option<Digest>);
+
+impl Library for Hashing {
+    fn text(&mut self, path: &Path) -> Result<PolicyText, String> {
+        let text = PolicyFiles.text(path)?;
+        self.0
+            .get_or_insert_with(|| Digest::of(text.text.as_bytes()));
+        Ok(text)
+    }
+}
+
+/// The built-in policy writes the working directory: where that is the home directory or above, it would open far too much.
+fn refuse_wide_directory(facts: &Facts) -> Result<(), LawError> {
+    let wide = facts.cwd == Path::new("/")
+        || facts
+            .home
+            .as_ref()
+            .is_some_and(|home| home.starts_with(&facts.cwd));
+    if !wide {
+        return Ok(());
+    }
+    Err(LawError::Usage(format!(
+        "the built-in policy lets the command write the working directory, and that is {}; start in a directory of the project, or name a policy (-p)",
+        facts.cwd.display()
+    )))
+}
+
+fn add_flags(policy: &mut Policy, args: &PolicyArgs) -> Result<(), LawError> {
+    for (flag, values) in [
+        (Flag::Read, &args.read),
+        (Flag::Write, &args.write),
+        (Flag::Exec, &args.exec),
+        (Flag::Deny, &args.deny),
+        (Flag::Ask, &args.ask),
+        (Flag::Env, &args.env),
+    ] {
+        for value in values {
+            policy.add_flag(flag, value)?;
+        }
+    }
+    for (flag, values) in [
+        (Flag::Connect, &args.connect),
+        (Flag::KeepCap, &args.keep_cap),
+    ] {
+        for value in values {
+            policy.add_flag(flag, OsStr::new(value))?;
+        }
+    }
+    if let Some(text) = &args.approver {
+        policy.set_approver(approver(text)?);
+    }
+    Ok(())
+}
+
+fn approver(text: &str) -> Result<Approver, LawError> {
+    Ok(match text {
+        "deny" => Approver::Deny,
+        "allow" => Approver::Allow,
+        "terminal" => Approver::Terminal,
+        command if command.contains('/') => Approver::Command(vec![command.to_owned()]),
+        other => {
+            return Err(LawError::Usage(format!(
+                "--approver {other}: it is deny, allow, terminal, or the path of a program"
+            )));
+        }
+    })
+}

@@ -1,0 +1,46 @@
+//! Signals reach the command once.
+
+use super::Scene;
+use super::harness::run::start;
+use nix::sys::signal::Signal;
+
+#[test]
+fn signals_sent_to_the_supervisor_reach_the_command() {
+    let scene = Scene::new();
+    for (signal, name) in [
+        (Signal::SIGINT, "INT"),
+        (Signal::SIGTERM, "TERM"),
+        (Signal::SIGHUP, "HUP"),
+        (Signal::SIGQUIT, "QUIT"),
+        (Signal::SIGUSR1, "USR1"),
+        (Signal::SIGUSR2, "USR2"),
+        (Signal::SIGWINCH, "WINCH"),
+    ] {
+        let script = format!(
+            "trap 'echo got {name}; exit 9' {name}; echo ready; while :; do sleep 0.01; done"
+        );
+        let mut running = start(&mut scene.supervise(&[], &["sh", "-c", &script]));
+        running.until_it_says("ready");
+        running.signal(signal);
+        let ran = running.wait().expect_code(9);
+        assert_eq!(ran.stdout, format!("ready\ngot {name}\n"));
+    }
+}
+
+#[test]
+fn a_command_that_dies_of_a_forwarded_signal_gives_128_and_the_signal() {
+    let scene = Scene::new();
+    let mut running =
+        start(&mut scene.supervise(&[], &["sh", "-c", "echo ready; exec sleep 1000"]));
+    running.until_it_says("ready");
+    running.signal(Signal::SIGTERM);
+    running.wait().expect_code(143);
+}
+
+#[test]
+fn a_writer_whose_reader_is_gone_dies_of_sigpipe_as_without_a_supervisor() {
+    let scene = Scene::new();
+    let script = "sh -c 'yes; echo $? >&2' | head -n 1";
+    let ran = super::harness::run::run(&mut scene.supervise(&[], &["sh", "-c", script]));
+    assert_eq!(ran.stderr.trim(), "141");
+}
