@@ -12,6 +12,7 @@ mod processes;
 mod races;
 mod sockets;
 mod system;
+mod trapped;
 
 use arguments::Arguments;
 use nix::errno::Errno;
@@ -36,7 +37,7 @@ pub(crate) use call;
 /// A room of acts: `None` when it does not know the name.
 type Room = fn(&str, &mut Arguments) -> Option<Answer>;
 
-const ROOMS: [Room; 7] = [
+const ROOMS: [Room; 8] = [
     files::act,
     links::act,
     metadata::act,
@@ -44,6 +45,7 @@ const ROOMS: [Room; 7] = [
     processes::act,
     system::act,
     races::act,
+    trapped::act,
 ];
 
 fn main() {

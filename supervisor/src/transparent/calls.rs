@@ -215,15 +215,10 @@ static TABLE: [Call; 17 + LEGACY] = {
         call(SYS_FILE_SETATTR, "file_setattr", Metadata, |r| {
             let flags = known(r.int(4))?;
             let attributes = r.structure(2, r.size(3), 24)?;
-            let place = match at_or_null(r, flags)? {
-                // This call alone looks the descriptor up as an open file.
-                Place::Descriptor { number, .. } => Place::Descriptor {
-                    number,
-                    accepts_path_only: false,
-                },
-                other => other,
-            };
-            Ok(change(place, Change::FileAttributes(attributes)))
+            Ok(change(
+                at_or_null(r, flags)?,
+                Change::FileAttributes(attributes),
+            ))
         }),
         call(libc::SYS_connect, "connect", Connect, |r| {
             Ok(Wish::Connect {
@@ -323,12 +318,20 @@ fn at(r: &Registers, base: usize, path: usize, flags: i32) -> Result<Place, Fail
     })
 }
 
-/// As [`at`], for the newest calls, to which a null path with `AT_EMPTY_PATH` is an empty one.
+/// As [`at`], for the newest calls: to them a null path with `AT_EMPTY_PATH` is an empty one, and a descriptor that stands for
+/// itself must be an open file.
 fn at_or_null(r: &Registers, flags: i32) -> Result<Place, Failure> {
-    if r.is_null(1) && flags & libc::AT_EMPTY_PATH != 0 {
-        return Ok(itself(r.int(0)));
-    }
-    at(r, 0, 1, flags)
+    let place = match r.is_null(1) && flags & libc::AT_EMPTY_PATH != 0 {
+        true => itself(r.int(0)),
+        false => at(r, 0, 1, flags)?,
+    };
+    Ok(match place {
+        Place::Descriptor { number, .. } => Place::Descriptor {
+            number,
+            accepts_path_only: false,
+        },
+        other => other,
+    })
 }
 
 fn itself(base: i32) -> Place {

@@ -77,7 +77,10 @@ impl Destination {
                     UnixName::Path(path) => path,
                     UnixName::Abstract => return Err(refused("an abstract socket")),
                 };
-                if kind.kind == libc::SOCK_STREAM && session == Some(as_path(&path)) {
+                // Its bytes: no other spelling is the session.
+                let is_session = session
+                    .is_some_and(|session| session.as_os_str() == as_path(&path).as_os_str());
+                if is_session && kind.kind == libc::SOCK_STREAM {
                     return Ok(Self::Session);
                 }
                 let located = by_path(thread, Base::WorkingDirectory, &path, true, lookup)?;

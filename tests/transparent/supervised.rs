@@ -1,0 +1,330 @@
+//! A real door around real children: a thread that is filtered as a child would be starts them, another serves.
+
+use crate::harness::built;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::EventFd;
+use std::ffi::OsStr;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use supervisor::audit::{Decision, Error, Event};
+use supervisor::policy::{
+    Access, Allowed, Denial, FileId, Mechanism, Origin, Reason, Subject, Verdict,
+};
+use supervisor::transparent::{Channel, Class, Door, Facts, Law, Recorder, numbers};
+use sys::caps::CapSet;
+use sys::seccomp::{self, Instruction, Listener};
+
+/// A policy of a few lists.
+#[derive(Default, Clone)]
+pub struct Lists {
+    /// Trees that may be written to.
+    pub write: Vec<PathBuf>,
+    /// Trees in them that may not.
+    pub deny: Vec<PathBuf>,
+    /// Where connections may go.
+    pub connect: Vec<SocketAddr>,
+    /// Whether datagrams may be sent.
+    pub udp: bool,
+    /// How many tasks there may be.
+    pub processes: Option<u64>,
+    /// What stands for the session.
+    pub session_socket: Option<PathBuf>,
+}
+
+impl Lists {
+    pub fn writing(tree: &Path) -> Self {
+        Self {
+            write: vec![tree.to_owned()],
+            ..Self::default()
+        }
+    }
+
+    fn holds(trees: &[PathBuf], path: &Path) -> bool {
+        trees.iter().any(|tree| path.starts_with(tree))
+    }
+
+    fn verdict(may: bool) -> Verdict {
+        let rule = Origin::flag("--test");
+        if may {
+            Verdict::Allow(Allowed {
+                rule,
+                ttl: None,
+                budget: None,
+                mechanism: Mechanism::Landlock,
+            })
+        } else {
+            Verdict::Deny(Denial {
+                rule: None,
+                access: Some(Access::WRITE),
+                reason: Reason::NoRule,
+            })
+        }
+    }
+}
+
+impl Law for Lists {
+    fn decide_write(&self, subject: &Subject<'_>) -> Verdict {
+        assert!(subject.path.is_absolute() && subject.object.is_some());
+        // A name that leads to what was located, unless it was moved meanwhile, by races on purpose.
+        let _id: Option<FileId> = subject.object;
+        Self::verdict(
+            Self::holds(&self.write, subject.path) && !Self::holds(&self.deny, subject.path),
+        )
+    }
+
+    fn decide_unix(&self, subject: &Subject<'_>) -> Verdict {
+        self.decide_write(subject)
+    }
+
+    fn decide_connect(&self, address: SocketAddr) -> Verdict {
+        let plain = SocketAddr::new(address.ip().to_canonical(), address.port());
+        Self::verdict(self.connect.contains(&plain))
+    }
+
+    fn allows_udp(&self) -> bool {
+        self.udp
+    }
+}
+
+/// One line for each decision.
+#[derive(Default, Clone)]
+pub struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl Lines {
+    pub fn all(&self) -> Vec<String> {
+        self.0
+            .lock()
+            .expect("no test panics while it holds this")
+            .clone()
+    }
+}
+
+impl Recorder for Lines {
+    fn record(&mut self, event: &Event<'_>) -> Result<(), Error> {
+        let Event::Decision(decision) = event else {
+            panic!("the door records decisions only");
+        };
+        let text =
+            |bytes: supervisor::audit::Bytes<'_>| String::from_utf8_lossy(bytes.0).into_owned();
+        let Decision {
+            call,
+            path,
+            asked,
+            address,
+            answer,
+            errno,
+            ..
+        } = decision;
+        let what = path.or(*asked).map(text).or(address.map(|a| a.to_string()));
+        let what = what.unwrap_or_default();
+        let errno = errno.map(|errno| format!("{errno:?}")).unwrap_or_default();
+        let line = format!("{answer:?} {call} {what} {errno}");
+        self.0
+            .lock()
+            .expect("no test panics while it holds this")
+            .push(line.trim_end().to_owned());
+        Ok(())
+    }
+}
+
+type Order = Box<dyn FnOnce() + Send>;
+
+/// A session: whatever runs in it is filtered, and served.
+pub struct Supervised {
+    orders: Option<Sender<Order>>,
+    filtered: Option<JoinHandle<()>>,
+    serving: Option<JoinHandle<()>>,
+    stop: Arc<EventFd>,
+    pub lines: Lines,
+    pub channels: Receiver<Channel>,
+}
+
+impl Supervised {
+    pub fn new(lists: Lists) -> Self {
+        let (orders, inbox) = channel::<Order>();
+        let (hand_over, listener) = channel();
+        let limits_tasks = lists.processes.is_some();
+        let filtered = std::thread::spawn(move || {
+            confine();
+            let program = trapping(limits_tasks);
+            let flags = seccomp::NEW_LISTENER | seccomp::WAIT_KILLABLE_RECV;
+            let listener = seccomp::install(&program, flags)
+                .expect("the filter can be installed")
+                .expect("a listener was asked for");
+            hand_over.send(listener).expect("the test waits for it");
+            for order in inbox {
+                order();
+            }
+        });
+        let listener = listener.recv().expect("the filtered thread sends it");
+        let stop = Arc::new(EventFd::new().expect("an eventfd"));
+        let lines = Lines::default();
+        let (tell, channels) = channel();
+        let serving = std::thread::spawn({
+            let (stop, lines) = (Arc::clone(&stop), lines.clone());
+            move || serve(listener, lists, lines, &stop, &tell)
+        });
+        Self {
+            orders: Some(orders),
+            filtered: Some(filtered),
+            serving: Some(serving),
+            stop,
+            lines,
+            channels,
+        }
+    }
+
+    /// Does something in the filtered thread: what that starts is supervised.
+    pub fn inside<T: Send + 'static>(&self, act: impl FnOnce() -> T + Send + 'static) -> T {
+        let (tell, result) = channel();
+        let order = Box::new(move || tell.send(act()).expect("the test waits for it"));
+        let orders = self.orders.as_ref().expect("it is going on");
+        orders.send(order).expect("the filtered thread lives");
+        result.recv().expect("what runs inside does not panic")
+    }
+
+    /// What the probe answers inside.
+    pub fn probe<S: AsRef<OsStr>>(&self, directory: &Path, words: &[S]) -> Vec<String> {
+        let command = probe(directory, words);
+        self.inside(move || answers(command))
+    }
+}
+
+impl Drop for Supervised {
+    fn drop(&mut self) {
+        drop(self.orders.take());
+        let filtered = self.filtered.take().map(JoinHandle::join);
+        self.stop.write(1).expect("an eventfd takes a 1");
+        let serving = self.serving.take().map(JoinHandle::join);
+        if !std::thread::panicking() {
+            assert!(
+                matches!(filtered, Some(Ok(()))),
+                "the filtered thread failed"
+            );
+            assert!(matches!(serving, Some(Ok(()))), "the door failed");
+        }
+    }
+}
+
+/// What a child is: without capabilities, for ever.
+fn confine() {
+    sys::caps::restrict_thread(CapSet::EMPTY).expect("capabilities can be given up");
+    seccomp::set_no_new_privs().expect("new privileges can be given up");
+}
+
+fn serve(
+    listener: Listener,
+    lists: Lists,
+    mut lines: Lines,
+    stop: &EventFd,
+    channels: &Sender<Channel>,
+) {
+    // Exactly the child's capabilities.
+    confine();
+    let facts = Facts {
+        session_socket: lists.session_socket.clone(),
+        rulesets: Vec::new(),
+        guardian: std::process::id() as i32,
+        processes: lists.processes,
+    };
+    let mut door = Door::new(listener, facts).expect("the door opens");
+    loop {
+        let (calls, done) = {
+            let mut fds = [
+                PollFd::new(door.calls(), PollFlags::POLLIN),
+                PollFd::new(door.done(), PollFlags::POLLIN),
+                PollFd::new(stop.as_fd(), PollFlags::POLLIN),
+            ];
+            poll(&mut fds, PollTimeout::NONE).expect("descriptors can be polled");
+            let [calls, done, stop] = fds.map(|fd| fd.any().expect("flags that are known"));
+            if stop {
+                return;
+            }
+            (calls, done)
+        };
+        let mut served = Vec::new();
+        if calls {
+            served.push(door.on_call(&lists, &mut lines).expect("calls are served"));
+        }
+        if done {
+            served.push(
+                door.on_done(&lists, &mut lines)
+                    .expect("results are served"),
+            );
+        }
+        for served in served {
+            for channel in served.channels {
+                channels.send(channel).expect("the test lives");
+            }
+            if served.is_closed {
+                return;
+            }
+        }
+    }
+}
+
+/// A filter that traps what the door answers, one comparison after the other.
+fn trapping(tasks: bool) -> Vec<Instruction> {
+    let code = |bits: u32| bits as u16;
+    let instruction = |code, jt, jf, k| Instruction { code, jt, jf, k };
+    let load = code(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS);
+    let equal = code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K);
+    let ret = code(libc::BPF_RET | libc::BPF_K);
+    let mut trapped: Vec<_> = numbers(Class::Metadata)
+        .chain(numbers(Class::Connect))
+        .collect();
+    if tasks {
+        trapped.extend(numbers(Class::NewTask));
+    }
+    let mut program = vec![
+        instruction(load, 0, 0, 0),
+        // As in every session: its flags are in memory, where no filter sees them.
+        instruction(equal, 0, 1, libc::SYS_clone3 as u32),
+        instruction(ret, 0, 0, libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32),
+    ];
+    for (at, number) in trapped.iter().enumerate() {
+        let to_trap = (trapped.len() - at) as u8;
+        program.push(instruction(equal, to_trap, 0, *number as u32));
+    }
+    program.push(instruction(ret, 0, 0, libc::SECCOMP_RET_ALLOW));
+    program.push(instruction(ret, 0, 0, libc::SECCOMP_RET_USER_NOTIF));
+    program
+}
+
+/// Does something in a thread that is what a child is, but not supervised.
+pub fn outside<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+    let thread = std::thread::spawn(move || {
+        confine();
+        act()
+    });
+    thread.join().expect("what runs outside does not panic")
+}
+
+/// Where the probe is: said by the test that runs all the others as another user.
+fn probe_file() -> PathBuf {
+    std::env::var_os("SUPERVISE_TEST_PROBE").map_or_else(built::probe, PathBuf::from)
+}
+
+/// The probe, to be run in a directory.
+pub fn probe<S: AsRef<OsStr>>(directory: &Path, words: &[S]) -> Command {
+    let mut command = Command::new(probe_file());
+    command.args(words).current_dir(directory);
+    command
+}
+
+/// What a probe answers, line by line.
+pub fn answers(mut command: Command) -> Vec<String> {
+    let ran = crate::harness::run::run(&mut command);
+    ran.lines().iter().map(|line| (*line).to_owned()).collect()
+}
+
+/// What the probe answers to the same words without a supervisor.
+pub fn probe_outside<S: AsRef<OsStr>>(directory: &Path, words: &[S]) -> Vec<String> {
+    let command = probe(directory, words);
+    outside(move || answers(command))
+}
