@@ -79,6 +79,11 @@ impl Law {
             ));
         }
         add_flags(&mut policies[0], args)?;
+        if let Ok(own) = std::env::current_exe() {
+            for policy in &mut policies {
+                policy.add_flag(Flag::Own, own.as_os_str())?;
+            }
+        }
         let home = facts.home.clone().unwrap_or_else(|| PathBuf::from("/"));
         let (runtime, state) = (places::runtime(&home), places::state(&home));
         Ok(Self {

@@ -11,18 +11,16 @@ use std::ffi::{CString, OsStr, OsString};
 use std::fmt::Display;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use supervisor::audit::{Bytes, Event, Log, Start, Status};
 use supervisor::launch::{
-    Child, Command, Exit, FindError, LaunchError, Orphans, Program, Step, collect, launch,
+    Command, Exit, FindError, LaunchError, Orphans, Program, Step, collect, launch,
 };
 use supervisor::policy::{Access, FileId, Ruleset, Subject, Tmp};
 use supervisor::sandbox::{Confinement, Kernel, Layers, Listener, Tag, prepare};
-use supervisor::session::{self, Ending, Parts, Place, Session, Terminal, Watch};
-use supervisor::transparent::{self, Door};
-use sys::signals::SignalFd;
+use supervisor::session::{self, Ending, Parts, Place, Session, Signals, Terminal, Watch};
 
 /// Why there is an exit status that is not the command's.
 #[derive(Debug)]
@@ -52,11 +50,9 @@ pub fn run(args: &RunArgs) -> ExitCode {
 
 fn supervise(args: &RunArgs) -> Result<u8, Failure> {
     check_standard_streams()?;
-    // Before anything else runs in this process: every thread and process made later inherits it.
-    let signal_mask = sys::signals::block(&session::FORWARDED)
-        .map_err(|errno| ours(format!("cannot block signals: {errno}")))?;
-    let random = getrandom::u64().map_err(|error| ours(format!("no random numbers: {error}")))?;
-    let id = format!("{}-{:08x}", std::process::id(), random as u32);
+    let signals = Signals::take().map_err(|errno| ours(format!("cannot take signals: {errno}")))?;
+    let new_tag = Tag::random().map_err(|error| ours(format!("no random numbers: {error}")))?;
+    let id = format!("{}-{}", std::process::id(), new_tag.short());
     let tmp = places::temporary().join(format!("supervise-{id}"));
     let law = Law::read(&args.policy, tmp.clone()).map_err(ours)?;
     if let Err(error) = session::collect_abandoned(&law.runtime) {
@@ -64,7 +60,7 @@ fn supervise(args: &RunArgs) -> Result<u8, Failure> {
     }
     let ruleset = Arc::new(law.compile(args.audit.as_deref()).map_err(ours)?);
     let kernel = Kernel::probe();
-    let tag = kernel.no_tag.is_none().then(|| Tag::new(random));
+    let tag = kernel.no_tag.is_none().then_some(new_tag);
     if args.dry_run {
         return dry_run(args, &law, &ruleset, &kernel, tag);
     }
@@ -75,7 +71,7 @@ fn supervise(args: &RunArgs) -> Result<u8, Failure> {
         Law::wants_tmp(&ruleset).then_some(&*tmp),
     )
     .map_err(ours)?;
-    let result = in_place(args, &law, &ruleset, &place, &kernel, tag, signal_mask);
+    let result = in_place(args, &law, &ruleset, &place, &kernel, tag, signals);
     match (place.remove(), result) {
         (Err(error), result) => {
             eprintln!("supervise: {error}");
@@ -93,7 +89,7 @@ fn in_place(
     place: &Place,
     kernel: &Kernel,
     tag: Option<Tag>,
-    signal_mask: u64,
+    signals: Signals,
 ) -> Result<u8, Failure> {
     if !args.quiet {
         for warning in ruleset.warnings() {
@@ -101,8 +97,9 @@ fn in_place(
         }
     }
     let directory = working_directory(ruleset, law.cwd())?;
-    let environment = environment(ruleset, law, place.tmp());
+    let environment = environment(ruleset, law, Some(place));
     let program = find_program(&args.command[0], &environment, law.cwd(), ruleset)?;
+    let (socket, inner) = session::pair().map_err(ours)?;
     let command = |listener| -> Result<(Command, Arc<Confinement>), Failure> {
         let confinement = prepare(ruleset, kernel, listener, tag).map_err(ours)?;
         let command = Command {
@@ -119,16 +116,16 @@ fn in_place(
             working_directory: directory
                 .try_clone()
                 .map_err(|error| ours(format!("cannot hold the working directory: {error}")))?,
-            pass: Vec::new(),
-            signal_mask,
+            pass: vec![
+                inner
+                    .try_clone()
+                    .map_err(|error| ours(format!("cannot hold the socket: {error}")))?,
+            ],
+            signal_mask: signals.caller_mask(),
             orphans: Orphans::Kill,
         };
         Ok((command, Arc::new(confinement)))
     };
-    sys::process::become_subreaper()
-        .map_err(|errno| ours(format!("cannot become a subreaper: {errno}")))?;
-    let signals = SignalFd::new(&session::FORWARDED)
-        .map_err(|errno| ours(format!("cannot receive signals: {errno}")))?;
     let mut log = match &args.audit {
         Some(path) => Log::create(path),
         None => Log::in_directory(&law.state),
@@ -157,52 +154,29 @@ fn in_place(
             return Err(failure);
         }
     };
-    // Who acts for the child has no more power than the child.
-    sys::caps::restrict_thread(confinement.capabilities())
-        .map_err(|errno| ours(format!("cannot drop capabilities: {errno}")))?;
-    let session = open_session(args, ruleset, &confinement, child, signals, log)?;
+    let session = Session::open(Parts {
+        child,
+        confinement: &confinement,
+        tag,
+        ruleset: ruleset.clone(),
+        log,
+        signals,
+        terminal: Terminal::find(),
+        wall: [args.timeout, ruleset.limits().wall]
+            .into_iter()
+            .flatten()
+            .min(),
+        socket,
+        socket_path: socket_path(place),
+    })
+    .map_err(ours)?;
     serve(args, session, tag)
 }
 
-fn open_session(
-    args: &RunArgs,
-    ruleset: &Arc<Ruleset>,
-    confinement: &Confinement,
-    mut child: Child,
-    signals: SignalFd,
-    log: Log,
-) -> Result<Session, Failure> {
-    let door = match child.take_listener() {
-        None => None,
-        Some(listener) => {
-            let rulesets = confinement
-                .rulesets()
-                .iter()
-                .map(|fd| fd.try_clone_to_owned())
-                .collect::<Result<_, _>>();
-            let facts = transparent::Facts {
-                session_socket: None,
-                rulesets: rulesets
-                    .map_err(|error| ours(format!("cannot hold the rulesets: {error}")))?,
-                guardian: child.guardian_pid(),
-                processes: ruleset.limits().processes,
-            };
-            Some(Door::new(listener.into(), facts).map_err(ours)?)
-        }
-    };
-    let wall = [args.timeout, ruleset.limits().wall]
-        .into_iter()
-        .flatten()
-        .min();
-    Ok(Session::new(Parts {
-        child,
-        signals,
-        terminal: Terminal::find(),
-        wall,
-        ruleset: ruleset.clone(),
-        log,
-        door,
-    }))
+/// The name of the session's door for those who have no descriptor of it. No file of that name is ever made: who connects to
+/// it from inside is connected by the supervisor, and for everybody else there is nothing there.
+fn socket_path(place: &Place) -> PathBuf {
+    place.directory().join("socket")
 }
 
 fn serve(args: &RunArgs, mut session: Session, tag: Option<Tag>) -> Result<u8, Failure> {
@@ -307,20 +281,27 @@ fn subject<'a>(path: &'a Path, status: &FileStat) -> Subject<'a> {
 }
 
 /// The command's environment: what the policy passes and sets, and what we tell.
-fn environment(ruleset: &Ruleset, law: &Law, tmp: Option<&Path>) -> Vec<(OsString, OsString)> {
+fn environment(ruleset: &Ruleset, law: &Law, place: Option<&Place>) -> Vec<(OsString, OsString)> {
     let caller: Vec<_> = std::env::vars_os().collect();
     let mut environment = ruleset.environment(&caller);
     let mut set = |name: &str, value: &OsStr| {
         environment.retain(|(other, _)| other != name);
         environment.push((name.into(), value.to_owned()));
     };
-    match (ruleset.tmp(), tmp) {
+    match (ruleset.tmp(), place.and_then(Place::tmp)) {
         (Tmp::Private, Some(tmp)) => set("TMPDIR", tmp.as_os_str()),
         (Tmp::Shared, _) => set("TMPDIR", OsStr::new("/tmp")),
         (Tmp::Private, None) | (Tmp::None, _) => {}
     }
     set("PWD", law.cwd().as_os_str());
     set("SUPERVISE", OsStr::new("1"));
+    if let Some(place) = place {
+        set("SUPERVISE_FD", OsStr::new("3"));
+        set("SUPERVISE_SOCKET", socket_path(place).as_os_str());
+    }
+    if let Ok(own) = std::env::current_exe() {
+        set("SUPERVISE_EXE", own.as_os_str());
+    }
     environment
 }
 

@@ -144,6 +144,8 @@ pub enum Flag {
     KeepCap,
     /// `--env NAME` or `--env NAME=VALUE`
     Env,
+    /// The supervisor\'s own program, which is executed inside to ask for files (`supervise request`).
+    Own,
 }
 
 impl Flag {
@@ -157,6 +159,7 @@ impl Flag {
             Self::Connect => "--connect",
             Self::KeepCap => "--keep-cap",
             Self::Env => "--env",
+            Self::Own => "supervise itself",
         }
     }
 }
@@ -272,7 +275,7 @@ impl Policy {
                 value.to_owned(),
                 native(Access::READ | Access::WRITE),
             ),
-            Flag::Exec => (
+            Flag::Exec | Flag::Own => (
                 "exec",
                 value.to_owned(),
                 native(Access::READ | Access::EXEC),

@@ -46,6 +46,19 @@ impl Tag {
         Self(LEAST | random & (LEAST - 1))
     }
 
+    /// A tag that no other session has.
+    ///
+    /// # Errors
+    /// The kernel has no random numbers yet.
+    pub fn random() -> Result<Self, getrandom::Error> {
+        getrandom::u64().map(Self::new)
+    }
+
+    /// Enough of it to tell sessions of one process apart.
+    pub fn short(self) -> String {
+        format!("{:08x}", self.0 as u32)
+    }
+
     /// The tag that was written as [`Tag::to_string`] gives it.
     pub fn parse(text: &str) -> Option<Self> {
         u64::from_str_radix(text.trim(), 16)

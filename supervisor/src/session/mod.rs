@@ -5,35 +5,31 @@
 //!
 //! What never happens here: a decision of policy, output to people, a wait for anything but all of it.
 
+mod channels;
 mod remains;
+mod signals;
 mod terminal;
 
+pub use channels::pair;
 pub use remains::{Place, PlaceError, collect_abandoned};
+pub use signals::Signals;
 pub use terminal::Terminal;
 
 use crate::audit::{Log, Status};
+use crate::broker::Broker;
 use crate::launch::{Child, Exit, Progress};
 use crate::policy::Ruleset;
-use crate::transparent::{Door, DoorError};
+use crate::sandbox::{Confinement, Tag};
+use crate::transparent::{self, Door, DoorError, Served};
+use channels::Channels;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
+use socket::Channel;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use sys::signals::{Sender, Signal, SignalFd};
-
-/// The signals that a supervisor takes and passes on. All of them are blocked while it serves.
-pub const FORWARDED: [i32; 9] = [
-    libc::SIGINT,
-    libc::SIGTERM,
-    libc::SIGHUP,
-    libc::SIGQUIT,
-    libc::SIGUSR1,
-    libc::SIGUSR2,
-    libc::SIGWINCH,
-    libc::SIGTSTP,
-    libc::SIGCONT,
-];
+use sys::signals::{Sender, Signal};
 
 /// How a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +53,9 @@ pub enum SessionError {
         /// The kernel's reason.
         errno: Errno,
     },
+    /// The connection of the session could not be prepared.
+    #[error("cannot open the session's socket: {0}")]
+    Socket(#[from] socket::Error),
     /// Trapped calls can no longer be answered.
     #[error(transparent)]
     Door(#[from] DoorError),
@@ -79,27 +78,39 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// What a session is made of.
 #[derive(Debug)]
-pub struct Parts {
+pub struct Parts<'a> {
     /// The child, which runs already.
     pub child: Child,
-    /// Delivers [`FORWARDED`].
-    pub signals: SignalFd,
+    /// What it is locked with.
+    pub confinement: &'a Confinement,
+    /// The session's tag, where it could be given.
+    pub tag: Option<Tag>,
+    /// What decides.
+    pub ruleset: Arc<Ruleset>,
+    /// Where decisions are recorded, the start among them.
+    pub log: Log,
+    /// Signals for the command.
+    pub signals: Signals,
     /// The caller's terminal.
     pub terminal: Terminal,
     /// The time until everything is ended.
     pub wall: Option<Duration>,
-    /// What decides.
-    pub ruleset: Arc<Ruleset>,
-    /// Where decisions are recorded, its start record written.
-    pub log: Log,
-    /// Where trapped calls arrive, if the child has a listener.
-    pub door: Option<Door>,
+    /// Our end of the pair whose other end the child has.
+    pub socket: Channel,
+    /// The name under which members of the session reach it when they have no descriptor. Nothing lies there.
+    pub socket_path: PathBuf,
 }
 
 /// A session that is being served.
 #[derive(Debug)]
 pub struct Session {
-    parts: Parts,
+    child: Child,
+    signals: Signals,
+    terminal: Terminal,
+    ruleset: Arc<Ruleset>,
+    log: Log,
+    door: Option<Door>,
+    channels: Channels,
     deadline: Deadline,
     told_of_orphans: bool,
     stops_seen: u32,
@@ -118,15 +129,64 @@ enum Deadline {
 }
 
 impl Session {
-    /// Takes over a child, which has just been started.
-    pub fn new(parts: Parts) -> Self {
-        let end = parts.wall.and_then(|wall| Instant::now().checked_add(wall));
-        Self {
-            parts,
-            deadline: end.map_or(Deadline::None, Deadline::Ask),
+    /// Takes over a child that was just started. From here on this thread, which must be the one that serves, holds exactly the
+    /// child's capabilities: who acts for the child has no more power than it. This process becomes a subreaper, to end the
+    /// session itself should its guardian be killed.
+    ///
+    /// # Errors
+    /// [`SessionError`]; the child is ended.
+    pub fn open(parts: Parts<'_>) -> Result<Self, SessionError> {
+        let Parts {
+            mut child,
+            confinement,
+            tag,
+            ruleset,
+            log,
+            signals,
+            terminal,
+            wall,
+            socket,
+            socket_path,
+        } = parts;
+        sys::process::become_subreaper().map_err(failed("become a subreaper"))?;
+        sys::caps::restrict_thread(confinement.capabilities())
+            .map_err(failed("drop capabilities"))?;
+        let door = match child.take_listener() {
+            None => None,
+            Some(listener) => {
+                let hold = |fd: std::os::fd::BorrowedFd<'_>| sys::fds::duplicate_from(fd, 3);
+                let rulesets = confinement
+                    .rulesets()
+                    .into_iter()
+                    .map(hold)
+                    .collect::<Result<_, _>>();
+                let facts = transparent::Facts {
+                    session_socket: Some(socket_path),
+                    rulesets: rulesets.map_err(failed("hold the rulesets"))?,
+                    guardian: child.guardian_pid(),
+                    processes: ruleset.limits().processes,
+                };
+                Some(Door::new(listener.into(), facts)?)
+            }
+        };
+        let broker =
+            Broker::new(ruleset.clone(), ruleset.broker()).map_err(failed("open the broker"))?;
+        let mut channels = Channels::new(broker, tag);
+        channels.add(socket);
+        let end = wall.and_then(|wall| Instant::now().checked_add(wall));
+        let deadline = end.map_or(Deadline::None, Deadline::Ask);
+        Ok(Self {
+            child,
+            signals,
+            terminal,
+            ruleset,
+            log,
+            door,
+            channels,
+            deadline,
             told_of_orphans: false,
             stops_seen: 0,
-        }
+        })
     }
 
     /// Serves until everything has ended.
@@ -135,22 +195,17 @@ impl Session {
     /// [`SessionError`]; the child and all its descendants are ended when the session is dropped.
     pub fn serve(&mut self, watch: &mut dyn Watch) -> Result<Ending, SessionError> {
         loop {
-            self.parts.child.acknowledge();
-            match self
-                .parts
-                .child
-                .progress()
-                .map_err(failed("look at the child"))?
-            {
+            self.child.acknowledge();
+            match self.child.progress().map_err(failed("look at the child"))? {
                 Progress::Gone(exit) => {
-                    self.parts.terminal.restore();
+                    self.terminal.restore();
                     return Ok(match self.deadline {
                         Deadline::Kill(_) | Deadline::Over => Ending::TimedOut,
                         _ => Ending::Command(exit),
                     });
                 }
                 Progress::GuardianLost => {
-                    self.parts.terminal.restore();
+                    self.terminal.restore();
                     return Ok(Ending::GuardianLost);
                 }
                 Progress::Ended(exit) if !self.told_of_orphans => {
@@ -159,58 +214,86 @@ impl Session {
                 }
                 Progress::Stopped { count, .. } if count != self.stops_seen => {
                     self.stops_seen = count;
-                    self.parts.terminal.stop_with_child();
+                    self.terminal.stop_with_child();
                 }
                 Progress::Ended(_) | Progress::Running | Progress::Stopped { .. } => {}
             }
             self.keep_time(watch).map_err(failed("end the command"))?;
             self.wait()?;
-            while let Some(signal) = self.parts.signals.next().map_err(failed("read signals"))? {
+            while let Some(signal) = self
+                .signals
+                .arrived
+                .next()
+                .map_err(failed("read signals"))?
+            {
                 self.forward(signal).map_err(failed("forward a signal"))?;
             }
         }
     }
 
-    /// Waits for the next thing to happen, and serves the door if that is it.
+    /// Waits for the next thing to happen, and serves what came through the doors.
     fn wait(&mut self) -> Result<(), SessionError> {
         let timeout = self.timeout();
-        let Parts {
-            child,
-            signals,
-            door,
-            ruleset,
-            log,
-            ..
-        } = &mut self.parts;
+        let poll_in = |fd| PollFd::new(fd, PollFlags::POLLIN);
         let mut fds = vec![
-            PollFd::new(child.events(), PollFlags::POLLIN),
-            PollFd::new(child.guardian(), PollFlags::POLLIN),
-            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+            poll_in(self.child.events()),
+            poll_in(self.child.guardian()),
+            poll_in(self.signals.arrived.as_fd()),
+            poll_in(self.channels.answers()),
         ];
-        let own = fds.len();
-        if let Some(door) = door {
-            fds.extend([door.calls(), door.done()].map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+        if let Some(door) = &self.door {
+            fds.extend([poll_in(door.done()), poll_in(door.calls())]);
+        }
+        let shared = fds.len();
+        let mut keys = Vec::new();
+        for (key, fd, interest) in self.channels.interests() {
+            keys.push(key);
+            fds.push(PollFd::new(fd, interest));
         }
         match nix::poll::poll(&mut fds, timeout) {
             Ok(_) => {}
             Err(Errno::EINTR) => return Ok(()),
             Err(errno) => return Err(failed("poll")(errno)),
         }
-        let ready: Vec<bool> = fds[own..]
+        let came: Vec<PollFlags> = fds
             .iter()
-            .map(|fd| fd.any().unwrap_or(true))
+            .map(|fd| fd.revents().unwrap_or(PollFlags::all()))
             .collect();
-        let mut is_closed = false;
-        if let (Some(door), &[calls, done]) = (door.as_mut(), &ready[..]) {
-            if done {
-                door.on_done(&**ruleset, log)?;
-            }
-            if calls {
-                is_closed = door.on_call(&**ruleset, log)?.is_closed;
-            }
+        drop(fds);
+        if !came[3].is_empty() {
+            self.channels.on_answers(&mut self.log);
         }
-        if is_closed {
-            *door = None;
+        if let (Some(done), Some(calls), true) = (came.get(4), came.get(5), self.door.is_some()) {
+            self.serve_calls(!done.is_empty(), !calls.is_empty())?;
+        }
+        for (key, what) in keys
+            .into_iter()
+            .zip(&came[shared..])
+            .filter(|(_, what)| !what.is_empty())
+        {
+            self.channels.on_ready(key, *what, &mut self.log);
+        }
+        Ok(())
+    }
+
+    fn serve_calls(&mut self, done: bool, calls: bool) -> Result<(), SessionError> {
+        let Some(door) = &mut self.door else {
+            return Ok(());
+        };
+        let mut served = Served::default();
+        if done {
+            served = door.on_done(&*self.ruleset, &mut self.log)?;
+        }
+        if calls {
+            let more = door.on_call(&*self.ruleset, &mut self.log)?;
+            served.channels.extend(more.channels);
+            served.is_closed |= more.is_closed;
+        }
+        for connected in served.channels {
+            self.channels.accept(connected.socket);
+        }
+        if served.is_closed {
+            self.door = None;
         }
         Ok(())
     }
@@ -220,9 +303,8 @@ impl Session {
     /// # Errors
     /// The record could not be written.
     pub fn close(self, status: Status) -> Result<(), crate::audit::Error> {
-        let Parts { child, log, .. } = self.parts;
-        drop(child);
-        log.finish(status)
+        drop(self.child);
+        self.log.finish(status)
     }
 
     fn timeout(&self) -> PollTimeout {
@@ -242,12 +324,12 @@ impl Session {
             Deadline::Ask(at) if now >= at => {
                 watch.timed_out();
                 // A stopped command is to see the signal too.
-                self.parts.child.signal(libc::SIGTERM)?;
-                self.parts.child.signal(libc::SIGCONT)?;
+                self.child.signal(libc::SIGTERM)?;
+                self.child.signal(libc::SIGCONT)?;
                 Deadline::Kill(now + GRACE)
             }
             Deadline::Kill(at) if now >= at => {
-                self.parts.child.end();
+                self.child.end();
                 Deadline::Over
             }
             unchanged => unchanged,
@@ -259,11 +341,11 @@ impl Session {
         match (signal.number, signal.sender) {
             // What the terminal sends goes to the whole foreground group, the command among it: it is not sent twice.
             (libc::SIGTSTP, Sender::Kernel) => {
-                self.parts.terminal.stop();
+                self.terminal.stop();
                 Ok(())
             }
             (_, Sender::Kernel) => Ok(()),
-            (number, Sender::Process(_)) => self.parts.child.signal(number),
+            (number, Sender::Process(_)) => self.child.signal(number),
         }
     }
 }
