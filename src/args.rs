@@ -42,6 +42,8 @@ failed; 126 when the command cannot be executed; 127 when it is not found.";
 pub enum Action {
     /// Run a command in a sandbox (the default)
     Run(Box<RunArgs>),
+    /// Ask the supervisor for a file, from inside a sandbox
+    Request(crate::commands::request::RequestArgs),
     /// Say which layers of the sandbox this machine can give
     Doctor {
         /// Print JSON
@@ -121,7 +123,7 @@ pub struct RunArgs {
 }
 
 /// A time such as `300ms`, `90s`, `10m` or `1h30m`; a bare number is seconds.
-fn parse_time(text: &str) -> Result<Duration, String> {
+pub fn parse_time(text: &str) -> Result<Duration, String> {
     let bad = || format!("`{text}` is no time: write it like 300ms, 90s, 10m or 1h30m");
     let mut total = Duration::ZERO;
     let mut rest = text;

@@ -9,6 +9,8 @@ pub const OURS: u8 = 125;
 
 /// The command was found and cannot be executed.
 pub const NOT_EXECUTABLE: u8 = 126;
+/// The command was not found.
+pub const NOT_FOUND: u8 = 127;
 
 /// What a shell would report for a command that ended so: its status, or 128 and the signal.
 pub fn of(exit: Exit) -> u8 {

@@ -19,6 +19,7 @@ fn main() -> ExitCode {
     match cli.action {
         None => commands::run::run(&cli.run),
         Some(Action::Run(run)) => commands::run::run(&run),
+        Some(Action::Request(args)) => commands::request::request(&args),
         Some(Action::Doctor { json }) => commands::doctor::doctor(json),
     }
 }

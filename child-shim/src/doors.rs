@@ -45,7 +45,7 @@ impl Doors {
 /// process made itself, and a socket with a name, are not what a supervisor leaves to a child.
 fn inherited(number: OsString) -> Option<UnixStream> {
     let number = number.to_str()?.parse().ok()?;
-    let fd = sys::inherited::duplicate(number).ok()?;
+    let fd = sys::fds::duplicate_number(number).ok()?;
     if !sys::peers::is_unix_stream(fd.as_fd()) {
         return None;
     }

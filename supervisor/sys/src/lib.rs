@@ -8,11 +8,9 @@ pub mod clone;
 pub mod command;
 #[cfg(target_os = "linux")]
 pub mod connector;
-#[cfg(target_os = "linux")]
 pub mod fds;
 #[cfg(target_os = "linux")]
 pub mod inet;
-pub mod inherited;
 #[cfg(target_os = "linux")]
 pub mod landlock;
 pub mod messages;
