@@ -5,8 +5,8 @@ use crate::exit;
 use crate::law::Law;
 use crate::places;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
 use std::ffi::{CString, OsStr, OsString};
 use std::fmt::Display;
 use std::os::fd::{AsFd, OwnedFd};
@@ -96,6 +96,7 @@ fn in_place(
             eprintln!("supervise: warning: {}", warning.message);
         }
     }
+    make_directories(ruleset)?;
     let directory = working_directory(ruleset, law.cwd())?;
     let environment = environment(ruleset, law, Some(place));
     let program = find_program(&args.command[0], &environment, law.cwd(), ruleset)?;
@@ -246,6 +247,27 @@ impl Watch for Teller {
             eprintln!("supervise: the time is over");
         }
     }
+}
+
+/// Makes the directories that the policy wants made, so that what the command builds in them can be executed. A link put into
+/// their way since the policy was compiled is not followed.
+fn make_directories(ruleset: &Ruleset) -> Result<(), Failure> {
+    for path in ruleset.make_dirs() {
+        let failed =
+            |errno: Errno| ours(format!("cannot make {}: {}", path.display(), errno.desc()));
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            continue;
+        };
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+        let parent = openat2(AT_FDCWD, parent, how).map_err(failed)?;
+        match mkdirat(&parent, name, Mode::from_bits_truncate(0o777)) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(failed(errno)),
+        }
+    }
+    Ok(())
 }
 
 /// Opens the directory that the command starts in, which the policy must let it read.
