@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// One way of linking: the command, and the floor linked in the same way.
+/// One way of linking: the command, the floor, and the program that asks for files.
 pub struct Pair {
     pub supervise: PathBuf,
     pub floor: PathBuf,
+    pub asker: PathBuf,
 }
 
 pub struct Built {
@@ -16,6 +17,8 @@ pub struct Built {
     pub fixed: Result<Pair, String>,
     /// Somewhere to be in, with nothing in it.
     pub place: tempfile::TempDir,
+    /// What a session keeps while it lives: in memory, as it is wherever somebody logs in.
+    runtime: tempfile::TempDir,
 }
 
 impl Built {
@@ -25,6 +28,9 @@ impl Built {
             dynamic: build(None).unwrap_or_else(|error| panic!("{error}")),
             fixed: build(Some(&musl)),
             place: tempfile::tempdir().expect("a temporary directory"),
+            runtime: tempfile::tempdir_in("/dev/shm")
+                .or_else(|_| tempfile::tempdir())
+                .expect("a temporary directory"),
         }
     }
 
@@ -36,7 +42,7 @@ impl Built {
             .env("PATH", "/usr/bin:/bin")
             .env("HOME", self.sub("home"))
             .env("XDG_STATE_HOME", self.sub("state"))
-            .env("XDG_RUNTIME_DIR", self.sub("runtime"))
+            .env("XDG_RUNTIME_DIR", self.runtime.path())
             .current_dir(self.sub("work"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -97,6 +103,8 @@ fn build(target: Option<&str>) -> Result<Pair, String> {
         "supervise",
         "--example",
         "floor",
+        "--example",
+        "asker",
     ]);
     cargo
         .arg("--target-dir")
@@ -121,5 +129,6 @@ fn build(target: Option<&str>) -> Result<Pair, String> {
     Ok(Pair {
         supervise: release.join("supervise"),
         floor: release.join("examples/floor"),
+        asker: release.join("examples/asker"),
     })
 }
