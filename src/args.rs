@@ -1,6 +1,6 @@
 //! What can be said on the command line.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
@@ -44,12 +44,90 @@ pub enum Action {
     Run(Box<RunArgs>),
     /// Ask the supervisor for a file, from inside a sandbox
     Request(crate::commands::request::RequestArgs),
+    /// List the policies that are compiled in
+    Presets,
+    /// Print a preset, with its comments
+    Show {
+        /// The preset's name
+        name: String,
+    },
+    /// Write a policy of your own to begin with; nothing is overwritten
+    #[command(
+        after_help = "Example:\n  supervise init --preset agent && supervise check policy.toml"
+    )]
+    Init {
+        /// The preset that it extends
+        #[arg(long, default_value = "build")]
+        preset: String,
+        /// The file to make
+        #[arg(default_value = "policy.toml")]
+        file: PathBuf,
+    },
+    /// Say what a policy gives, rule by rule, and who makes it so
+    #[command(
+        after_help = "Examples:\n  supervise check policy.toml\n  supervise check build --json\n  supervise check -p user.toml -p project.toml"
+    )]
+    Check {
+        /// A policy file or a preset; the same as a first `--policy`
+        #[arg(value_name = "POLICY")]
+        file: Option<PathBuf>,
+        /// The policy
+        #[command(flatten)]
+        policy: Box<PolicyArgs>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say whether something may be done, by which rule, and who makes it so
+    #[command(
+        after_help = "Examples:\n  supervise explain -p build read ~/.ssh/id_rsa\n  supervise explain -p policy.toml connect 127.0.0.1:5432"
+    )]
+    Explain {
+        /// The policy
+        #[command(flatten)]
+        policy: Box<PolicyArgs>,
+        /// What would be done
+        question: Question,
+        /// A path, or an address and a port
+        object: OsString,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Say which layers of the sandbox this machine can give
     Doctor {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
+}
+
+/// What `explain` is asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Question {
+    /// Reading a file, listing a directory
+    Read,
+    /// Changing a file, or what is in a directory
+    Write,
+    /// Executing a file
+    Exec,
+    /// Connecting to an address over TCP
+    Connect,
+    /// Connecting to a socket file
+    Unix,
+}
+
+impl Question {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Exec => "exec",
+            Self::Connect => "connect",
+            Self::Unix => "unix",
+        }
+    }
 }
 
 /// Which policy applies, for all that need one.

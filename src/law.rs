@@ -45,6 +45,14 @@ impl Law {
     /// # Errors
     /// [`LawError`]
     pub fn read(args: &PolicyArgs, tmp: PathBuf) -> Result<Self, LawError> {
+        // Files are named from where the operator is.
+        let mut policies = Vec::new();
+        let mut names = Vec::new();
+        for name in &args.policy {
+            let (policy, digest) = named(name)?;
+            policies.push(policy);
+            names.push((name.clone(), digest));
+        }
         if let Some(directory) = &args.chdir {
             std::env::set_current_dir(directory).map_err(|error| {
                 LawError::Usage(format!("--chdir {}: {error}", directory.display()))
@@ -62,13 +70,6 @@ impl Law {
                 ))
             })?;
             facts.variables.insert(name.to_owned(), value.into());
-        }
-        let mut policies = Vec::new();
-        let mut names = Vec::new();
-        for name in &args.policy {
-            let (policy, digest) = named(name)?;
-            policies.push(policy);
-            names.push((name.clone(), digest));
         }
         if policies.is_empty() {
             refuse_wide_directory(&facts)?;

@@ -6,6 +6,7 @@ mod commands;
 mod exit;
 mod law;
 mod places;
+mod render;
 
 use args::{Action, Cli};
 use clap::Parser;
@@ -20,6 +21,19 @@ fn main() -> ExitCode {
         None => commands::run::run(&cli.run),
         Some(Action::Run(run)) => commands::run::run(&run),
         Some(Action::Request(args)) => commands::request::request(&args),
+        Some(Action::Presets) => commands::presets::presets(),
+        Some(Action::Show { name }) => commands::presets::show(&name),
+        Some(Action::Init { preset, file }) => commands::init::init(&preset, &file),
+        Some(Action::Check { file, policy, json }) => {
+            let policy = commands::check::with_positional(*policy, file.as_deref());
+            commands::check::check(&policy, json)
+        }
+        Some(Action::Explain {
+            policy,
+            question,
+            object,
+            json,
+        }) => commands::explain::explain(&policy, question, &object, json),
         Some(Action::Doctor { json }) => commands::doctor::doctor(json),
     }
 }

@@ -1,5 +1,19 @@
 //! One file for each subcommand.
 
+pub mod check;
 pub mod doctor;
+pub mod explain;
+pub mod init;
+pub mod presets;
 pub mod request;
 pub mod run;
+
+use crate::args::PolicyArgs;
+use crate::law::{Law, LawError};
+use std::path::PathBuf;
+
+/// The law for somebody who only wants to know it, and the name that stands for the private directory of a run.
+fn law_for_reading(args: &PolicyArgs) -> Result<(Law, PathBuf), LawError> {
+    let tmpdir = crate::places::temporary().join("supervise-of-this-run");
+    Ok((Law::read(args, tmpdir.clone())?, tmpdir))
+}

@@ -6,5 +6,6 @@ mod harness;
 #[path = "../harness/locked.rs"]
 mod locked;
 
+mod commands;
 mod files;
 mod kernel;

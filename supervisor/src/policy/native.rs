@@ -5,12 +5,12 @@
 //! themselves, and what appears in them later, are left to the supervisor. Where a pattern can match at any depth, the
 //! whole tree is. This errs on one side only: what the kernel grants, the rules allow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::access::Access;
 use super::error::PolicyError;
-use super::origin::{Origin, Source};
+use super::origin::Origin;
 use super::pattern::Relation;
 use super::ruleset::DenyRule;
 use super::settings::{NativeGrant, Warning};
@@ -44,7 +44,8 @@ pub(super) fn grants(
     for tree in wanted {
         layout.share(tree, &tree.path, tree.entry, tree.access)?;
     }
-    warnings.extend(layout.left.into_values().map(Left::warning));
+    let left = layout.left.into_iter();
+    warnings.extend(left.map(|((_, extent, rights), left)| left.warning(extent, rights)));
     Ok(without_repetition(layout.grants))
 }
 
@@ -52,21 +53,19 @@ struct Layout<'l> {
     denials: &'l [DenyRule],
     world: &'l Planned<'l>,
     grants: BTreeMap<PathBuf, NativeGrant>,
-    /// What is left to the supervisor, by the denial and the rule that meet.
-    left: BTreeMap<(Origin, Origin), Left>,
+    /// What is left to the supervisor: of which tree, how much of it, which rights.
+    left: BTreeMap<(PathBuf, Extent, Access), Left>,
     entries: usize,
 }
 
-/// A tree, or a directory's own entries, that the kernel is not told about.
+/// Why a tree, or what is new in some of its directories, is not the kernel's.
 struct Left {
     rule: Origin,
-    denial: Origin,
-    path: PathBuf,
-    rights: Access,
-    extent: Extent,
+    denials: BTreeSet<Origin>,
+    directories: BTreeSet<PathBuf>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Extent {
     /// What stands, or will stand, in the directory itself.
     Entries,
@@ -191,43 +190,50 @@ impl Layout<'_> {
             ))
             .help("the kernel cannot leave out a pattern yet (later): list under `exec` only directories without it"));
         }
-        let key = (denial.origin.clone(), tree.origin.clone());
-        let left = self.left.entry(key).or_insert_with(|| Left {
-            rule: tree.origin.clone(),
-            denial: denial.origin.clone(),
-            path: path.to_owned(),
-            rights,
-            extent,
-        });
-        if left.extent == Extent::Entries && extent != Extent::Entries {
-            left.path = path.to_owned();
-            left.extent = extent;
-        }
+        let left = self
+            .left
+            .entry((tree.path.clone(), extent, rights))
+            .or_insert_with(|| Left {
+                rule: tree.origin.clone(),
+                denials: BTreeSet::new(),
+                directories: BTreeSet::new(),
+            });
+        left.denials.insert(denial.origin.clone());
+        left.directories.insert(path.to_owned());
         Ok(())
     }
 }
 
 impl Left {
-    fn warning(self) -> Warning {
-        let (rule, path) = (&self.rule, self.path.display());
-        let rights = self.rights;
-        let message = match (self.extent, self.denial.source()) {
-            (Extent::Entries, Source::Protected(what)) => format!(
-                "the {what} lies in `{path}`, which {rule} allows: what appears later in the directories that hold it can be had over the socket only ({rights})"
+    fn warning(self, extent: Extent, rights: Access) -> Warning {
+        let rule = &self.rule;
+        let directories: Vec<String> = self
+            .directories
+            .iter()
+            .map(|path| format!("`{}`", path.display()))
+            .collect();
+        let directories = directories.join(", ");
+        let consequence = format!("can be had over the socket only ({rights})");
+        let message = match extent {
+            Extent::Entries => format!(
+                "lies inside what {rule} allows: what is new right in {directories} {consequence}"
             ),
-            (Extent::Entries, _) => format!(
-                "this lies inside `{path}`, which {rule} allows: what appears later in the directories that hold it can be had over the socket only ({rights})"
-            ),
-            (Extent::Tree, _) => format!(
-                "this can match anywhere below `{path}`, which {rule} allows: that tree can be had over the socket only ({rights})"
-            ),
-            (Extent::TooMuch, _) => format!(
-                "`{path}` has too many entries to leave this out of what {rule} allows: that tree can be had over the socket only ({rights})"
+            Extent::Tree => {
+                format!("can match anywhere inside what {rule} allows: {directories} {consequence}")
+            }
+            Extent::TooMuch => format!(
+                "lies inside what {rule} allows, beside too much to be listed: {directories} {consequence}"
             ),
         };
+        let mut places: Vec<String> = self.denials.iter().map(Origin::to_string).collect();
+        places.dedup();
+        let others = match places.len() {
+            0 | 1 => String::new(),
+            _ => format!("(with {}) ", places[1..].join(", ")),
+        };
         Warning {
-            origin: Some(self.denial),
-            message,
+            origin: self.denials.into_iter().next(),
+            message: format!("{others}{message}"),
         }
     }
 }

@@ -316,17 +316,6 @@ impl Policy {
         self.approver = Some(approver);
     }
 
-    /// The time on the wall, whatever the policy says: `--timeout`.
-    ///
-    /// # Errors
-    /// When it is not a time.
-    pub fn set_wall(&mut self, text: &str) -> Result<(), PolicyError> {
-        let wall = quantity::duration(text)
-            .map_err(|what| PolicyError::at(&Site::Flag("--timeout"), what))?;
-        self.wall = Some(wall);
-        Ok(())
-    }
-
     /// The limits it sets.
     pub(super) fn limits(&self) -> Limits {
         Limits {

@@ -199,14 +199,17 @@ impl Ruleset {
     pub fn decide(&self, subject: &Subject<'_>, access: Access) -> Verdict {
         // A path that is not canonical was not located: no rule can be about it.
         let located = is_canonical(subject.path);
-        let layers = self.layers.iter().filter(|_| located);
-        let rights = |layer: &'_ Layer| -> Vec<Verdict> {
-            access
-                .iter()
-                .map(|right| layer.decide(subject, right))
-                .collect()
-        };
-        all(layers.flat_map(rights)).unwrap_or(Verdict::Deny(Denial {
+        let mut verdict = None;
+        for layer in self.layers.iter().filter(|_| located) {
+            for right in access.iter() {
+                let next = layer.decide(subject, right);
+                verdict = Some(match verdict {
+                    None => next,
+                    Some(before) => Verdict::and(before, next),
+                });
+            }
+        }
+        verdict.unwrap_or(Verdict::Deny(Denial {
             rule: None,
             access: Some(access),
             reason: Reason::NoRule,
@@ -231,18 +234,6 @@ impl Ruleset {
         let layers = self.layers.iter().filter(|_| located);
         all(layers.map(|layer| layer.decide_unix(subject)))
             .unwrap_or_else(|| Verdict::Deny(refused(None, Reason::NoRule)))
-    }
-
-    /// The denial that would be moved along, were this directory renamed or removed: a name below it is
-    /// denied this right.
-    #[must_use]
-    pub fn denial_below(&self, path: &Path, access: Access) -> Option<&Origin> {
-        self.layers
-            .iter()
-            .flat_map(|layer| &layer.denials)
-            .filter(|denial| denial.access.intersects(access))
-            .find(|denial| denial.relation(path, None) != Relation::Apart)
-            .map(|denial| &denial.origin)
     }
 
     /// What the kernel is told to grant, one Landlock ruleset per layer: they stack in the kernel as the

@@ -1,0 +1,177 @@
+//! `supervise explain WHAT OBJECT`: whether it may be done, by which rule, and who makes it so. It asks what everybody asks.
+
+use crate::args::{PolicyArgs, Question};
+use crate::commands::law_for_reading;
+use crate::render::{fail, print, visible};
+use serde_json::json;
+use std::ffi::OsStr;
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use supervisor::policy::{Access, FileId, Mechanism, Reason, Ruleset, Subject, Verdict};
+
+/// Prints the verdict first, then the reason.
+pub fn explain(args: &PolicyArgs, question: Question, object: &OsStr, json: bool) -> ExitCode {
+    let ruleset = match law_for_reading(args).and_then(|(law, _)| law.compile(None)) {
+        Ok(ruleset) => ruleset,
+        Err(error) => return fail(error),
+    };
+    let answer = match answer(&ruleset, question, object) {
+        Ok(answer) => answer,
+        Err(error) => return fail(error),
+    };
+    if json {
+        print(&format!("{}\n", answer.as_json(question, object)))
+    } else {
+        print(&answer.as_text(question, object))
+    }
+}
+
+/// A verdict about something that was found.
+struct Answer {
+    verdict: Verdict,
+    /// What it was decided on, where that has another name than was given.
+    meant: Option<PathBuf>,
+}
+
+fn answer(ruleset: &Ruleset, question: Question, object: &OsStr) -> Result<Answer, String> {
+    let access = match question {
+        Question::Read => Access::READ,
+        Question::Write => Access::WRITE,
+        Question::Exec => Access::EXEC,
+        Question::Unix => Access::NONE,
+        Question::Connect => {
+            let text = object.to_string_lossy();
+            let address: SocketAddr = text.parse().map_err(|_| {
+                format!(
+                    "`{}` is not an address and a port, such as 127.0.0.1:443 or [::1]:443",
+                    visible(&text)
+                )
+            })?;
+            let verdict = ruleset.decide_connect(address);
+            return Ok(Answer {
+                verdict,
+                meant: None,
+            });
+        }
+    };
+    let (path, object_id) = locate(Path::new(object))?;
+    let subject = Subject {
+        path: &path,
+        object: object_id,
+    };
+    let verdict = match question {
+        Question::Unix => ruleset.decide_unix(&subject),
+        _ => ruleset.decide(&subject, access),
+    };
+    let meant = (path != Path::new(object)).then_some(path);
+    Ok(Answer { verdict, meant })
+}
+
+/// Where a path leads, and what is there: links followed as far as there is something.
+fn locate(path: &Path) -> Result<(PathBuf, Option<FileId>), String> {
+    let cannot = |error: std::io::Error| format!("{}: {error}", path.display());
+    let absolute = std::path::absolute(path).map_err(cannot)?;
+    let mut missing = Vec::new();
+    for above in absolute.ancestors() {
+        match fs::canonicalize(above) {
+            Ok(found) => {
+                let known = fs::symlink_metadata(&found).map_err(cannot)?;
+                let object = missing.is_empty().then(|| FileId {
+                    dev: known.dev(),
+                    ino: known.ino(),
+                });
+                let path = missing
+                    .iter()
+                    .rev()
+                    .fold(found, |path, name| path.join(name));
+                return Ok((path, object));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                missing.extend(above.file_name());
+            }
+            Err(error) => return Err(cannot(error)),
+        }
+    }
+    Ok((absolute, None))
+}
+
+impl Answer {
+    fn as_text(&self, question: Question, object: &OsStr) -> String {
+        let asked = format!("{} {}", question.name(), visible(&object.to_string_lossy()));
+        let mut lines = Vec::new();
+        let verdict = match &self.verdict {
+            Verdict::Allow(allowed) => {
+                lines.push(rule(&allowed.rule));
+                lines.push(format!("by: {}", by(allowed.mechanism)));
+                if let Some(ttl) = allowed.ttl {
+                    lines.push(format!("for: {} s", ttl.as_secs_f64()));
+                }
+                if let Some(budget) = allowed.budget {
+                    lines.push(format!("at most: {budget} grants in a run"));
+                }
+                "allow"
+            }
+            Verdict::Ask(question) => {
+                lines.push(rule(&question.rule));
+                lines.push("by: the approver, when it is asked for over the socket".to_owned());
+                "ask"
+            }
+            Verdict::Deny(denial) => {
+                lines.extend(denial.rule.as_ref().map(rule));
+                if denial.reason != Reason::Rule {
+                    lines.push(format!("why: {denial}"));
+                }
+                "deny"
+            }
+        };
+        let mut text = format!("{verdict}: {asked}\n");
+        if let Some(meant) = &self.meant {
+            text.push_str(&format!("  is: {}\n", visible(&meant.to_string_lossy())));
+        }
+        for line in lines {
+            text.push_str(&format!("  {}\n", visible(&line)));
+        }
+        text
+    }
+
+    fn as_json(&self, question: Question, object: &OsStr) -> serde_json::Value {
+        let (verdict, rule, by, reason) = match &self.verdict {
+            Verdict::Allow(allowed) => {
+                ("allow", Some(&allowed.rule), Some(allowed.mechanism), None)
+            }
+            Verdict::Ask(question) => ("ask", Some(&question.rule), Some(Mechanism::Broker), None),
+            Verdict::Deny(denial) => ("deny", denial.rule.as_ref(), None, Some(denial.reason)),
+        };
+        json!({
+            "schema": 1,
+            "verdict": verdict,
+            "question": question.name(),
+            "object": object.to_string_lossy(),
+            "is": self.meant.as_ref().map(|path| path.to_string_lossy()),
+            "rule": rule,
+            "text": rule.and_then(|rule| rule.rule()),
+            "by": by,
+            "reason": reason,
+        })
+    }
+}
+
+fn rule(origin: &supervisor::policy::Origin) -> String {
+    match origin.rule() {
+        Some(text) => format!("rule: {origin}: {text}"),
+        None => format!("rule: {origin}"),
+    }
+}
+
+fn by(mechanism: Mechanism) -> &'static str {
+    match mechanism {
+        Mechanism::Landlock => "the kernel, at no cost",
+        Mechanism::ConnectDoor => "the supervisor, which makes the connection",
+        Mechanism::Broker => {
+            "the supervisor, which hands over a descriptor when asked over its socket; a plain open is refused"
+        }
+    }
+}
