@@ -64,7 +64,10 @@ impl Place {
         let output = self.run(args);
         let text =
             String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-        let text = text.replace(self.0.path().to_str().expect("a name of ours"), "[PLACE]");
+        let name = |path: &std::path::Path| path.to_str().expect("a name of ours").to_owned();
+        let text = text
+            .replace(&name(&self.0.path()), "[PLACE]")
+            .replace(&name(&supervise()), "[SUPERVISE]");
         assert_eq!(output.status.code(), Some(status), "{text}");
         text
     }
@@ -78,7 +81,9 @@ impl Place {
 fn check_lists_rules_rights_mechanisms_and_places() {
     // Columns are as wide as the place's real name.
     let said = Place::new().says(&["check", "../policy.toml"], 0);
-    let mut text = said.replace("   ", "  ");
+    // Where the command itself lies in the list depends on where it was built.
+    let lines = said.lines().filter(|line| !line.contains("[SUPERVISE]"));
+    let mut text: String = lines.map(|line| format!("{line}\n")).collect();
     while text.contains("   ") {
         text = text.replace("   ", "  ");
     }
