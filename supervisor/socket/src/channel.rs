@@ -79,17 +79,13 @@ struct Unsent {
 impl Channel {
     /// Takes the supervisor's end of a connection: of a pair, or one that was accepted.
     ///
-    /// Do so before the other end is given away: the kernel names no sender for earlier bytes.
+    /// Do so before the other end is given away, or [`Channel::prepare`] it then.
     ///
     /// # Errors
     /// What the kernel says.
     pub fn new(socket: impl Into<OwnedFd>) -> Result<Self> {
         let socket = socket.into();
-        name_senders(socket.as_fd())?;
-        // A request carries no descriptors. Before Linux 6.16 they come all the same, and are closed.
-        #[cfg(target_os = "linux")]
-        sys::peers::refuse_descriptors(socket.as_fd())
-            .map_err(Error::io("setsockopt(SO_PASSRIGHTS)"))?;
+        Self::prepare(socket.as_fd())?;
         Ok(Self {
             socket,
             inbox: Inbox::new(),
@@ -100,6 +96,19 @@ impl Channel {
             found: None,
             over: false,
         })
+    }
+
+    /// Makes the kernel name the sender of whatever arrives at this end from now on, and keep descriptors
+    /// away from it. Of bytes that came before, it names none, and the channel ends with them.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn prepare(socket: BorrowedFd<'_>) -> Result<()> {
+        name_senders(socket)?;
+        // A request carries no descriptors. Before Linux 6.16 they come all the same, and are closed.
+        #[cfg(target_os = "linux")]
+        sys::peers::refuse_descriptors(socket).map_err(Error::io("setsockopt(SO_PASSRIGHTS)"))?;
+        Ok(())
     }
 
     /// Whether the connection has ended, and can be dropped.

@@ -133,13 +133,17 @@ impl Inbox {
             return Ok(Filled::End);
         }
         let in_frame = self.in_frame();
-        let sender = received.sender.and_then(Peer::sent).map(Arc::new);
+        let sender = received.sender.and_then(Peer::sent);
         let is_same = match (&self.sender, &sender) {
             (Some(before), Some(now)) => before.is(now),
             (None, None) => true,
             _ => false,
         };
-        let before = std::mem::replace(&mut self.sender, sender);
+        let before = match (&self.sender, &sender) {
+            // What was found out about it holds on.
+            (Some(before), Some(now)) if is_same && before.is_still(now) => None,
+            _ => std::mem::replace(&mut self.sender, sender.map(Arc::new)),
+        };
         let mut filled = Filled::Bytes;
         if in_frame && !is_same {
             self.attached.clear();

@@ -1,7 +1,8 @@
 //! The other end of a connection.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{Gid, Pid, Uid};
 use sys::messages::Sender;
 use sys::peers::{self, Credentials};
@@ -9,6 +10,9 @@ use sys::peers::{self, Credentials};
 use crate::{Error, Result};
 
 /// A process that sent or connected, as the kernel names it.
+///
+/// Messages of one living process in a row, over one connection, have one and the same `Arc<Peer>`:
+/// what was found out about it need not be found out again.
 #[derive(Debug)]
 pub struct Peer {
     /// The process.
@@ -52,10 +56,22 @@ impl Peer {
         })
     }
 
-    /// Whether two messages came from the same process.
+    /// Whether this very process sent what `later` sent, which has its number: so it is when the
+    /// process lives, since its number is not given to another before it has ended.
+    pub(crate) fn is_still(&self, later: &Self) -> bool {
+        self.is(later) && self.pidfd.as_ref().is_some_and(lives)
+    }
+
+    /// Whether two messages came from processes of the same number and user.
     pub(crate) fn is(&self, other: &Self) -> bool {
         (self.pid, self.uid, self.gid) == (other.pid, other.uid, other.gid)
     }
+}
+
+/// Whether the process of a pidfd has not ended: then the pidfd is not readable.
+fn lives(pidfd: &OwnedFd) -> bool {
+    let mut polled = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+    poll(&mut polled, PollTimeout::ZERO) == Ok(0)
 }
 
 /// Asks the kernel to name the sender of every message; where it cannot (nowhere but on Linux),

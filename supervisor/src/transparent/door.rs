@@ -452,6 +452,9 @@ impl Door {
             SockFlag::SOCK_CLOEXEC,
         )
         .map_err(out_of_means)?;
+        // Before the child has its end: what it writes at once must have a sender.
+        socket::Channel::prepare(ours.as_fd())
+            .map_err(|_| super::failure::refused("the supervisor is out of means"))?;
         if !connect.waits()? {
             let flags = nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK);
             nix::fcntl::fcntl(&theirs, flags)?;

@@ -451,3 +451,43 @@ fn a_peer_that_closes_while_nothing_more_is_read_of_it_is_noticed() {
     turn(&mut channel);
     assert!(channel.is_over());
 }
+
+#[test]
+fn a_living_process_is_one_peer_and_another_is_another() {
+    let (mut channel, theirs) = channel();
+    let mut program = program(&theirs);
+    let mut peers = Vec::new();
+    for id in 0..3 {
+        program.send_message(&open(id, "/a")).expect("sent");
+        peers.push(opened(only(requests(&mut channel))).0);
+    }
+    let pid = passer_by(&theirs, &[&framed(&open(3, "/a"))]);
+    let other = opened(only(requests(&mut channel))).0;
+    assert_eq!(other.pid.as_raw().unsigned_abs(), pid);
+    if peers[0].pidfd.is_some() {
+        assert!(Arc::ptr_eq(&peers[0], &peers[1]) && Arc::ptr_eq(&peers[1], &peers[2]));
+    }
+    assert!(!Arc::ptr_eq(&peers[2], &other));
+}
+
+#[test]
+fn what_came_before_senders_were_named_ends_the_connection() {
+    let (ours, theirs) = UnixStream::pair().expect("a pair");
+    (&theirs)
+        .write_all(&framed(&open(1, "/a")))
+        .expect("written");
+    let mut channel = Channel::new(ours).expect("a channel");
+    assert_eq!(channel.feed(), Err(supervisor_socket::Error::PeerUnknown));
+    assert!(channel.is_over());
+    assert!(channel.next_request().is_none());
+}
+
+#[test]
+fn what_comes_once_an_end_is_prepared_has_a_sender() {
+    let (ours, theirs) = UnixStream::pair().expect("a pair");
+    Channel::prepare(ours.as_fd()).expect("prepared");
+    let pid = passer_by(&theirs, &[&framed(&open(1, "/a"))]);
+    let mut channel = Channel::new(ours).expect("a channel");
+    let peer = opened(only(requests(&mut channel))).0;
+    assert_eq!(peer.pid.as_raw().unsigned_abs(), pid);
+}
