@@ -7,6 +7,7 @@ mod connects;
 mod metadata;
 mod programs;
 mod races;
+mod slow;
 mod supervised;
 mod tasks;
 

@@ -277,6 +277,7 @@ fn trapping(tasks: bool) -> Vec<Instruction> {
     let ret = code(libc::BPF_RET | libc::BPF_K);
     let mut trapped: Vec<_> = numbers(Class::Metadata)
         .chain(numbers(Class::Connect))
+        .chain(numbers(Class::OtherTask))
         .collect();
     if tasks {
         trapped.extend(numbers(Class::NewTask));

@@ -98,6 +98,40 @@ fn children() -> Vec<i32> {
 }
 
 #[test]
+fn a_program_tunes_itself_and_nobody_else() {
+    let workspace = Workspace::new();
+    let supervised = Supervised::new(Lists::default());
+    let mut linger = Command::new("sleep");
+    let mut other = run::start(linger.arg("1000"));
+    let other_pid = other.pid().to_string();
+    let own = |words: &[&str]| {
+        // The shell hands its own number on to the program that it becomes.
+        let line = format!("exec \"$0\" {}", words.join(" "));
+        let probe = probe(&workspace.path(), &[""; 0]);
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(line).arg(probe.get_program());
+        supervised.inside(move || answers(shell)).join("\n")
+    };
+    for call in ["affinity", "setpriority", "prlimit"] {
+        let rest: &[&str] = match call {
+            "setpriority" => &["5"],
+            "prlimit" => &["7", "100", "100"],
+            _ => &[],
+        };
+        assert_eq!(own(&[&[call, "$$"], rest].concat()), "ok", "{call}");
+        assert_eq!(own(&[&[call, "0"], rest].concat()), "ok", "{call}");
+        assert_eq!(
+            own(&[&[call, other_pid.as_str()], rest].concat()),
+            "errno EPERM",
+            "{call}"
+        );
+    }
+    // The mark of a session.
+    assert_eq!(own(&["prlimit", "$$", "15", "100", "100"]), "errno EPERM");
+    assert!(other.child.try_wait().expect("it is our child").is_none());
+}
+
+#[test]
 fn a_hundred_children_are_served_at_once() {
     let workspace = Workspace::new();
     let supervised = Supervised::new(Lists::writing(&workspace.make_dir("inside")));

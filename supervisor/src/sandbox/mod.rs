@@ -358,7 +358,11 @@ impl Doors {
                 } else {
                     Answer::Allow
                 },
-                others: Answer::Refuse,
+                others: if self.any() {
+                    Answer::Notify
+                } else {
+                    Answer::Refuse
+                },
                 watches: Answer::Allow,
             },
             ptrace: if ruleset.process().ptrace_own {

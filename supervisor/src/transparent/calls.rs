@@ -23,6 +23,8 @@ pub(super) enum Wish {
     },
     /// To start a task.
     Task,
+    /// To set priority, scheduling or limits of the task of this number.
+    Tune(i32),
     /// Nothing: a call that the kernel answers with 0 before it looks at its object.
     Nothing,
 }
@@ -89,6 +91,9 @@ pub enum Class {
     Connect,
     /// They start a task. Trapped where tasks are limited.
     NewTask,
+    /// They set priority, scheduling, affinity or limits of a task by its number. Trapped where there is a listener, unless the
+    /// number is 0: oneself.
+    OtherTask,
 }
 
 /// One trapped call.
@@ -135,8 +140,8 @@ const LEGACY: usize = 8;
 #[cfg(not(target_arch = "x86_64"))]
 const LEGACY: usize = 0;
 
-static TABLE: [Call; 17 + LEGACY] = {
-    use Class::{Connect, Metadata, NewTask};
+static TABLE: [Call; 24 + LEGACY] = {
+    use Class::{Connect, Metadata, NewTask, OtherTask};
     [
         call(libc::SYS_fchmodat, "fchmodat", Metadata, |r| {
             Ok(change(at(r, 0, 1, 0)?, Change::Mode(r.mode(2))))
@@ -227,6 +232,39 @@ static TABLE: [Call; 17 + LEGACY] = {
             })
         }),
         call(libc::SYS_clone, "clone", NewTask, |_| Ok(Wish::Task)),
+        call(
+            libc::SYS_sched_setaffinity,
+            "sched_setaffinity",
+            OtherTask,
+            |r| Ok(Wish::Tune(r.int(0))),
+        ),
+        call(
+            libc::SYS_sched_setscheduler,
+            "sched_setscheduler",
+            OtherTask,
+            |r| Ok(Wish::Tune(r.int(0))),
+        ),
+        call(libc::SYS_sched_setparam, "sched_setparam", OtherTask, |r| {
+            Ok(Wish::Tune(r.int(0)))
+        }),
+        call(libc::SYS_sched_setattr, "sched_setattr", OtherTask, |r| {
+            Ok(Wish::Tune(r.int(0)))
+        }),
+        call(libc::SYS_setpriority, "setpriority", OtherTask, |r| {
+            one_task(
+                i64::from(r.int(0)) == i64::from(libc::PRIO_PROCESS),
+                r.int(1),
+            )
+        }),
+        call(libc::SYS_ioprio_set, "ioprio_set", OtherTask, |r| {
+            one_task(r.int(0) == IOPRIO_WHO_PROCESS, r.int(1))
+        }),
+        call(libc::SYS_prlimit64, "prlimit64", OtherTask, |r| {
+            one_task(
+                i64::from(r.unsigned(1)) != i64::from(libc::RLIMIT_RTTIME),
+                r.int(0),
+            )
+        }),
         #[cfg(target_arch = "x86_64")]
         call(libc::SYS_fork, "fork", NewTask, |_| Ok(Wish::Task)),
         #[cfg(target_arch = "x86_64")]
@@ -272,6 +310,20 @@ static TABLE: [Call; 17 + LEGACY] = {
 
 fn change(place: Place, change: Change) -> Wish {
     Wish::Change(place, change)
+}
+
+/// `IOPRIO_WHO_PROCESS` (linux/ioprio.h).
+const IOPRIO_WHO_PROCESS: i32 = 1;
+
+/// The task of that number, if it is one task that is meant, and nothing that marks the session.
+fn one_task(is_one: bool, number: i32) -> Result<Wish, Failure> {
+    match is_one {
+        true => Ok(Wish::Tune(number)),
+        false => Err(Failure::Refused(
+            Errno::EPERM,
+            "more than a task of the caller's own",
+        )),
+    }
 }
 
 /// The descriptor in the first register.
@@ -407,9 +459,9 @@ mod tests {
         assert!(numbers(Class::NewTask).any(|number| number == libc::SYS_clone));
         let metadata: BTreeSet<_> = numbers(Class::Metadata).collect();
         assert!(metadata.contains(&libc::SYS_fchmodat) && metadata.contains(&SYS_FCHMODAT2));
-        assert_eq!(
-            metadata.len(),
-            TABLE.len() - connect.len() - numbers(Class::NewTask).count()
-        );
+        assert_eq!(numbers(Class::OtherTask).count(), 7);
+        let others = [Class::Connect, Class::NewTask, Class::OtherTask];
+        let others = others.into_iter().flat_map(numbers).count();
+        assert_eq!(metadata.len(), TABLE.len() - others);
     }
 }

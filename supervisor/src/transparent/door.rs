@@ -253,6 +253,7 @@ impl Door {
             Err(failure) => self.fail(claim, failure, court),
             Ok(Wish::Nothing) => self.value(claim.id),
             Ok(Wish::Task) => self.task(claim, court),
+            Ok(Wish::Tune(task)) => self.tune(claim, task, court),
             Ok(Wish::Change(place, change)) => match locate(thread, &place, Lookup::Cached) {
                 Err(Failure::WouldWait) => self.locate_slowly(claim, place, change, court),
                 located => self.located(claim, &place, change, located, court),
@@ -296,6 +297,26 @@ impl Door {
         let about = About::call(claim.thread, claim.call);
         let why = "the session has as many tasks as it may have";
         let errno = about.fail(court.recorder, Errno::EAGAIN, why);
+        self.errno(claim.id, errno)
+    }
+
+    // Priorities and limits.
+
+    /// A caller may tune itself: its own thread or its process. No other task: a thread that has ended leaves its number to
+    /// anybody's process, while the caller's own two numbers stay what they are for as long as it waits.
+    fn tune(&mut self, claim: Claim, task: i32, court: &mut Court<'_>) -> Result<(), DoorError> {
+        let is_own = [0, claim.thread.0].contains(&task) || claim.thread.process() == Ok(task);
+        if is_own {
+            // Whose and which is in registers. The values, in memory, are the caller's to choose, now as well as then.
+            let sent = self.listener.respond_continue(claim.id);
+            return sent.map(drop).map_err(failed("answer a call"));
+        }
+        let about = About::call(claim.thread, claim.call);
+        let errno = about.fail(
+            court.recorder,
+            Errno::EPERM,
+            "a task that is not the caller",
+        );
         self.errno(claim.id, errno)
     }
 

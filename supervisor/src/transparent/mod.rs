@@ -16,8 +16,10 @@
 //! - **connect**: on the child's own socket, duplicated, to an address that was copied once. To a socket file: located,
 //!   decided, connected by a [`Connector`](sys::connector::Connector). TCP: by address and port. Abstract names: refused. To
 //!   the session's own socket, which is no file: the child's descriptor is replaced by one end of a fresh pair.
-//! - **New tasks**, where a limit is set: counted, then left to the kernel. This is the only call ever continued: all of its
-//!   arguments are in registers, which nobody can change behind our back, and the filter has judged the flags.
+//! - **New tasks**, where a limit is set: counted, then left to the kernel.
+//! - **Priority, scheduling, limits by number**: of the caller itself left to the kernel, of anybody else refused.
+//!
+//! Only the last two are ever continued: what was decided on is in registers, which nobody can change behind our back.
 //!
 //! What never happens here: a path resolved twice, memory of the child read twice, an answer that lets the kernel read it
 //! again, a wait. What might wait (a file server, a TCP handshake, a full backlog) is done by others, in bounded numbers; what

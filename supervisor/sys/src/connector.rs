@@ -250,8 +250,47 @@ mod tests {
             std::thread::yield_now();
         }
         assert_eq!(second.answer(), None);
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        assert!(status.contains("\nNoNewPrivs:\t1\n"), "{status}");
         drop(second);
         assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+        std::fs::remove_file(path).unwrap();
+    }
+
+    /// A ruleset that lets nothing be executed.
+    fn ruleset() -> Option<OwnedFd> {
+        const EXECUTE: u64 = 1;
+        // SAFETY: the kernel reads 8 bytes, the first field of its attribute, from a live word; a success is a new descriptor.
+        unsafe {
+            let result = libc::syscall(libc::SYS_landlock_create_ruleset, &EXECUTE, 8, 0);
+            Errno::result(result)
+                .ok()
+                .map(|fd| OwnedFd::from_raw_fd(fd as c_int))
+        }
+    }
+
+    #[test]
+    fn it_connects_from_within_the_rulesets_it_is_given() {
+        let path = place("ruleset");
+        let _listener = UnixListener::bind(&path).unwrap();
+        let Some(ruleset) = ruleset() else {
+            assert_eq!(
+                crate::landlock::abi(),
+                0,
+                "there is Landlock, but no ruleset"
+            );
+            return;
+        };
+        let inside = Connector::start(
+            stream(),
+            located(&path),
+            &[ruleset.as_fd(), ruleset.as_fd()],
+        );
+        assert_eq!(wait(&inside.unwrap()), Ok(()));
+        // What is no ruleset stops it: it never connects from without.
+        let none = located(&path);
+        let outside = Connector::start(stream(), located(&path), &[none.as_fd()]).unwrap();
+        assert_eq!(wait(&outside), Err(Errno::EBADF));
         std::fs::remove_file(path).unwrap();
     }
 
