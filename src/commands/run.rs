@@ -92,8 +92,9 @@ fn in_place(
     signals: Signals,
 ) -> Result<u8, Failure> {
     if !args.quiet {
-        for warning in ruleset.warnings() {
-            eprintln!("supervise: warning: {}", warning.message);
+        let said = ruleset.warnings().iter();
+        for warning in said.filter(|warning| warning.at_start || args.verbose) {
+            eprintln!("supervise: warning: {warning}");
         }
     }
     make_directories(ruleset)?;

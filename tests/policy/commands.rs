@@ -116,9 +116,9 @@ Run
   approver  nobody: every question is answered with no
 
 Warnings
-  ../policy.toml:9: lies inside what ../policy.toml:6 allows: what is new right in `[PLACE]/repo` can be had over the socket only (read)
-  ../policy.toml:9: can match anywhere inside what ../policy.toml:6 allows: `[PLACE]/repo/out` can be had over the socket only (read)
-  ../policy.toml:9: can match anywhere inside what ../policy.toml:7 allows: `[PLACE]/repo/out` can be had over the socket only (read+write)
+  ../policy.toml:9: this denies something inside what ../policy.toml:6 allows: what is new right in `[PLACE]/repo` can be had over the socket only (read)
+  ../policy.toml:9: this denies a pattern anywhere inside what ../policy.toml:6 allows: `[PLACE]/repo/out` can be had over the socket only (read)
+  ../policy.toml:9: this denies a pattern anywhere inside what ../policy.toml:7 allows: `[PLACE]/repo/out` can be had over the socket only (read+write)
   ../policy.toml:10: this asks, and the approver is `deny`: every question is answered with no
 
 "#]]

@@ -627,6 +627,7 @@ fn narrowed_in_vain(narrowing: &[Policy]) -> Vec<Warning> {
             warnings.push(Warning {
                 origin: Some(rule.origin()),
                 message: format!("a further policy can only narrow: that it {what} is ignored"),
+                at_start: true,
             });
         }
         if policy
@@ -637,6 +638,7 @@ fn narrowed_in_vain(narrowing: &[Policy]) -> Vec<Warning> {
             warnings.push(Warning {
                 origin: None,
                 message: "a further policy can only narrow: its approver is ignored".to_owned(),
+                at_start: true,
             });
         }
     }
@@ -655,6 +657,7 @@ fn asked_in_vain(layers: &[Layer], broker: &BrokerRules) -> Vec<Warning> {
             origin: Some(rule.origin.clone()),
             message: "this asks, and the approver is `deny`: every question is answered with no"
                 .to_owned(),
+            at_start: true,
         })
         .collect()
 }

@@ -214,26 +214,27 @@ impl Left {
             .collect();
         let directories = directories.join(", ");
         let consequence = format!("can be had over the socket only ({rights})");
-        let message = match extent {
-            Extent::Entries => format!(
-                "lies inside what {rule} allows: what is new right in {directories} {consequence}"
-            ),
-            Extent::Tree => {
-                format!("can match anywhere inside what {rule} allows: {directories} {consequence}")
-            }
-            Extent::TooMuch => format!(
-                "lies inside what {rule} allows, beside too much to be listed: {directories} {consequence}"
-            ),
-        };
         let mut places: Vec<String> = self.denials.iter().map(Origin::to_string).collect();
         places.dedup();
-        let others = match places.len() {
-            0 | 1 => String::new(),
-            _ => format!("(with {}) ", places[1..].join(", ")),
+        let denies = match places.as_slice() {
+            [] | [_] => "this denies".to_owned(),
+            [_, others @ ..] => format!("this, with {}, denies", others.join(", ")),
+        };
+        let message = match extent {
+            Extent::Entries => format!(
+                "{denies} something inside what {rule} allows: what is new right in {directories} {consequence}"
+            ),
+            Extent::Tree => format!(
+                "{denies} a pattern anywhere inside what {rule} allows: {directories} {consequence}"
+            ),
+            Extent::TooMuch => format!(
+                "{denies} something inside what {rule} allows, beside too much to be listed: {directories} {consequence}"
+            ),
         };
         Warning {
             origin: self.denials.into_iter().next(),
-            message: format!("{others}{message}"),
+            message,
+            at_start: false,
         }
     }
 }

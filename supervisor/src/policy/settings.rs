@@ -197,6 +197,8 @@ pub struct Warning {
     pub origin: Option<Origin>,
     /// What is the matter, in one sentence.
     pub message: String,
+    /// Whether it is worth saying at every start; `check` says everything.
+    pub at_start: bool,
 }
 
 impl fmt::Display for Warning {

@@ -427,7 +427,7 @@ fn the_supervisor_protects_its_own() {
     let said: Vec<String> = ruleset.warnings().iter().map(ToString::to_string).collect();
     assert!(
         said.iter()
-            .any(|text| text.starts_with("protected: audit log: lies inside")),
+            .any(|text| text.starts_with("protected: audit log: this denies")),
         "{said:?}"
     );
 }
