@@ -99,6 +99,10 @@ pub(super) fn locate(claim: &Claim, asker: &Asker, lookup: Lookup) -> Result<Loc
         flags |= OFlag::O_NOFOLLOW;
     }
     match openat2::locate(None, &path, flags, lookup) {
+        // With a slash at its end a name can only be a directory's.
+        Ok(_) if claim.create != Create::No && split(&path).1.is_empty() => {
+            Err(Errno::EISDIR.into())
+        }
         Ok(_) if claim.create == Create::New => Err(Errno::EEXIST.into()),
         Ok(fd) => there(fd, asker),
         Err(Errno::ENOENT) if claim.create != Create::No => place(claim, path, asker, lookup),
@@ -136,7 +140,7 @@ fn named(fd: BorrowedFd<'_>, facts: &Facts, asker: &Asker) -> Result<PathBuf, Lo
     match first {
         Some(process) if process.iter().all(u8::is_ascii_digit) => {
             // To look it up took a while: only of a process that is still there its number is certain.
-            if asker.is_certain && process == asker.pid.to_string().as_bytes() {
+            if asker.is_certain() && process == asker.pid.to_string().as_bytes() {
                 return Ok(Path::new("/proc/self").join(parts.as_path()));
             }
             refused()
@@ -235,17 +239,65 @@ fn split(path: &Path) -> (&Path, &OsStr) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::Peer;
+    use protocol::{Access, OpenRequest, RequestedPath};
+    use std::process::{Child, Command, Stdio};
+    use sys::pidfd::Pidfd;
 
-    fn asker() -> Asker {
-        let pid = i32::try_from(std::process::id()).unwrap();
-        let peer = super::super::Peer {
-            pid: pid + 1,
-            uid: 0,
-            pidfd: None,
-        };
-        Asker {
-            pid: 42,
-            ..Asker::of(&peer, false)
+    /// A process of its own that asks; gone when this is.
+    struct Process(Child);
+
+    impl Process {
+        fn new() -> Self {
+            // Reads from us, and so lives until then.
+            let mut cat = Command::new("cat");
+            let cat = cat.stdin(Stdio::piped()).stdout(Stdio::null());
+            Self(cat.spawn().unwrap())
+        }
+
+        fn pid(&self) -> i32 {
+            i32::try_from(self.0.id()).unwrap()
+        }
+
+        fn asker(&self) -> Asker {
+            let pidfd = Pidfd::open(self.pid()).unwrap();
+            let peer = Peer {
+                pid: self.pid(),
+                uid: 0,
+                pidfd: Some(pidfd.as_fd()),
+            };
+            Asker::of(&peer, &claim("/proc", Create::No))
+        }
+    }
+
+    impl Drop for Process {
+        fn drop(&mut self) {
+            self.0.kill().unwrap();
+            self.0.wait().unwrap();
+        }
+    }
+
+    fn claim(path: &str, create: Create) -> Claim {
+        let claim = Claim::new(OpenRequest {
+            id: 1,
+            path: RequestedPath::new(path).unwrap(),
+            access: Access::Write,
+            flags: OpenFlags::NONE,
+            create,
+            mode: 0,
+            why: None,
+        });
+        claim.unwrap()
+    }
+
+    fn find(path: &str, create: Create, asker: &Asker) -> Result<Located, Lost> {
+        locate(&claim(path, create), asker, Lookup::Full)
+    }
+
+    fn refusal(path: &str, asker: &Asker) -> Errno {
+        match find(path, Create::No, asker) {
+            Err(Lost::Refused(refusal)) => refusal.errno,
+            other => panic!("{path}: {other:?}"),
         }
     }
 
@@ -263,12 +315,119 @@ mod tests {
 
     #[test]
     fn the_own_process_is_the_one_that_asks() {
-        let meant = |path| of_asker(Path::new(path), &asker()).into_os_string();
-        assert_eq!(meant("/proc/self"), "/proc/42");
-        assert_eq!(meant("/proc//self/./status"), "/proc/42/status");
-        assert_eq!(meant("/proc/net/tcp"), "/proc/42/net/tcp");
-        assert_eq!(meant("/dev/fd/3"), "/proc/42/fd/3");
-        assert_eq!(meant("/proc/selfish"), "/proc/selfish");
-        assert_eq!(meant("/proc/self/../1/environ"), "/proc/42/../1/environ");
+        let process = Process::new();
+        let asker = process.asker();
+        let pid = process.pid();
+        let number = |path: String| {
+            use std::os::unix::fs::MetadataExt;
+            std::fs::metadata(path).unwrap().ino()
+        };
+        let status = number(format!("/proc/{pid}/status"));
+        for path in [
+            "/proc/self/status".to_owned(),
+            "/proc//self/./status".to_owned(),
+            format!("/proc/{pid}/status"),
+        ] {
+            let located = find(&path, Create::No, &asker).unwrap();
+            assert_eq!(located.path(), Path::new("/proc/self/status"), "{path}");
+            assert_eq!(located.subject().object.unwrap().ino, status, "{path}");
+        }
+        let mounts = find("/proc/mounts", Create::No, &asker).unwrap();
+        assert_eq!(mounts.path(), Path::new("/proc/self/mounts"));
+        let version = find("/proc/version", Create::No, &asker).unwrap();
+        assert_eq!(version.path(), Path::new("/proc/version"));
+    }
+
+    #[test]
+    fn other_processes_are_refused() {
+        let process = Process::new();
+        let asker = process.asker();
+        let own = std::process::id();
+        let link = tempfile::tempdir().unwrap();
+        let link = link.path().join("link");
+        std::os::unix::fs::symlink("/proc/self/status", &link).unwrap();
+        for path in [
+            format!("/proc/{own}/environ"),
+            format!("/proc/{own}/task/{own}/mem"),
+            format!("/proc/self/../{own}/status"),
+            format!("/proc/self/task/../../{own}/status"),
+            "/proc/1/environ".to_owned(),
+            "/proc/thread-self/status".to_owned(),
+            "/proc/self/../self/status".to_owned(),
+            "/proc/sys/../self/status".to_owned(),
+            // To the kernel that is us: what the asker means by it nobody can tell.
+            link.to_str().unwrap().to_owned(),
+        ] {
+            assert_eq!(refusal(&path, &asker), Errno::EACCES, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_processes_have_open_is_reached_by_no_name() {
+        let process = Process::new();
+        let asker = process.asker();
+        for path in [
+            "/proc/self/root/etc/passwd",
+            "/proc/self/root",
+            "/proc/self/cwd",
+            "/proc/self/cwd/..",
+            "/proc/self/exe",
+            "/proc/self/fd/0",
+            "/dev/fd/0",
+            "/dev/stdin",
+            "/dev/stdin/..",
+            "/dev/fd/1/../../../root/etc/passwd",
+        ] {
+            assert_eq!(refusal(path, &asker), Errno::ELOOP, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_process_that_is_gone_has_no_own() {
+        let process = Process::new();
+        let peer = Peer {
+            pid: process.pid(),
+            uid: 0,
+            pidfd: None,
+        };
+        let unknown = Asker::of(&peer, &claim("/proc", Create::No));
+        assert_eq!(refusal("/proc/self/status", &unknown), Errno::EACCES);
+        let asker = process.asker();
+        drop(process);
+        let errno = refusal("/proc/self/status", &asker);
+        assert!(matches!(errno, Errno::ENOENT | Errno::ESRCH), "{errno}");
+    }
+
+    #[test]
+    fn a_file_that_is_gone_is_not_there_whatever_it_is_called() {
+        let place = tempfile::tempdir().unwrap();
+        let name = place.path().canonicalize().unwrap().join("a (deleted)");
+        std::fs::write(&name, "").unwrap();
+        let process = Process::new();
+        let asker = process.asker();
+        let path = name.to_str().unwrap();
+        let located = find(path, Create::No, &asker).unwrap();
+        assert_eq!(located.path(), name);
+        assert_eq!(
+            refusal(path.strip_suffix(" (deleted)").unwrap(), &asker),
+            Errno::ENOENT
+        );
+    }
+
+    #[test]
+    fn the_place_of_a_new_file_is_where_the_links_lead() {
+        let place = tempfile::tempdir().unwrap();
+        let place = place.path().canonicalize().unwrap();
+        std::fs::create_dir_all(place.join("d/e")).unwrap();
+        std::os::unix::fs::symlink("d/e/../x", place.join("one")).unwrap();
+        std::os::unix::fs::symlink(place.join("one"), place.join("d/two")).unwrap();
+        let process = Process::new();
+        let asker = process.asker();
+        let path = place.join("d/two");
+        let located = find(path.to_str().unwrap(), Create::Yes, &asker).unwrap();
+        assert_eq!(located.path(), place.join("d/x"));
+        assert_eq!(located.subject().object, None);
+        let found = find(path.to_str().unwrap(), Create::New, &asker);
+        assert!(matches!(found, Err(Lost::Refused(refusal)) if refusal.errno == Errno::EEXIST));
     }
 }

@@ -158,7 +158,7 @@ impl Broker {
         self.next += 1;
         let case = Case {
             ticket,
-            asker: Asker::of(peer, claim.create != Create::No),
+            asker: Asker::of(peer, &claim),
             claim: Arc::new(claim),
             path: None,
         };

@@ -1,9 +1,13 @@
 //! Who asks: the kernel's word, and what can be read about that process.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use protocol::Create;
+
+use super::claim::Claim;
 
 use crate::audit::{Bytes, Who};
 
@@ -27,26 +31,34 @@ pub(super) struct Asker {
     pub exe: Option<PathBuf>,
     /// Its umask; the tightest one where it cannot be read.
     pub umask: u32,
-    /// Whether its number is known to have been its own for as long as it was read about.
-    pub is_certain: bool,
+    /// The process itself, where its number is needed once more.
+    process: Option<Arc<OwnedFd>>,
 }
 
 impl Asker {
-    /// Reads about a process whatever a claim of it may need. `creates` says whether the umask is needed.
-    pub fn of(peer: &Peer<'_>, creates: bool) -> Self {
+    /// Reads about a process whatever this claim of it may need.
+    pub fn of(peer: &Peer<'_>, claim: &Claim) -> Self {
+        let creates = claim.create != Create::No;
+        let may_mean_itself = claim.path.starts_with("/proc") || claim.path.starts_with("/dev");
         let exe = std::fs::read_link(format!("/proc/{}/exe", peer.pid)).ok();
         let umask = creates.then(|| umask_of(&peer.pid.to_string())).flatten();
-        // Looked at last: as long as the process lives, its number is nobody else's.
-        let is_certain = peer.pidfd.is_some_and(lives);
+        // Looked at last: as long as the process lives, its number is nobody else's. Without a pidfd there is only the number.
+        let is_it = peer.pidfd.is_none_or(lives);
+        let process = peer.pidfd.filter(|_| may_mean_itself);
         Self {
             pid: peer.pid,
             uid: peer.uid,
-            exe: exe.filter(|_| is_certain || peer.pidfd.is_none()),
-            umask: umask
-                .filter(|_| is_certain || peer.pidfd.is_none())
-                .unwrap_or(0o077),
-            is_certain,
+            exe: exe.filter(|_| is_it),
+            umask: umask.filter(|_| is_it).unwrap_or(0o077),
+            process: process.and_then(|fd| fd.try_clone_to_owned().ok().map(Arc::new)),
         }
+    }
+
+    /// Whether what was found under its number until now was its own.
+    pub fn is_certain(&self) -> bool {
+        self.process
+            .as_ref()
+            .is_some_and(|process| lives(process.as_fd()))
     }
 
     pub fn who(&self) -> Who<'_> {
@@ -76,7 +88,7 @@ pub(super) fn umask_of(process: &str) -> Option<u32> {
 mod tests {
     use super::*;
     use nix::sys::stat::{Mode, umask};
-    use std::os::fd::AsFd;
+    use protocol::{Access, OpenFlags, OpenRequest, RequestedPath};
 
     #[test]
     fn a_process_that_is_gone_is_not_read_about() {
@@ -84,14 +96,25 @@ mod tests {
         let pid = i32::try_from(child.id()).unwrap();
         let pidfd = sys::pidfd::Pidfd::open(pid).unwrap();
         child.wait().unwrap();
+        let claim = Claim::new(OpenRequest {
+            id: 1,
+            path: RequestedPath::new("/proc/self/x").unwrap(),
+            access: Access::Write,
+            flags: OpenFlags::NONE,
+            create: Create::Yes,
+            mode: 0,
+            why: None,
+        });
+        // As if its number were ours by now.
+        let own = i32::try_from(std::process::id()).unwrap();
         let peer = Peer {
-            pid: i32::try_from(std::process::id()).unwrap(),
+            pid: own,
             uid: 0,
             pidfd: Some(pidfd.as_fd()),
         };
-        let asker = Asker::of(&peer, true);
-        assert_eq!((asker.exe, asker.umask), (None, 0o077));
-        assert!(!asker.is_certain);
+        let asker = Asker::of(&peer, &claim.unwrap());
+        assert_eq!((&asker.exe, asker.umask), (&None, 0o077));
+        assert!(!asker.is_certain());
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! What the approver is told.
 
-use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -86,7 +85,7 @@ impl Question {
     }
 
     /// A few lines for a person. What strangers chose cannot drive the terminal.
-    pub fn text(&self, timeout: Duration) -> String {
+    pub fn text(&self) -> String {
         let program = match &self.asker.exe {
             Some(exe) => Printable::from(exe.as_path()).to_string(),
             None => "a program that cannot be named".to_owned(),
@@ -96,28 +95,33 @@ impl Question {
             (false, true) => format!("empty, and {},", verbs(self.access)),
             (false, false) => verbs(self.access).to_owned(),
         };
-        let mut text = format!(
-            "\r\nsupervise: {program} (pid {}) asks to {act}\r\n    {}\r\n",
-            self.asker.pid,
-            Printable::from(self.path.as_path())
-        );
+        let mut lines = vec![
+            String::new(),
+            format!(
+                "supervise: {program} (pid {}) asks to {act}",
+                self.asker.pid
+            ),
+            format!("    {}", Printable::from(self.path.as_path())),
+        ];
         if let Some(why) = &self.why {
             // It says so itself; that makes it no truer.
-            text += &format!("  it says: \"{}\"\r\n", Printable::from(why.as_str()));
+            lines.push(format!("  it says: \"{}\"", Printable::from(why.as_str())));
         }
         if let Some(ttl) = self.ttl {
-            text += &format!("  a yes holds for {} s\r\n", ttl.as_secs());
+            lines.push(format!("  a yes holds for {} s", ttl.as_secs()));
         }
-        // Writing to a string cannot fail.
-        let written = write!(
-            text,
-            "  rule: {}\r\nAllow it? y and Enter allow, anything else refuses, and so do {} s: ",
-            self.rule,
-            timeout.as_secs()
-        );
-        debug_assert!(written.is_ok());
-        text
+        lines.push(format!("  rule: {}", self.rule));
+        // The child may have set up the terminal so that a new line does not begin at its left.
+        lines.join("\r\n") + "\r\n"
     }
+}
+
+/// The line in which the answer is typed.
+pub(super) fn prompt(timeout: Duration) -> String {
+    format!(
+        "Allow it? y and Enter allow, anything else refuses, and so do {} s: ",
+        timeout.as_secs()
+    )
 }
 
 fn verbs(access: Access) -> &'static str {

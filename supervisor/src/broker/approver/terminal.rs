@@ -18,7 +18,7 @@ use nix::sys::termios::{FlushArg, tcflush};
 use nix::unistd::{getpgrp, read, write};
 
 use super::Answer;
-use crate::broker::question::Question;
+use crate::broker::question::{self, Question};
 
 /// No answer is so long.
 const LONGEST: usize = 64;
@@ -28,7 +28,11 @@ const LONGEST: usize = 64;
 pub(super) struct Prompt {
     terminal: OwnedFd,
     unsent: Vec<u8>,
+    /// The line in which the answer is typed, until its turn comes.
+    prompt: Option<String>,
     typed: Vec<u8>,
+    /// What went wrong at the start.
+    failed: Option<Answer>,
 }
 
 /// The terminal that controls this process, if it is in the foreground there: in the background to ask would stop us.
@@ -47,10 +51,12 @@ impl Prompt {
     pub fn start(terminal: OwnedFd, question: &Question, timeout: Duration) -> Self {
         let mut prompt = Self {
             terminal,
-            unsent: question.text(timeout).into_bytes(),
+            unsent: question.text().into_bytes(),
+            prompt: Some(question::prompt(timeout)),
             typed: Vec::new(),
+            failed: None,
         };
-        prompt.send();
+        prompt.failed = prompt.send();
         prompt
     }
 
@@ -58,27 +64,37 @@ impl Prompt {
         self.terminal.as_fd()
     }
 
-    /// Shows what is not shown yet; when all of it is, forgets what was typed before.
+    /// Shows what is not shown yet. What was typed before the last line came is forgotten.
     fn send(&mut self) -> Option<Answer> {
-        while !self.unsent.is_empty() {
+        loop {
             match write(&self.terminal, &self.unsent) {
                 Ok(count) => drop(self.unsent.drain(..count)),
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return None,
                 Err(_) => return Some(Answer::No("the question cannot be shown")),
             }
-        }
-        match tcflush(&self.terminal, FlushArg::TCIFLUSH) {
-            Ok(()) => None,
-            Err(_) => Some(Answer::No(
-                "what was typed before cannot be told from the answer",
-            )),
+            if !self.unsent.is_empty() {
+                continue;
+            }
+            let prompt = self.prompt.take()?;
+            if tcflush(&self.terminal, FlushArg::TCIFLUSH).is_err() {
+                return Some(Answer::No(
+                    "what was typed before cannot be told from the answer",
+                ));
+            }
+            self.unsent = prompt.into_bytes();
         }
     }
 
     pub fn answer(&mut self) -> Option<Answer> {
+        if self.failed.is_some() {
+            return self.failed.take();
+        }
         if !self.unsent.is_empty() {
-            return self.send();
+            let failed = self.send();
+            if failed.is_some() || !self.unsent.is_empty() {
+                return failed;
+            }
         }
         let mut bytes = [0; LONGEST];
         loop {

@@ -1,0 +1,16 @@
+//! The broker against real files, processes and terminals; and the record of what it does.
+
+#[path = "../harness/mod.rs"]
+mod harness;
+#[path = "../harness/lease.rs"]
+mod lease;
+#[path = "../harness/terminal.rs"]
+mod terminal;
+
+mod approvers;
+mod grants;
+mod native;
+mod races;
+mod record;
+mod rig;
+mod waiting;

@@ -1,0 +1,207 @@
+//! A granted file is what `open` itself would have given, errno included.
+
+use crate::harness::Workspace;
+use crate::rig::*;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::sys::stat::Mode;
+use protocol::{Access, Create, OpenFlags, OpenRequest};
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use supervisor::broker::Outcome;
+use supervisor::policy::Approver;
+
+/// What can stand at the end of a path.
+const NAMES: [&str; 15] = [
+    "missing",
+    "file",
+    "directory",
+    "link",
+    "link-to-directory",
+    "dangling",
+    "dangling-twice",
+    "loop",
+    "fifo",
+    "socket",
+    "missing/below",
+    "file/below",
+    "missing/",
+    "directory/",
+    "directory/..",
+];
+
+fn fill(place: &Path) {
+    let at = |name: &str| place.join(name);
+    fs::write(at("file"), "0123456789").unwrap();
+    fs::create_dir(at("directory")).unwrap();
+    symlink("file", at("link")).unwrap();
+    symlink("directory", at("link-to-directory")).unwrap();
+    symlink("made", at("dangling")).unwrap();
+    symlink("directory/../dangling", at("dangling-twice")).unwrap();
+    symlink("loop", at("loop")).unwrap();
+    nix::unistd::mkfifo(&at("fifo"), Mode::S_IRWXU).unwrap();
+    drop(UnixListener::bind(at("socket")).unwrap());
+}
+
+fn empty(place: &Path) {
+    fs::remove_dir_all(place).unwrap();
+    fs::create_dir(place).unwrap();
+}
+
+/// Everything that can be seen of an open file and the directory it was opened in.
+fn seen(place: &Path, opened: Result<OwnedFd, Errno>) -> Result<String, Errno> {
+    let files = {
+        let mut names: Vec<_> = fs::read_dir(place)
+            .unwrap()
+            .map(|entry| {
+                let entry = entry.unwrap();
+                let status = fs::symlink_metadata(entry.path()).unwrap();
+                let name = entry.file_name().into_string().unwrap();
+                format!(
+                    "{name} {:o} {}",
+                    status.mode(),
+                    if status.is_file() { status.len() } else { 0 }
+                )
+            })
+            .collect();
+        names.sort();
+        names.join(", ")
+    };
+    let fd = opened?;
+    let flags = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL).unwrap());
+    let descriptor = fcntl(&fd, FcntlArg::F_GETFD).unwrap();
+    let status = nix::sys::stat::fstat(&fd).unwrap();
+    let mut lines = format!(
+        "{flags:?} {descriptor} {:o} {}; {files}",
+        status.st_mode, status.st_size
+    );
+    if status.st_mode & libc::S_IFMT == libc::S_IFREG {
+        // Where a write goes says whether it appends.
+        let wrote = nix::unistd::write(&fd, b"xy");
+        let size = nix::sys::stat::fstat(&fd).unwrap().st_size;
+        lines += &format!("; wrote {wrote:?}, {size}");
+    }
+    Ok(lines)
+}
+
+fn natively(place: &Path, name: &str, request: &OpenRequest) -> Result<OwnedFd, Errno> {
+    let mut flags = match request.access {
+        Access::Read => OFlag::O_RDONLY,
+        Access::Write => OFlag::O_WRONLY,
+        Access::ReadWrite => OFlag::O_RDWR,
+    } | OFlag::O_CLOEXEC;
+    flags |= match request.create {
+        Create::No => OFlag::empty(),
+        Create::Yes => OFlag::O_CREAT,
+        Create::New => OFlag::O_CREAT | OFlag::O_EXCL,
+    };
+    for (flag, meaning) in [
+        (OpenFlags::APPEND, OFlag::O_APPEND),
+        (OpenFlags::TRUNCATE, OFlag::O_TRUNC),
+        (OpenFlags::DIRECTORY, OFlag::O_DIRECTORY),
+        (OpenFlags::NOFOLLOW, OFlag::O_NOFOLLOW),
+        (OpenFlags::NONBLOCK, OFlag::O_NONBLOCK),
+    ] {
+        if request.flags.contains(flag) {
+            flags |= meaning;
+        }
+    }
+    let waits = name == "fifo" && !flags.contains(OFlag::O_NONBLOCK);
+    let mode = Mode::from_bits_truncate(request.mode);
+    // Nobody opens the other end: of what would wait for it, the answer is that of O_NONBLOCK.
+    let fd = open(
+        &place.join(name),
+        flags
+            | if waits {
+                OFlag::O_NONBLOCK
+            } else {
+                OFlag::empty()
+            },
+        mode,
+    )?;
+    if waits {
+        let flags = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL)?);
+        fcntl(&fd, FcntlArg::F_SETFL(flags & !OFlag::O_NONBLOCK))?;
+    }
+    // What says how a file is to be opened stays visible in its flags only of these.
+    Ok(fd)
+}
+
+#[test]
+fn granted_files_are_as_open_would_give_them() {
+    let mut rig = Rig::new(&open_below(), Approver::Deny, |_| {});
+    let native = Workspace::new();
+    native.make_dir("open");
+    let (brokered, native) = (rig.place.join("open"), native.join("open"));
+    let mut compared = 0;
+    let mut different = Vec::new();
+    for name in NAMES {
+        for access in [Access::Read, Access::Write, Access::ReadWrite] {
+            for create in [Create::No, Create::Yes, Create::New] {
+                for set in 0..32 {
+                    let flags = [
+                        OpenFlags::APPEND,
+                        OpenFlags::TRUNCATE,
+                        OpenFlags::DIRECTORY,
+                        OpenFlags::NOFOLLOW,
+                        OpenFlags::NONBLOCK,
+                    ];
+                    let chosen = flags.into_iter().enumerate();
+                    let flags = chosen
+                        .filter(|(at, _)| set & 1 << at != 0)
+                        .fold(OpenFlags::NONE, |set, (_, flag)| set.union(flag));
+                    let request = OpenRequest {
+                        access,
+                        flags,
+                        create,
+                        mode: 0o640,
+                        ..read(brokered.join(name))
+                    };
+                    // What contradicts itself has a refusal of its own.
+                    let is_directory = flags.contains(OpenFlags::DIRECTORY);
+                    let contradicts = (flags.contains(OpenFlags::TRUNCATE) && !access.writes())
+                        || (is_directory && (access.writes() || create != Create::No));
+                    if contradicts {
+                        continue;
+                    }
+                    empty(&brokered);
+                    empty(&native);
+                    fill(&brokered);
+                    fill(&native);
+                    let expected = seen(&native, natively(&native, name, &request));
+                    let outcome = match rig.ask(request.clone()) {
+                        Outcome::Granted(grant) => Ok(grant.fd),
+                        Outcome::Refused(refusal) => Err(refusal.errno),
+                    };
+                    let found = seen(&brokered, outcome);
+                    compared += 1;
+                    if found.as_ref().map(|text| shared(text))
+                        != expected.as_ref().map(|text| shared(text))
+                    {
+                        different.push(format!("{name} {access:?} {create:?} {flags:?}\n  native   {expected:?}\n  brokered {found:?}"));
+                    }
+                }
+            }
+        }
+    }
+    assert!(compared > 1500, "{compared}");
+    assert!(
+        different.is_empty(),
+        "{} of {compared} differ:\n{}",
+        different.len(),
+        different.join("\n")
+    );
+}
+
+/// Without the flags that only say how a file was looked for: the kernel keeps them, and they change nothing.
+fn shared(text: &str) -> String {
+    ["O_NOFOLLOW", "O_DIRECTORY", "O_LARGEFILE"]
+        .iter()
+        .fold(text.to_owned(), |text, flag| {
+            text.replace(&format!(" | {flag}"), "")
+                .replace(&format!("{flag} | "), "")
+        })
+}

@@ -1,0 +1,212 @@
+//! What cannot be recorded is not granted, and what was recorded outlives whoever wrote it.
+
+use crate::harness::require;
+use crate::harness::run::{eventually, run, start};
+use crate::rig::*;
+use nix::errno::Errno;
+use protocol::{Code, Create, OpenFlags, OpenRequest};
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::process::Command;
+use supervisor::audit::{Ending, Log, Status, verify};
+use supervisor::broker::Outcome;
+use supervisor::policy::Approver;
+
+/// Where [`crowded`] has its small disk.
+const DISK: &str = "SUPERVISE_TEST_DISK";
+
+/// This test again, with a disk of its own that has room for `kib`.
+fn with_disk(test: &str, kib: u32) {
+    let place = crate::harness::Workspace::new();
+    let inner = inner(test);
+    let script = format!(
+        "mount -t tmpfs -o size={kib}k none {0} && exec \"$@\"",
+        place.path().display()
+    );
+    let namespaces: &[&str] = match nix::unistd::geteuid().is_root() {
+        true => &["--mount"],
+        false => &["--user", "--map-root-user", "--mount"],
+    };
+    let unshare = |command: &[&str]| {
+        let mut unshare = Command::new("unshare");
+        unshare.args(namespaces).args(command);
+        unshare
+    };
+    let can = run(&mut unshare(&["sh", "-c", &script, "sh", "true"]));
+    require!(match can.status.success() {
+        true => Ok(()),
+        false => Err(format!("no disk can be mounted here: {}", can.stderr)),
+    });
+    let mut command = unshare(&["sh", "-c", &script, "sh"]);
+    command.arg(inner.get_program()).args(inner.get_args());
+    for (name, value) in inner.get_envs() {
+        command.env(name, value.unwrap());
+    }
+    let ran = run(command.env(DISK, place.path()));
+    assert!(ran.status.success(), "{ran:?}");
+    assert!(ran.stdout.contains("1 passed"), "{ran:?}");
+}
+
+/// Takes what is left of the disk.
+fn fill(disk: &std::path::Path) -> fs::File {
+    let mut file = fs::File::create(disk.join("filler")).unwrap();
+    for size in [4096, 1] {
+        let bytes = vec![0; size];
+        while file.write_all(&bytes).is_ok() {}
+    }
+    file
+}
+
+#[test]
+fn a_child_that_fills_the_disk_silences_nobody_and_gains_nothing() {
+    const NAME: &str = "record::a_child_that_fills_the_disk_silences_nobody_and_gains_nothing";
+    if !is_inner() {
+        return with_disk(NAME, 1024);
+    }
+    let disk = PathBuf::from(std::env::var_os(DISK).unwrap());
+    let mut rig = Rig::new(&open_below(), Approver::Deny, |place| {
+        place.write("open/a", "kept");
+    });
+    let path = disk.join("audit.jsonl");
+    rig.log = Log::create(&path).unwrap();
+    let file = rig.place.join("open/a");
+    rig.granted(read(&file));
+    let filler = fill(&disk);
+    // There is room that was taken before.
+    for _ in 0..20 {
+        rig.granted(read(&file));
+    }
+    // But not for ever.
+    let mut granted = 0;
+    let refusal = loop {
+        match rig.ask(read(&file)) {
+            Outcome::Granted(_) => granted += 1,
+            Outcome::Refused(refusal) => break refusal,
+        }
+        assert!(granted < 10_000);
+    };
+    assert_eq!(
+        (refusal.code, refusal.errno),
+        (Code::Unavailable, Errno::EAGAIN)
+    );
+    // What cannot be recorded is not done either.
+    let truncate = OpenRequest {
+        flags: OpenFlags::TRUNCATE,
+        ..write(&file)
+    };
+    assert_eq!(rig.refused(truncate).code, Code::Unavailable);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "kept");
+    let made = rig.place.join("open/made");
+    assert_eq!(
+        rig.refused(create(&made, Create::Yes)).code,
+        Code::Unavailable
+    );
+    assert!(!made.exists());
+    // The record is whole, and its end still finds room.
+    let report = verify(fs::File::open(&path).unwrap()).unwrap();
+    assert_eq!((report.fault, report.ending), (None, Ending::Open));
+    drop(filler);
+    fs::remove_file(disk.join("filler")).unwrap();
+    rig.granted(read(&file));
+    let filler = fill(&disk);
+    rig.log.finish(Status::Exited(0)).unwrap();
+    let report = verify(fs::File::open(&path).unwrap()).unwrap();
+    assert_eq!((report.fault, report.ending), (None, Ending::Complete));
+    drop(filler);
+    // So that the rig can be taken apart.
+    rig.log = Log::create(&rig.state.join("other.jsonl")).unwrap();
+}
+
+#[test]
+fn a_disk_without_any_room_is_a_refusal() {
+    const NAME: &str = "record::a_disk_without_any_room_is_a_refusal";
+    if !is_inner() {
+        return with_disk(NAME, 256);
+    }
+    let disk = PathBuf::from(std::env::var_os(DISK).unwrap());
+    let mut rig = Rig::new(&open_below(), Approver::Deny, |place| {
+        place.write("open/a", "");
+    });
+    rig.log = Log::create(&disk.join("audit.jsonl")).unwrap();
+    let _filler = fill(&disk);
+    let refusal = rig.refused(read(rig.place.join("open/a")));
+    assert_eq!(refusal.code, Code::Unavailable);
+}
+
+#[test]
+fn what_a_killed_supervisor_wrote_verifies_and_is_continued() {
+    const NAME: &str = "record::what_a_killed_supervisor_wrote_verifies_and_is_continued";
+    const LOG: &str = "SUPERVISE_TEST_LOG";
+    if is_inner() {
+        let mut rig = Rig::new(&open_below(), Approver::Deny, |place| {
+            place.write("open/a", "");
+        });
+        rig.log = Log::create(std::path::Path::new(&std::env::var_os(LOG).unwrap())).unwrap();
+        let path = rig.place.join("open/a");
+        loop {
+            rig.granted(read(&path));
+        }
+    }
+    let place = crate::harness::Workspace::new();
+    let path = place.join("audit.jsonl");
+    let mut records = 0;
+    for round in 0..8 {
+        let process = start(inner(NAME).env(LOG, &path));
+        let before = fs::metadata(&path).map_or(0, |status| status.len());
+        eventually("something was written", || {
+            fs::metadata(&path).is_ok_and(|status| status.len() > before + 1000)
+        });
+        process.signal(nix::sys::signal::Signal::SIGKILL);
+        drop(process.wait());
+        let report = verify(fs::File::open(&path).unwrap()).unwrap();
+        assert_eq!(report.fault, None);
+        assert_eq!(report.breaks.len(), round);
+        assert!(report.records > records);
+        records = report.records;
+        // What is left of its rig is not the test's: its directory is.
+    }
+    Log::create(&path)
+        .unwrap()
+        .finish(Status::Exited(0))
+        .unwrap();
+    let report = verify(fs::File::open(&path).unwrap()).unwrap();
+    assert_eq!((report.fault, report.ending), (None, Ending::Complete));
+    assert_eq!(report.breaks.len(), 8);
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn each_decision_has_one_record_and_it_comes_before_the_answer() {
+    let mut rig = Rig::new(&open_below(), Approver::Deny, |place| {
+        place.write("open/a", "");
+        place.write("closed", "");
+    });
+    let claims = ["open/a", "closed", "open/none", "open/../closed"];
+    for (at, name) in claims.iter().enumerate() {
+        let request = OpenRequest {
+            id: at as u64 + 10,
+            why: Some("because".to_owned()),
+            ..read(rig.place.join(name))
+        };
+        // Let go of only after the log was looked at.
+        let outcome = rig.ask(request);
+        let records = rig.records();
+        assert_eq!(records.len(), at + 1);
+        let record = &records[at];
+        assert_eq!(record["id"], at as u64 + 10);
+        assert_eq!(record["pid"], std::process::id());
+        assert_eq!(record["why"], "because");
+        assert_eq!(record["door"], "socket");
+        let answer = if matches!(outcome, Outcome::Granted(_)) {
+            "granted"
+        } else {
+            "refused"
+        };
+        assert_eq!(record["answer"], answer, "{name}");
+    }
+    let last = &rig.records()[3];
+    assert_eq!(last["path"], rig.place.join("closed").to_str().unwrap());
+    assert!(last["asked"].as_str().unwrap().ends_with("open/../closed"));
+}
