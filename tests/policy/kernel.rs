@@ -279,15 +279,43 @@ fn what_stands_beside_a_denial_stays_with_the_kernel() {
 }
 
 #[test]
-fn another_name_of_a_denied_file_beside_it_is_not_granted() {
+fn other_names_of_denied_files_are_not_granted() {
     require!(harness::feature::landlock(3));
     let place = Workspace::new();
     let (top, tmpdir) = (place.make_dir("tree"), place.make_dir("tmp"));
-    fs::write(top.join("secret"), "key").expect("a file");
-    fs::hard_link(top.join("secret"), top.join("alias")).expect("another name");
-    fs::write(top.join("plain"), "").expect("a file");
-    let text = text(&[("read", String::new()), ("deny", "/secret".to_owned())]);
+    for directory in ["secret/deep", "src/deep"] {
+        fs::create_dir_all(top.join(directory)).expect("a directory");
+    }
+    for name in ["key", "secret/deep/key", "plain", "src/deep/plain"] {
+        fs::write(top.join(name), "").expect("a file");
+    }
+    for (name, alias) in [
+        ("key", "beside"),
+        ("key", "src/alias"),
+        ("secret/deep/key", "src/deep/alias"),
+    ] {
+        fs::hard_link(top.join(name), top.join(alias)).expect("another name");
+    }
+    let text = text(&[
+        ("write", String::new()),
+        ("deny", "/key".to_owned()),
+        ("deny", "/secret".to_owned()),
+    ]);
     let ruleset = compile(&[text], &top, &tmpdir).expect("good");
-    let tries = ["secret", "alias", "plain"].map(|name| Try::Read(top.join(name)));
-    assert_eq!(attempt(&ruleset, &tries), [false, false, true]);
+    let expected = [
+        ("key", false),
+        ("beside", false),
+        ("src/alias", false),
+        ("src/deep/alias", false),
+        ("secret/deep/key", false),
+        ("plain", true),
+        ("src/deep/plain", true),
+    ];
+    let tries: Vec<Try> = expected
+        .iter()
+        .map(|(name, _)| Try::Read(top.join(name)))
+        .collect();
+    for ((name, expected), went) in expected.iter().zip(attempt(&ruleset, &tries)) {
+        assert_eq!(went, *expected, "{name}");
+    }
 }

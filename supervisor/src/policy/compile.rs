@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::access::Access;
+use super::aliases;
 use super::error::PolicyError;
 use super::facts::{Expanded, Expander, Facts};
 use super::native::{self, Wanted};
@@ -408,6 +409,7 @@ impl Compiler<'_> {
     fn finish(mut self, warnings: &mut Vec<Warning>) -> Result<Self, PolicyError> {
         self.links_stay_put()?;
         self.questions_are_asked()?;
+        aliases::deny(&mut self.layer.denials, &self.wanted, self.world, warnings);
         self.layer.native =
             native::grants(&self.wanted, &self.layer.denials, self.world, warnings)?;
         Ok(self)
@@ -469,13 +471,12 @@ fn denial(access: Access, shape: &Shape, traced: &Traced, origin: Origin) -> Den
         }
     }
     let is_tree = matches!(shape, Shape::Tree(_));
+    let entry = traced.entry.filter(|_| is_tree);
     DenyRule {
         access,
         shapes,
-        object: traced
-            .entry
-            .filter(|_| is_tree)
-            .and_then(|entry| entry.object),
+        objects: entry.and_then(|entry| entry.object).into_iter().collect(),
+        found: entry.map(|entry| (traced.canonical().to_owned(), entry)),
         origin,
     }
 }

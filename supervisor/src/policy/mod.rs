@@ -5,6 +5,7 @@
 //! else. Nothing here reads a file, the environment or a clock.
 
 mod access;
+mod aliases;
 mod compile;
 mod document;
 mod error;

@@ -15,6 +15,7 @@ use super::settings::{
 };
 use super::subject::{FileId, Subject};
 use super::verdict::{Allowed, Denial, Mechanism, Question, Reason, Verdict};
+use super::world::Entry;
 
 /// Everything that a run is allowed. A stack of layers: what one of them does not allow is denied.
 #[derive(Clone, Debug)]
@@ -70,14 +71,23 @@ pub(super) enum Decision {
 pub(super) struct DenyRule {
     pub access: Access,
     pub shapes: Vec<Shape>,
-    pub object: Option<FileId>,
+    /// The object, and files in it that have names elsewhere.
+    pub objects: Vec<FileId>,
+    /// What stood at the place that was named, unless it was a pattern.
+    pub found: Option<(PathBuf, Entry)>,
     pub origin: Origin,
 }
 
 impl DenyRule {
+    /// Where the denied thing is, and what.
+    pub fn place(&self) -> Option<(&Path, Entry)> {
+        let (path, entry) = self.found.as_ref()?;
+        Some((path, *entry))
+    }
+
     /// How this denial bears on a path.
     pub fn relation(&self, path: &Path, object: Option<FileId>) -> Relation {
-        if self.object.is_some() && self.object == object {
+        if object.is_some_and(|object| self.objects.contains(&object)) {
             return Relation::Covers;
         }
         let mut worst = Relation::Apart;

@@ -67,6 +67,11 @@ impl Memory {
         self.entries.insert(path.into(), Node::Object(kind, number));
     }
 
+    fn names(&self, number: u64) -> u64 {
+        let same = |node: &&Node| matches!(node, Node::Object(_, ino) if *ino == number);
+        self.entries.values().filter(same).count() as u64
+    }
+
     pub fn exists(&self, path: &str) -> bool {
         self.entries.contains_key(Path::new(path))
     }
@@ -91,10 +96,12 @@ impl World for Memory {
             Node::Object(kind, ino) => Entry {
                 object: Some(FileId { dev: 1, ino: *ino }),
                 kind: *kind,
+                links: self.names(*ino),
             },
             Node::Link(_) => Entry {
                 object: Some(FileId { dev: 1, ino: 0 }),
                 kind: Kind::Link,
+                links: 1,
             },
         }))
     }
@@ -267,6 +274,46 @@ fn a_denial_holds_for_the_object_under_another_name() {
     let verdict = ruleset.decide(&alias, Access::READ);
     assert!(matches!(verdict, Verdict::Deny(denial) if denial.reason == Reason::Rule));
     assert_eq!(natively(&ruleset, Access::READ), ["/repo/other"]);
+}
+
+#[test]
+fn a_denial_holds_for_the_files_in_it_under_names_elsewhere() {
+    let world = Memory::new(&[
+        "/repo/secret/deep/key",
+        "/repo/src/a/alias = /repo/secret/deep/key",
+        "/repo/src/b/plain",
+        "/other/alias = /repo/secret/deep/key",
+    ]);
+    let text =
+        "[fs]\nread = [\"$PWD\", \"/other\"]\nwrite = [\"$PWD/src\"]\ndeny = [\"$PWD/secret\"]";
+    let ruleset = compile_in(&world, &[text]).expect("good");
+    let alias = Path::new("/repo/src/a/alias");
+    assert!(
+        !allows(&ruleset, "/repo/src/a/alias", Access::READ),
+        "by name"
+    );
+    let object = Some(world.id("/repo/src/a/alias"));
+    let elsewhere = Subject {
+        path: Path::new("/repo/src/later"),
+        object,
+    };
+    assert!(
+        !ruleset.decide(&elsewhere, Access::READ).is_allowed(),
+        "by object"
+    );
+    let granted = natively(&ruleset, Access::READ);
+    assert!(
+        !granted.iter().any(|path| alias.starts_with(path)),
+        "{granted:?}"
+    );
+    assert!(
+        !granted
+            .iter()
+            .any(|path| Path::new("/other/alias").starts_with(path)),
+        "{granted:?}"
+    );
+    assert!(granted.contains(&"/repo/src/b".to_owned()), "{granted:?}");
+    assert!(!ruleset.warnings().iter().any(|warning| warning.at_start));
 }
 
 #[test]

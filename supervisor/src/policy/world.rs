@@ -38,6 +38,8 @@ pub struct Entry {
     pub object: Option<FileId>,
     /// What it is.
     pub kind: Kind,
+    /// How many names it has.
+    pub links: u64,
 }
 
 /// Kinds of objects, as far as rights differ.
@@ -206,6 +208,7 @@ impl<'w> Planned<'w> {
             return Ok(Some(Entry {
                 object: None,
                 kind: Kind::Directory,
+                links: 1,
             }));
         }
         let found = self.world.look(path)?;

@@ -23,7 +23,13 @@ impl World for FileSystem {
             Err(error) => return Err(error),
         };
         let kind = SFlag::from_bits_truncate(status.st_mode & SFlag::S_IFMT.bits());
+        #[allow(
+            clippy::useless_conversion,
+            reason = "the number is narrower on other processors"
+        )]
+        let links = u64::from(status.st_nlink);
         Ok(Some(Entry {
+            links,
             object: Some(FileId {
                 dev: status.st_dev,
                 ino: status.st_ino,
