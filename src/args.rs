@@ -94,6 +94,9 @@ pub enum Action {
         #[arg(long)]
         json: bool,
     },
+    /// Look at the record of what was decided
+    #[command(subcommand)]
+    Audit(crate::commands::audit::AuditAction),
     /// Say which layers of the sandbox this machine can give
     Doctor {
         /// Print JSON

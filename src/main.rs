@@ -34,6 +34,7 @@ fn main() -> ExitCode {
             object,
             json,
         }) => commands::explain::explain(&policy, question, &object, json),
+        Some(Action::Audit(action)) => commands::audit::audit(&action),
         Some(Action::Doctor { json }) => commands::doctor::doctor(json),
     }
 }

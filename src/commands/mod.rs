@@ -1,5 +1,6 @@
 //! One file for each subcommand.
 
+pub mod audit;
 pub mod check;
 pub mod doctor;
 pub mod explain;

@@ -210,3 +210,79 @@ fn each_decision_has_one_record_and_it_comes_before_the_answer() {
     assert_eq!(last["path"], rig.place.join("closed").to_str().unwrap());
     assert!(last["asked"].as_str().unwrap().ends_with("open/../closed"));
 }
+
+/// What the command says about a log, and its exit status.
+fn command(arguments: &[&str], log: &std::path::Path) -> (Option<i32>, String, String) {
+    let mut command = Command::new(crate::harness::built::supervise());
+    let ran = run(command.arg("audit").args(arguments).arg(log));
+    (ran.status.code(), ran.stdout, ran.stderr)
+}
+
+#[test]
+fn the_command_says_whether_a_log_is_whole_and_which_line_is_not() {
+    let mut rig = Rig::new(&open_below(), Approver::Deny, |place| {
+        place.write("open/a\u{1b}[2J", "");
+    });
+    let path = rig.log.path().to_owned();
+    rig.granted(read(rig.place.join("open/a\u{1b}[2J")));
+    drop(rig.refused(read(rig.place.join("open/none"))));
+    let (status, said, _) = command(&["verify"], &path);
+    assert_eq!(status, Some(2));
+    assert!(said.contains("ends without an end record"), "{said}");
+
+    let other = Log::create(&rig.state.join("other.jsonl")).unwrap();
+    std::mem::replace(&mut rig.log, other)
+        .finish(Status::Exited(3))
+        .unwrap();
+    let (status, said, _) = command(&["verify"], &path);
+    assert_eq!(status, Some(0));
+    assert!(said.starts_with("whole; 3 records"), "{said}");
+    let (status, said, _) = command(&["verify", "--json"], &path);
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((status, &said["ending"]), (Some(0), &"complete".into()));
+
+    let (status, said, _) = command(&["show"], &path);
+    assert_eq!(status, Some(0));
+    assert!(said.contains("granted  open read"), "{said}");
+    assert!(said.contains("ENOENT"), "{said}");
+    assert!(said.contains("exited 3; 1 granted, 1 refused"), "{said}");
+    assert!(!said.contains('\u{1b}'), "{said}");
+    let (_, said, _) = command(&["show", "--json"], &path);
+    let records = said.lines().map(serde_json::from_str::<serde_json::Value>);
+    assert_eq!(records.map(Result::unwrap).count(), 3);
+
+    let mut changed = fs::read(&path).unwrap();
+    let second = changed.iter().position(|byte| *byte == b'\n').unwrap() + 60;
+    changed[second] ^= 1;
+    let copy = rig.state.join("changed.jsonl");
+    fs::write(&copy, &changed).unwrap();
+    let (status, said, _) = command(&["verify"], &copy);
+    assert_eq!(status, Some(1));
+    assert!(
+        said.starts_with("line 2 is not as it was written"),
+        "{said}"
+    );
+    let (status, said, warned) = command(&["show"], &copy);
+    assert_eq!((status, said.lines().count()), (Some(1), 1));
+    assert!(
+        warned.contains("line 2 is not as it was written"),
+        "{warned}"
+    );
+}
+
+#[test]
+fn what_is_no_file_is_no_log() {
+    let place = crate::harness::Workspace::new();
+    let fifo = place.join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for path in [&fifo, &place.join("missing"), &place.path()] {
+        let (status, said, warned) = command(&["verify"], path);
+        assert_eq!(
+            (status, said.as_str()),
+            (Some(125), ""),
+            "{}",
+            path.display()
+        );
+        assert!(warned.contains("cannot read the audit log"), "{warned}");
+    }
+}
