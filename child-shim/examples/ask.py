@@ -31,7 +31,7 @@ def ask(connection, path, access=("read",), **more):
     connection.sendall(struct.pack(">I", len(text)) + text)
     while True:
         answer, fds = receive(connection)
-        if answer.get("id") in (number, None):
+        if answer.get("id") == number:
             break
         for fd in fds:
             os.close(fd)

@@ -45,15 +45,27 @@ impl Client {
     /// # Errors
     /// [`Error::NoDoor`] when there is none; [`Error::Socket`] when the only one is closed.
     pub fn new(doors: Doors) -> Result<Self, Error> {
+        let client = Self::of(doors)?;
+        client.reach()?;
+        Ok(client)
+    }
+
+    /// The same, and nothing is tried yet.
+    pub(crate) fn of(doors: Doors) -> Result<Self, Error> {
         let Doors { inherited, named } = doors;
-        let own = match (&inherited, &named) {
-            (Some(_), _) => None,
-            (None, Some(name)) => Some(SupervisorSocket::connect(name)?),
-            (None, None) => return Err(Error::NoDoor),
-        };
-        let connections = Connections::new(inherited, named);
-        connections.free().own.extend(own);
-        Ok(Self(Arc::new(connections)))
+        if inherited.is_none() && named.is_none() {
+            return Err(Error::NoDoor);
+        }
+        Ok(Self(Arc::new(Connections::new(inherited, named))))
+    }
+
+    /// Connects where that is the only way, and keeps the connection for the first request.
+    pub(crate) fn reach(&self) -> Result<(), Error> {
+        let connections = self.0.of_this_process();
+        if matches!(connections.free().inherited, Inherited::Gone) {
+            connections.lease()?.give_back(None);
+        }
+        Ok(())
     }
 
     /// Asks for a file.
@@ -105,8 +117,9 @@ fn ask(
     loop {
         let response = socket.recv_response()?;
         // The answer to a process that died while it waited on the same connection, or to a
-        // request of ours that timed out. Its file is closed with the next frame.
-        if response.id().is_some_and(|id| id != request.id) {
+        // request of ours that timed out; without an id, to bytes of others that were no request.
+        // Its file is closed with the next frame.
+        if response.id() != Some(request.id) {
             continue;
         }
         return match response {

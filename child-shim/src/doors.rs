@@ -4,6 +4,9 @@ use std::ffi::OsString;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use nix::unistd::getpid;
 
 /// The ways to the supervisor: an inherited connection, and a name to connect to.
 #[derive(Debug, Default)]
@@ -14,9 +17,15 @@ pub struct Doors {
 
 impl Doors {
     /// What `SUPERVISE_FD` and `SUPERVISE_SOCKET` name.
+    ///
+    /// The inherited connection is given out once: what tells the processes apart that share it
+    /// does not tell two clients of one process apart. Whoever comes later has the name.
     #[must_use]
     pub fn from_environment() -> Self {
+        static GIVEN_TO: AtomicI32 = AtomicI32::new(0);
+        let process = getpid().as_raw();
         let inherited = std::env::var_os("SUPERVISE_FD").and_then(inherited);
+        let inherited = inherited.filter(|_| GIVEN_TO.swap(process, Ordering::Relaxed) != process);
         let named = std::env::var_os("SUPERVISE_SOCKET").filter(|name| !name.is_empty());
         Self {
             inherited,
@@ -53,7 +62,7 @@ fn inherited(number: OsString) -> Option<UnixStream> {
     let stream = UnixStream::from(fd);
     let nameless = stream.local_addr().is_ok_and(|name| name.is_unnamed())
         && stream.peer_addr().is_ok_and(|name| name.is_unnamed());
-    (nameless && maker.pid != nix::unistd::getpid()).then_some(stream)
+    (nameless && maker.pid != getpid()).then_some(stream)
 }
 
 #[cfg(test)]

@@ -36,13 +36,12 @@ pub use protocol::{Code, Refused};
 /// # Errors
 /// [`Error::NoDoor`] outside a sandbox; [`Error::Socket`] when the supervisor cannot be reached.
 pub fn connect() -> Result<Client, Error> {
-    static CLIENT: OnceLock<Client> = OnceLock::new();
-    if let Some(client) = CLIENT.get() {
-        return Ok(client.clone());
-    }
-    let client = Client::new(Doors::from_environment())?;
-    // Of two threads that come here at once one is kept; the other's connections are closed.
-    Ok(CLIENT.get_or_init(|| client).clone())
+    static CLIENT: OnceLock<Result<Client, Error>> = OnceLock::new();
+    let client = CLIENT
+        .get_or_init(|| Client::of(Doors::from_environment()))
+        .clone()?;
+    client.reach()?;
+    Ok(client)
 }
 
 /// Opens a file, and asks the supervisor for it when the kernel refuses.
