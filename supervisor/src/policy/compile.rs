@@ -407,12 +407,32 @@ impl Compiler<'_> {
 
     /// Lays out what the kernel is told.
     fn finish(mut self, warnings: &mut Vec<Warning>) -> Result<Self, PolicyError> {
+        warnings.extend(self.shared_with_the_host());
         self.links_stay_put()?;
         self.questions_are_asked()?;
         aliases::deny(&mut self.layer.denials, &self.wanted, self.world, warnings);
         self.layer.native =
             native::grants(&self.wanted, &self.layer.denials, self.world, warnings)?;
         Ok(self)
+    }
+
+    /// Places that other programs of the host write too.
+    fn shared_with_the_host(&self) -> impl Iterator<Item = Warning> {
+        let written = self
+            .wanted
+            .iter()
+            .filter(|wanted| wanted.access.contains(Access::WRITE));
+        written.filter_map(|wanted| {
+            let shared = ["/dev/shm", "/tmp", "/var/tmp"];
+            let path = shared.into_iter().find(|path| wanted.path == Path::new(path))?;
+            Some(Warning {
+                origin: Some(wanted.origin.clone()),
+                message: format!(
+                    "`{path}` is shared with all other programs of the user, those in other sandboxes too"
+                ),
+                at_start: false,
+            })
+        })
     }
 
     /// A link in a directory that the child may write says only what the child wants it to say.

@@ -325,4 +325,21 @@ proptest! {
         let decided = ruleset.decide(&Subject::named(Path::new(&path)), Access::READ).is_allowed();
         prop_assert_eq!(decided, oracle(std::slice::from_ref(&rule), &path, Access::READ), "{} {}", rule.path, path);
     }
+
+    #[test]
+    fn no_text_is_too_strange(at in 0usize..4000, cut in 0usize..40, put in ".{0,12}", preset in 0usize..8) {
+        let presets: Vec<super::Preset> = super::Preset::ALL.into_iter().chain([super::Preset::BUILT_IN]).collect();
+        let text = presets[preset].text;
+        let at = (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        let end = (at..=(at + cut).min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(at);
+        let text = format!("{}{put}{}", &text[..at], &text[end..]);
+        let (world, _) = tree();
+        let outcome = Policy::parse("strange.toml", &text, &mut NoFiles)
+            .and_then(|policy| Ruleset::compile(&[policy], &facts(), &world, &[]));
+        if let Err(error) = outcome {
+            let shown = error.to_string();
+            prop_assert!(shown.lines().count() <= 8, "{shown}");
+            prop_assert!(shown.chars().all(|shown| shown == '\n' || !shown.is_control()), "{shown:?}");
+        }
+    }
 }

@@ -14,7 +14,7 @@ use super::access::Access;
 use super::error::{PolicyError, Site};
 use super::origin::Origin;
 use super::quantity;
-use super::ruleset::{Decision, Destination, VariablePattern};
+use super::ruleset::{Decision, Destination, VariablePattern, changes_programs};
 use super::settings::{Approver, BestEffort, Limits, Tmp, Udp};
 
 /// Rules and settings of one authority: a policy with all it extends, or the flags of the command line.
@@ -426,6 +426,13 @@ pub(super) fn variable_pattern(text: &str, site: &Site) -> Result<VariablePatter
             site,
             "variables named SUPERVISE… are the supervisor's own",
         ));
+    }
+    if is_prefix && changes_programs(stem.as_bytes()) {
+        return Err(PolicyError::at(
+            site,
+            format!("`{text}` would pass variables that make programs load or run something"),
+        )
+        .help("name each of them in full"));
     }
     Ok(if is_prefix {
         VariablePattern::StartingWith(stem.to_owned())

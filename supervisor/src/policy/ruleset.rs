@@ -179,7 +179,7 @@ impl VariablePattern {
 }
 
 /// Variables that make programs load or run what they name: passed only when named in full.
-fn changes_programs(name: &[u8]) -> bool {
+pub(super) fn changes_programs(name: &[u8]) -> bool {
     const EXACT: [&[u8]; 9] = [
         b"BASH_ENV",
         b"ENV",

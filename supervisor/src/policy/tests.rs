@@ -786,7 +786,7 @@ fn flags_add_and_take_paths_as_they_are() {
 
 #[test]
 fn variables_that_change_programs_pass_by_full_name_only() {
-    let ruleset = compile("[env]\npass = [\"LC_*\", \"LD_*\", \"P*\", \"G*\", \"PYTHONPATH\"]");
+    let ruleset = compile("[env]\npass = [\"LC_*\", \"L*\", \"P*\", \"G*\", \"PYTHONPATH\"]");
     let names = [
         "LC_ALL",
         "LD_PRELOAD",
@@ -804,6 +804,8 @@ fn variables_that_change_programs_pass_by_full_name_only() {
         .map(|(name, _)| name)
         .collect();
     assert_eq!(passed, ["LC_ALL", "PATH", "PYTHONPATH"]);
+    assert!(error("[env]\npass = [\"LD_*\"]").contains("name each of them in full"));
+    assert!(error("[env]\npass = [\"SUPERVISE_X\"]").contains("the supervisor's own"));
 }
 
 #[test]
@@ -963,6 +965,19 @@ fn compiling_asks_the_world_once_for_each_path() {
         6,
         "/, /etc, two files, /repo, /repo/src"
     );
+}
+
+#[test]
+fn what_is_shared_with_the_host_is_reported() {
+    let world = Memory::new(&["/dev/shm/", "/tmp/"]);
+    let text = "tmp = \"shared\"\n[fs]\nwrite = [\"/dev/shm\"]";
+    let ruleset = compile_in(&world, &[text]).expect("good");
+    let said: Vec<String> = ruleset.warnings().iter().map(ToString::to_string).collect();
+    assert!(
+        said.iter().any(|text| text.contains("/dev/shm")),
+        "{said:?}"
+    );
+    assert!(said.iter().any(|text| text.contains("/tmp")), "{said:?}");
 }
 
 #[test]

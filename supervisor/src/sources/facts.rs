@@ -46,7 +46,12 @@ pub fn gather(
     let cwd = nix::unistd::getcwd().map_err(FactsError::Directory)?;
     let user = User::from_uid(nix::unistd::getuid()).map_err(FactsError::User)?;
     let (name, directory) = user.map(|user| (user.name, user.dir)).unzip();
-    let home = home.or(directory).filter(|home| home.is_absolute());
+    // A user without an entry, as containers have them, has only the environment's word.
+    let told = environment.iter().find(|(name, _)| name == "HOME");
+    let home = home
+        .or(directory)
+        .or_else(|| told.map(|(_, value)| PathBuf::from(value)))
+        .filter(|home| home.is_absolute());
     // As the kernel names it: a home may be reached through links.
     let home = home.map(|home| fs::canonicalize(&home).unwrap_or(home));
     let mut variables = BTreeMap::new();
