@@ -26,6 +26,9 @@ const DECISION: u64 = 96 * 1024;
 /// What the end of the run needs: no decision may use it up.
 const END: u64 = 1024;
 
+/// Enough for any line, and for what a few crashes may have left behind it.
+const CRASHES: u64 = 8 * MAX_LINE as u64;
+
 /// A log of one run at a time, open for the whole of it.
 ///
 /// The file is locked, so that no two supervisors write one log. Disk space is allocated ahead: a child that fills the
@@ -369,7 +372,15 @@ impl Log {
         if self.length == 0 {
             return Ok(());
         }
-        let mut tail = self.tail().map_err(|source| self.failed(source))?;
+        // The last line of a run that ended is short, and all that is needed.
+        let short = self.tail(END).map_err(|source| self.failed(source))?;
+        if let (Some(b'\n'), Some((next, true, end))) = (short.last(), last_sealed(&short))
+            && end == short.len()
+        {
+            self.next = next;
+            return Ok(());
+        }
+        let mut tail = self.tail(CRASHES).map_err(|source| self.failed(source))?;
         let is_all = tail.len() as u64 == self.length;
         self.line.clear();
         if tail.last() != Some(&b'\n') {
@@ -399,9 +410,9 @@ impl Log {
         self.write(next)
     }
 
-    /// The end of the file, enough for any line and what a few crashes may have left behind it.
-    fn tail(&self) -> io::Result<Vec<u8>> {
-        let length = self.length.min(8 * MAX_LINE as u64);
+    /// The end of the file, at most so many bytes of it.
+    fn tail(&self, most: u64) -> io::Result<Vec<u8>> {
+        let length = self.length.min(most);
         let mut tail = vec![0; usize::try_from(length).unwrap_or(0)];
         self.file.read_exact_at(&mut tail, self.length - length)?;
         Ok(tail)
