@@ -8,6 +8,11 @@ mod law;
 mod places;
 mod render;
 
+/// Keeps what is freed: the process is short, and its allocations are small and many.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 use args::{Action, Cli};
 use clap::Parser;
 use std::process::ExitCode;

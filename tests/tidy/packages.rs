@@ -9,6 +9,7 @@ const PACKAGES: [(&str, &[&str], &[&str]); 7] = [
             "clap",
             "clap_complete",
             "clap_mangen",
+            "dlmalloc",
             "nix",
             "serde",
             "serde_json",
