@@ -13,7 +13,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use sys::metadata::{self, Facts};
-use sys::openat2::{self, Lookup, is_procfs, may_wait};
+use sys::openat2::{self, Lookup, is_local};
 
 /// An object that was found.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub(super) struct Located {
     pub name: Name,
     /// Whether acting on it may wait for a file server.
     pub is_slow: bool,
+    /// Whether it lies on a proc file system, where names mean something else to everybody who asks.
+    is_proc: bool,
 }
 
 /// What a located object is called.
@@ -61,7 +63,8 @@ impl Located {
     pub fn look(fd: OwnedFd, held: Option<(Thread, i32)>) -> Result<Self, Failure> {
         let facts = metadata::facts(fd.as_fd())?;
         // What is mounted nowhere is the kernel's own, or was taken away with its mount: the name it had means something else.
-        let is_mounted = metadata::file_system_of(facts.mount) != Err(Errno::ENOENT);
+        let system = metadata::file_system_of(facts.mount);
+        let is_mounted = system != Err(Errno::ENOENT);
         let name = if is_mounted {
             name_of(fd.as_fd())?
         } else {
@@ -85,7 +88,8 @@ impl Located {
             fd,
             facts,
             name,
-            is_slow: is_mounted && may_wait(&facts),
+            is_slow: is_mounted && !system.is_ok_and(is_local),
+            is_proc: is_proc(&facts, system),
         })
     }
 }
@@ -99,7 +103,7 @@ pub(super) fn locate(thread: Thread, place: &Place, lookup: Lookup) -> Result<Lo
             accepts_path_only,
         } => {
             let fd = thread.behind(*number)?;
-            if !accepts_path_only && thread.descriptor(*number)?.is_path_only() {
+            if !accepts_path_only && thread.is_path_only(*number)? {
                 return Err(Errno::EBADF.into());
             }
             Located::look(fd, Some((thread, *number)))
@@ -133,7 +137,7 @@ pub(super) fn by_path(
         Err(failure) => Err(failure),
         Ok(fd) => {
             let located = Located::look(fd, None)?;
-            if is_proc(&located.facts) {
+            if located.is_proc {
                 walk::walk(thread, base, path, follow, lookup)
             } else {
                 Ok(located)
@@ -170,11 +174,18 @@ pub(super) fn name_of(fd: BorrowedFd<'_>) -> Result<Option<PathBuf>, Failure> {
     }
 }
 
-/// Whether it lies on a proc file system, where names mean something else to everybody who asks.
-pub(super) fn is_proc(facts: &Facts) -> bool {
-    // Where the kernel cannot say, the number of the device that /proc itself is on can. /proc is local and never waits.
-    is_procfs(facts)
-        .unwrap_or_else(|| std::fs::metadata("/proc").is_ok_and(|proc| proc.dev() == facts.dev))
+/// Whether it lies on a proc file system; `system` is what [`metadata::file_system_of`] says of it.
+fn is_proc(facts: &Facts, system: Result<i64, Errno>) -> bool {
+    match system {
+        Ok(magic) => magic == libc::PROC_SUPER_MAGIC,
+        // The number of the device that /proc itself is on can tell as well. /proc is local and never waits.
+        Err(_) => std::fs::metadata("/proc").is_ok_and(|proc| proc.dev() == facts.dev),
+    }
+}
+
+/// Whether a file that was not looked at otherwise lies on a proc file system.
+pub(super) fn is_on_proc(facts: &Facts) -> bool {
+    is_proc(facts, metadata::file_system_of(facts.mount))
 }
 
 /// The bytes of a path as a path.

@@ -4,7 +4,7 @@
 //! `self` and `thread-self` are translated, and a magic link is followed only when it belongs to the child's own process.
 
 use super::failure::{Failure, refused};
-use super::locate::{Located, is_proc, name_of, resolve, target_of};
+use super::locate::{Located, is_on_proc, name_of, resolve, target_of};
 use super::thread::Thread;
 use nix::errno::Errno;
 use std::collections::VecDeque;
@@ -114,7 +114,7 @@ fn proc_link(
     link: &Facts,
     lookup: Lookup,
 ) -> Result<Option<ProcLink>, Failure> {
-    if !is_proc(link) {
+    if !is_on_proc(link) {
         return Ok(None);
     }
     if metadata::facts(here.as_fd())?.ino == PROC_ROOT {

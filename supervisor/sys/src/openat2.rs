@@ -95,6 +95,12 @@ pub fn path_of(fd: BorrowedFd<'_>) -> Result<Option<PathBuf>, Errno> {
 /// the kernel alone.
 #[must_use]
 pub fn may_wait(facts: &Facts) -> bool {
+    file_system_of(facts.mount).map_or(true, |magic| !is_local(magic))
+}
+
+/// Whether a file system of that magic number is known to be served by the kernel alone.
+#[must_use]
+pub fn is_local(magic: i64) -> bool {
     /// linux/magic.h, and where it is not in there the file system's own header.
     const LOCAL: [i64; 18] = [
         0xEF53,      // ext2, ext3, ext4
@@ -106,7 +112,7 @@ pub fn may_wait(facts: &Facts) -> bool {
         0x9FA0,      // procfs
         0x6265_6572, // sysfs
         0x1CD1,      // devpts
-        0x7373_6871, // squashfs
+        0x7371_7368, // squashfs
         0xE0F5_E1E2, // erofs
         0xF2F5_2010, // f2fs
         0xCA45_1A4E, // bcachefs
@@ -116,7 +122,7 @@ pub fn may_wait(facts: &Facts) -> bool {
         0x9660,      // iso9660
         0x6367_7270, // cgroup2
     ];
-    file_system_of(facts.mount).map_or(true, |magic| !LOCAL.contains(&magic))
+    LOCAL.contains(&magic)
 }
 
 /// Whether a file is on a procfs, wherever that is mounted; `None` where the kernel cannot say.
