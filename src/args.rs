@@ -166,10 +166,11 @@ pub struct PolicyArgs {
     /// Pass a variable of the environment on, or set it
     #[arg(long, value_name = "NAME[=VALUE]")]
     pub env: Vec<OsString>,
-    /// Start in this directory, which is then also the policy's $PWD
+    /// Start in this directory, which is then also the policy's $PWD, and what --read and the like are relative to
     #[arg(long, value_name = "DIRECTORY")]
     pub chdir: Option<PathBuf>,
-    /// Who answers questions: deny, allow, terminal, or a command
+    /// Who answers questions: deny, allow, terminal, or the path of a program and its arguments, divided at blanks or as a
+    /// JSON list; it reads the question from its standard input, and 0 as its exit status is a yes
     #[arg(long, value_name = "APPROVER")]
     pub approver: Option<String>,
 }
@@ -183,16 +184,16 @@ pub struct RunArgs {
     /// End everything after this time (`90s`, `10m`, `1h30m`), with exit status 124
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub timeout: Option<Duration>,
-    /// Write the record of this run to this file
+    /// Append the record of this run to this file, by default one in $XDG_STATE_HOME/supervise
     #[arg(long, value_name = "FILE")]
     pub audit: Option<PathBuf>,
-    /// Write what happens to this descriptor, one JSON object a line
+    /// Write what happens to this descriptor, one JSON object a line: start, orphans, timed-out, end or failed
     #[arg(long, value_name = "FD")]
     pub status_fd: Option<RawFd>,
-    /// Say what would be run and enforced, and run nothing
+    /// Say what would be run, and what would enforce the policy; run nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Say more
+    /// Say how the command is confined, where the record is, and what came of it
     #[arg(short, long)]
     pub verbose: bool,
     /// Say nothing but errors

@@ -53,6 +53,8 @@ impl Law {
             policies.push(policy);
             names.push((name.clone(), digest));
         }
+        let approver = args.approver.as_deref().map(approver).transpose()?;
+        refuse_own_variables(args)?;
         if let Some(directory) = &args.chdir {
             std::env::set_current_dir(directory).map_err(|error| {
                 LawError::Usage(format!("--chdir {}: {error}", directory.display()))
@@ -80,6 +82,9 @@ impl Law {
             ));
         }
         add_flags(&mut policies[0], args)?;
+        if let Some(approver) = approver {
+            policies[0].set_approver(approver);
+        }
         if let Ok(own) = std::env::current_exe() {
             for policy in &mut policies {
                 policy.add_flag(Flag::Own, own.as_os_str())?;
@@ -110,6 +115,12 @@ impl Law {
                 sha256: *sha256,
             })
             .collect()
+    }
+
+    /// The policies by name, for people.
+    pub fn describe(&self) -> String {
+        let names = self.names.iter().map(|(name, _)| name.to_string_lossy());
+        names.collect::<Vec<_>>().join(", narrowed by ")
     }
 
     /// Compiles the policies against the file system as it is now. `audit` is the file of the record, where there is one.
@@ -212,22 +223,81 @@ fn add_flags(policy: &mut Policy, args: &PolicyArgs) -> Result<(), LawError> {
             policy.add_flag(flag, OsStr::new(value))?;
         }
     }
-    if let Some(text) = &args.approver {
-        policy.set_approver(approver(text)?);
+    Ok(())
+}
+
+/// Who answers. A command's words are divided at blanks; one with blanks in its words is written as a JSON list. No shell sees it.
+fn approver(text: &str) -> Result<Approver, LawError> {
+    let usage = |what: String| LawError::Usage(format!("--approver: {what}"));
+    let mut command: Vec<String> = match text.trim_start() {
+        "deny" => return Ok(Approver::Deny),
+        "allow" => return Ok(Approver::Allow),
+        "terminal" => return Ok(Approver::Terminal),
+        list if list.starts_with('[') => serde_json::from_str(list)
+            .map_err(|error| usage(format!("`{text}` is no list of words in JSON: {error}")))?,
+        words => words.split_ascii_whitespace().map(str::to_owned).collect(),
+    };
+    match command.first_mut() {
+        // It is started from the root directory, lest the command inside put something in its way.
+        Some(program) if program.contains('/') => {
+            let path = std::path::absolute(&*program)
+                .map_err(|error| usage(format!("{program}: {error}")))?;
+            *program = path.to_string_lossy().into_owned();
+            Ok(Approver::Command(command))
+        }
+        _ => Err(usage(format!(
+            "`{text}` is none of deny, allow, terminal and a program's path (with a `/`) and its arguments"
+        ))),
+    }
+}
+
+/// Variables that tell the command about its sandbox, and what says them instead.
+fn refuse_own_variables(args: &PolicyArgs) -> Result<(), LawError> {
+    for variable in &args.env {
+        let text = variable.to_string_lossy();
+        let name = text.split('=').next().unwrap_or_default();
+        let instead = match name {
+            "PWD" => "--chdir sets the working directory",
+            "TMPDIR" => "`tmp` in the policy says where temporary files go",
+            name if name == "SUPERVISE" || name.starts_with("SUPERVISE_") => {
+                "it says where the supervisor is"
+            }
+            _ => continue,
+        };
+        return Err(LawError::Usage(format!(
+            "--env {name}: supervise itself sets this one; {instead}"
+        )));
     }
     Ok(())
 }
 
-fn approver(text: &str) -> Result<Approver, LawError> {
-    Ok(match text {
-        "deny" => Approver::Deny,
-        "allow" => Approver::Allow,
-        "terminal" => Approver::Terminal,
-        command if command.contains('/') => Approver::Command(vec![command.to_owned()]),
-        other => {
-            return Err(LawError::Usage(format!(
-                "--approver {other}: it is deny, allow, terminal, or the path of a program"
-            )));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<String> {
+        match approver(text) {
+            Ok(Approver::Command(command)) => command,
+            other => panic!("{text}: {other:?}"),
         }
-    })
+    }
+
+    #[test]
+    fn an_approver_is_a_word_or_a_command_with_arguments() {
+        assert!(matches!(approver("deny"), Ok(Approver::Deny)));
+        assert_eq!(words("/bin/ask --fast  x"), ["/bin/ask", "--fast", "x"]);
+        assert_eq!(
+            words(r#"["/bin/ask", "two words"]"#),
+            ["/bin/ask", "two words"]
+        );
+        for bad in ["", "ask", "maybe --fast", "[", "[]", "[1]"] {
+            assert!(approver(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_approver_named_from_here_is_found_from_anywhere() {
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(words("./ask")[0], here.join("ask").to_string_lossy());
+    }
 }

@@ -7,6 +7,7 @@ mod exit;
 mod law;
 mod places;
 mod render;
+mod report;
 
 /// Keeps what is freed: the process is short, and its allocations are small and many.
 #[cfg(target_env = "musl")]

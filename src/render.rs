@@ -21,6 +21,12 @@ pub fn fail(error: impl std::fmt::Display) -> ExitCode {
     ExitCode::from(exit::OURS)
 }
 
+/// Says what went wrong without consequence for the exit status.
+pub fn warn(error: impl std::fmt::Display) {
+    // A closed standard error leaves nobody to tell.
+    let _unheard = writeln!(std::io::stderr(), "supervise: warning: {error}");
+}
+
 /// The same text with every control character, and every character that turns writing around, made visible.
 pub fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());

@@ -1,6 +1,7 @@
-//! `supervise audit verify FILE` and `supervise audit show FILE`: what was decided, and whether the record of it is whole.
+//! `supervise audit verify [FILE]` and `supervise audit show [FILE]`: what was decided, and whether the record of it is whole.
 
 use crate::exit;
+use crate::places;
 use crate::render::{fail, print, visible};
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -24,16 +25,22 @@ pub enum AuditAction {
         after_help = "Exit status: 0 it is whole; 1 something was changed; 2 it ends without the end of a run (which goes on, or\nwas killed, or whose last lines were cut off); 125 it cannot be read."
     )]
     Verify {
-        /// The log
-        file: PathBuf,
+        /// The log, by default the one that was written last
+        file: Option<PathBuf>,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
     /// Print what was decided
     Show {
-        /// The log
-        file: PathBuf,
+        /// The log, by default the one that was written last
+        file: Option<PathBuf>,
+        /// Only the run of this name
+        #[arg(long, value_name = "NAME")]
+        session: Option<String>,
+        /// Only what was refused
+        #[arg(long)]
+        refused: bool,
         /// Print the records themselves, a line of JSON for each
         #[arg(long)]
         json: bool,
@@ -43,7 +50,11 @@ pub enum AuditAction {
 /// Does what was asked for.
 pub fn audit(action: &AuditAction) -> ExitCode {
     let (AuditAction::Verify { file, .. } | AuditAction::Show { file, .. }) = action;
-    let text = match read(file) {
+    let file = match file.clone().map_or_else(written_last, Ok) {
+        Ok(file) => file,
+        Err(error) => return fail(error),
+    };
+    let text = match read(&file) {
         Ok(text) => text,
         Err(error) => {
             return fail(format!(
@@ -66,8 +77,17 @@ pub fn audit(action: &AuditAction) -> ExitCode {
             let printed = print(&format!("{}\n", summary(&report)));
             or_status(printed, &report)
         }
-        AuditAction::Show { json, .. } => {
-            let printed = print(&records(&text, &report, *json));
+        AuditAction::Show {
+            session,
+            refused,
+            json,
+            ..
+        } => {
+            let wanted = Wanted {
+                session: session.as_deref(),
+                refused: *refused,
+            };
+            let printed = print(&records(&text, &report, &wanted, *json));
             if status(&report) != 0 {
                 // Not among the records: they may be read by a program.
                 let _status = fail(summary(&report));
@@ -75,6 +95,29 @@ pub fn audit(action: &AuditAction) -> ExitCode {
             or_status(printed, &report)
         }
     }
+}
+
+/// The log in the state directory that a run wrote to last.
+fn written_last() -> Result<PathBuf, String> {
+    let user = nix::unistd::User::from_uid(nix::unistd::getuid());
+    let home = user.ok().flatten().map(|user| user.dir);
+    let directory = places::state(&home.unwrap_or_else(|| PathBuf::from("/")));
+    let none = |why: &dyn std::fmt::Display| {
+        format!(
+            "there is no audit log in {}: {why}; name one",
+            directory.display()
+        )
+    };
+    let entries = std::fs::read_dir(&directory).map_err(|error| none(&error))?;
+    let logs = entries.filter_map(|entry| {
+        let path = entry.ok()?.path();
+        let name = path.file_name()?.to_str()?;
+        let is_log = name.starts_with("audit.") && name.ends_with(".jsonl");
+        let written = path.metadata().ok()?.modified().ok()?;
+        is_log.then_some((written, path))
+    });
+    let last = logs.max().map(|(_, path)| path);
+    last.ok_or_else(|| none(&"nothing was run yet"))
 }
 
 /// A log is a regular file; anything else might never end.
@@ -166,8 +209,14 @@ fn as_json(report: &Report) -> Value {
     })
 }
 
+/// Which records are wanted.
+struct Wanted<'a> {
+    session: Option<&'a str>,
+    refused: bool,
+}
+
 /// The good records, up to the first fault.
-fn records(text: &[u8], report: &Report, json: bool) -> String {
+fn records(text: &[u8], report: &Report, wanted: &Wanted<'_>, json: bool) -> String {
     let lines = text.split_inclusive(|byte| *byte == b'\n');
     let good = match report.fault {
         Some(
@@ -177,11 +226,19 @@ fn records(text: &[u8], report: &Report, json: bool) -> String {
         None => usize::MAX,
     };
     let mut shown = String::new();
+    // A log holds one run after the other.
+    let mut in_session = wanted.session.is_none();
     for line in lines.take(good) {
         // What a break vouches for is no record.
         let Ok(record) = serde_json::from_slice::<Value>(line) else {
             continue;
         };
+        if let (Some(session), "start") = (wanted.session, &*self::text(&record["event"])) {
+            in_session = record["session"] == session;
+        }
+        if !in_session || (wanted.refused && record["answer"] != "refused") {
+            continue;
+        }
         if json {
             shown += &String::from_utf8_lossy(line);
         } else {

@@ -267,6 +267,9 @@ fn watch(plan: &Plan, report: &Report) -> ! {
             Children::Some => {}
         }
         let ended = report.state.load(Ordering::Acquire) != State::Running as u32;
+        if ended {
+            report.left.store(1, Ordering::Release);
+        }
         if ended && matches!(plan.orphans, Orphans::Kill) || must_end(plan, report) {
             kill_all(report);
         }

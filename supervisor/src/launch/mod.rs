@@ -256,6 +256,11 @@ impl Child {
         })
     }
 
+    /// Whether the command has ended and left descendants.
+    pub fn left_descendants(&self) -> bool {
+        self.guardian.report().left.load(Ordering::Acquire) != 0
+    }
+
     /// Sends a signal to the command, by its pidfd. A command that has ended is no error.
     ///
     /// # Errors

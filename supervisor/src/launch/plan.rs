@@ -105,6 +105,8 @@ pub(super) struct Report {
     pub stopped: AtomicI32,
     /// How often the child was stopped.
     pub stops: AtomicU32,
+    /// Not 0: the child has ended, and left descendants.
+    pub left: AtomicU32,
     /// Set by the supervisor: end everything.
     pub end: AtomicU32,
 }

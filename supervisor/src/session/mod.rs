@@ -6,16 +6,18 @@
 //! What never happens here: a decision of policy, output to people, a wait for anything but all of it.
 
 mod channels;
+mod inherited;
 mod remains;
 mod signals;
 mod terminal;
 
 pub use channels::pair;
+pub use inherited::inherited_descriptor;
 pub use remains::{Place, PlaceError, collect_abandoned};
 pub use signals::Signals;
 pub use terminal::Terminal;
 
-use crate::audit::{Log, Status};
+use crate::audit::{Counts, Log, Status};
 use crate::broker::Broker;
 use crate::launch::{Child, Exit, Progress};
 use crate::policy::Ruleset;
@@ -196,7 +198,15 @@ impl Session {
     pub fn serve(&mut self, watch: &mut dyn Watch) -> Result<Ending, SessionError> {
         loop {
             self.child.acknowledge();
-            match self.child.progress().map_err(failed("look at the child"))? {
+            let progress = self.child.progress().map_err(failed("look at the child"))?;
+            if let Progress::Gone(exit) | Progress::Ended(exit) = progress
+                && self.child.left_descendants()
+                && !self.told_of_orphans
+            {
+                self.told_of_orphans = true;
+                watch.orphans(exit);
+            }
+            match progress {
                 Progress::Gone(exit) => {
                     self.terminal.restore();
                     return Ok(match self.deadline {
@@ -207,10 +217,6 @@ impl Session {
                 Progress::GuardianLost => {
                     self.terminal.restore();
                     return Ok(Ending::GuardianLost);
-                }
-                Progress::Ended(exit) if !self.told_of_orphans => {
-                    self.told_of_orphans = true;
-                    watch.orphans(exit);
                 }
                 Progress::Stopped { count, .. } if count != self.stops_seen => {
                     self.stops_seen = count;
@@ -296,6 +302,11 @@ impl Session {
             self.door = None;
         }
         Ok(())
+    }
+
+    /// What was decided so far.
+    pub fn counts(&self) -> Counts {
+        self.log.counts()
     }
 
     /// Ends what is left of the session, if anything is, and writes the last record.

@@ -1,0 +1,318 @@
+//! `supervise [run]`: one command, in a sandbox, to its end.
+
+mod dry;
+mod found;
+
+use crate::args::RunArgs;
+use crate::exit;
+use crate::law::Law;
+use crate::places;
+use crate::report::{Ended, Loudness, Reporter, Started};
+use found::{
+    c_strings, check_approver, check_standard_streams, environment, find_program, make_directories,
+    socket_path, working_directory,
+};
+use nix::errno::Errno;
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use supervisor::audit::{Bytes, Event, Log, Start, Status};
+use supervisor::launch::{Command, Exit, LaunchError, Orphans, Program, Step, collect, launch};
+use supervisor::policy::Ruleset;
+use supervisor::sandbox::{Confinement, Kernel, Layers, Listener, Tag, prepare};
+use supervisor::session::{self, Ending, Parts, Place, Session, Signals, Terminal};
+
+/// Why there is an exit status that is not the command's.
+#[derive(Debug)]
+struct Failure {
+    status: u8,
+    message: String,
+}
+
+fn ours(message: impl Display) -> Failure {
+    Failure {
+        status: exit::OURS,
+        message: message.to_string(),
+    }
+}
+
+/// Runs the command and returns its exit status, or ours.
+pub fn run(args: &RunArgs) -> ExitCode {
+    let loudness = match (args.quiet, args.verbose) {
+        (true, _) => Loudness::Quiet,
+        (false, true) => Loudness::Verbose,
+        (false, false) => Loudness::Usual,
+    };
+    let mut reporter = match Reporter::open(loudness, args.status_fd) {
+        Ok(reporter) => reporter,
+        Err(error) => return crate::render::fail(error),
+    };
+    let status = match supervise(args, &mut reporter) {
+        Ok(status) => status,
+        Err(failure) => {
+            reporter.failed(failure.status, &failure.message);
+            failure.status
+        }
+    };
+    if let Err(error) = reporter.finish() {
+        // The command has had its run, and its status stands.
+        crate::render::warn(error);
+    }
+    ExitCode::from(status)
+}
+
+fn supervise(args: &RunArgs, reporter: &mut Reporter) -> Result<u8, Failure> {
+    check_standard_streams()?;
+    let signals = Signals::take().map_err(|errno| ours(format!("cannot take signals: {errno}")))?;
+    let new_tag = Tag::random().map_err(|error| ours(format!("no random numbers: {error}")))?;
+    let id = format!("{}-{}", std::process::id(), new_tag.short());
+    let tmp = places::temporary().join(format!("supervise-{id}"));
+    // Named from where the operator is, whatever --chdir says.
+    let audit = args.audit.as_deref().map(std::path::absolute).transpose();
+    let audit = audit.map_err(|error| ours(format!("--audit: {error}")))?;
+    let law = Law::read(&args.policy, tmp.clone()).map_err(ours)?;
+    match session::collect_abandoned(&law.runtime) {
+        Ok(0) => {}
+        Ok(sessions) => reporter.verbose(format_args!(
+            "sessions that were killed and cleaned up after: {sessions}"
+        )),
+        Err(error) => reporter.warn(format_args!(
+            "cannot clean up after a session that was killed: {error}"
+        )),
+    }
+    let ruleset = Arc::new(law.compile(audit.as_deref()).map_err(ours)?);
+    check_approver(&ruleset)?;
+    let kernel = Kernel::probe();
+    let tag = kernel.no_tag.is_none().then_some(new_tag);
+    let place = Place::create(
+        &law.runtime,
+        &id,
+        tag,
+        Law::wants_tmp(&ruleset).then_some(&*tmp),
+    )
+    .map_err(|error| {
+        ours(format!(
+            "{error}; XDG_RUNTIME_DIR and TMPDIR say where else sessions can be"
+        ))
+    })?;
+    let run = Run {
+        args,
+        audit,
+        law: &law,
+        ruleset: &ruleset,
+        place: &place,
+        kernel: &kernel,
+        tag,
+    };
+    let result = if args.dry_run {
+        dry::run(&run, reporter)
+    } else {
+        run.to_its_end(signals, reporter)
+    };
+    match (place.remove(), result) {
+        (Err(error), Ok(status)) => {
+            reporter.failed(exit::OURS, &error.to_string());
+            Ok(if status == 0 { exit::OURS } else { status })
+        }
+        (Err(error), Err(failure)) => {
+            reporter.warn(format_args!("{error}"));
+            Err(failure)
+        }
+        (Ok(()), result) => result,
+    }
+}
+
+/// A run that is about to be.
+struct Run<'a> {
+    args: &'a RunArgs,
+    /// The file that was named for its record.
+    audit: Option<PathBuf>,
+    law: &'a Law,
+    ruleset: &'a Arc<Ruleset>,
+    place: &'a Place,
+    kernel: &'a Kernel,
+    tag: Option<Tag>,
+}
+
+impl Run<'_> {
+    /// Everything between a place to run in and the end of the command.
+    fn to_its_end(&self, signals: Signals, reporter: &mut Reporter) -> Result<u8, Failure> {
+        let (args, law, ruleset) = (self.args, self.law, self.ruleset);
+        reporter.warnings(ruleset.warnings());
+        reporter.verbose(format_args!("policy: {}", law.describe()));
+        make_directories(ruleset)?;
+        let directory = working_directory(ruleset, law.cwd())?;
+        let environment = environment(ruleset, law, self.place);
+        let program = find_program(&args.command[0], &environment, law.cwd(), ruleset)?;
+        reporter.verbose(format_args!("program: {}", program.path().display()));
+        let (socket, inner) = session::pair().map_err(ours)?;
+        let command = |listener| -> Result<(Command, Arc<Confinement>), Failure> {
+            let confinement = prepare(ruleset, self.kernel, listener, self.tag).map_err(ours)?;
+            let command = Command {
+                program: program
+                    .try_clone()
+                    .map_err(|errno| ours(format!("cannot hold the program: {errno}")))?,
+                argv: c_strings(args.command.iter().map(OsString::as_os_str))?,
+                envp: c_strings(environment.iter().map(|(name, value)| {
+                    let mut pair = name.clone();
+                    pair.push("=");
+                    pair.push(value);
+                    pair
+                }))?,
+                working_directory: directory
+                    .try_clone()
+                    .map_err(|error| ours(format!("cannot hold the working directory: {error}")))?,
+                pass: vec![
+                    inner
+                        .try_clone()
+                        .map_err(|error| ours(format!("cannot hold the socket: {error}")))?,
+                ],
+                signal_mask: signals.caller_mask(),
+                orphans: Orphans::Kill,
+            };
+            Ok((command, Arc::new(confinement)))
+        };
+        let mut log = self.log()?;
+        let audit = log.path().to_owned();
+        let (first, confinement) = command(Listener::Wanted)?;
+        self.record_start(&mut log, confinement.layers())?;
+        let (child, confinement) = match launch(first, confinement.clone()) {
+            // Only one listener can be above a process: another supervisor, or a container runtime, has it.
+            Err(LaunchError::Step {
+                step: Step::Seccomp,
+                errno: Errno::EBUSY,
+            }) => {
+                let (again, confinement) = command(Listener::Taken)?;
+                self.record_start(&mut log, confinement.layers())?;
+                (launch(again, confinement.clone()), confinement)
+            }
+            result => (result, confinement),
+        };
+        let child = match child {
+            Ok(child) => child,
+            Err(error) => {
+                let failure = not_started(&error, &program);
+                log.finish(Status::Failed(failure.status.into()))
+                    .map_err(ours)?;
+                return Err(failure);
+            }
+        };
+        reporter.started(&Started {
+            session: self.place.id(),
+            pid: child.pid(),
+            audit: &audit,
+            layers: &confinement.layers().recorded(),
+        });
+        let session = Session::open(Parts {
+            child,
+            confinement: &confinement,
+            tag: self.tag,
+            ruleset: ruleset.clone(),
+            log,
+            signals,
+            terminal: Terminal::find(),
+            wall: [args.timeout, ruleset.limits().wall]
+                .into_iter()
+                .flatten()
+                .min(),
+            socket,
+            socket_path: socket_path(self.place),
+        })
+        .map_err(ours)?;
+        self.serve(session, &audit, reporter)
+    }
+
+    fn log(&self) -> Result<Log, Failure> {
+        let log = match &self.audit {
+            Some(path) => Log::create(path),
+            None => Log::in_directory(&self.law.state),
+        };
+        log.map_err(|error| ours(format!("{error}; --audit FILE names another place for it")))
+    }
+
+    fn serve(
+        &self,
+        mut session: Session,
+        audit: &Path,
+        reporter: &mut Reporter,
+    ) -> Result<u8, Failure> {
+        let ending = session.serve(reporter);
+        let (exit, status) = match &ending {
+            Ok(Ending::Command(exit)) => (
+                exit::of(*exit),
+                match exit {
+                    Exit::Code(code) => Status::Exited(*code),
+                    Exit::Signal(signal) => Status::Killed(*signal),
+                },
+            ),
+            Ok(Ending::TimedOut) => (exit::TIMED_OUT, Status::TimedOut),
+            Ok(Ending::GuardianLost) | Err(_) => (exit::OURS, Status::Failed(exit::OURS.into())),
+        };
+        let counts = session.counts();
+        let closed = session.close(status);
+        reporter.ended(&Ended {
+            session: self.place.id(),
+            status,
+            exit,
+            counts,
+            audit,
+        });
+        if let (Ok(Ending::GuardianLost), Some(tag)) = (&ending, self.tag) {
+            collect(tag).map_err(|errno| {
+                ours(format!(
+                    "the guardian was killed, and its session could not be ended: {errno}"
+                ))
+            })?;
+            return Err(ours("the guardian was killed; its session was ended"));
+        }
+        ending.map_err(ours)?;
+        closed.map_err(ours)?;
+        Ok(exit)
+    }
+
+    /// Writes what is about to run, under which policy, and what enforces it.
+    fn record_start(&self, log: &mut Log, layers: &Layers) -> Result<(), Failure> {
+        let (argv, argv_more) = Start::fit(&self.args.command);
+        let kernel = nix::sys::utsname::uname().map_err(|errno| ours(format!("uname: {errno}")))?;
+        let start = Start {
+            session: self.place.id(),
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            uid: nix::unistd::geteuid().as_raw(),
+            argv,
+            argv_more,
+            directory: Bytes::from(self.law.cwd()),
+            policies: self.law.named(),
+            kernel: Bytes::from(kernel.release()),
+            landlock_abi: layers.landlock_abi,
+            landlock_errata: layers.landlock_errata,
+            layers: layers.recorded(),
+        };
+        log.record(&Event::Start(start)).map_err(ours)
+    }
+}
+
+fn not_started(error: &LaunchError, program: &Program) -> Failure {
+    match error {
+        LaunchError::Step {
+            step: Step::Exec,
+            errno,
+        } => {
+            let hint = match errno {
+                Errno::EACCES if program.is_executed_by_path() => {
+                    ": the interpreter in its first line may not be executed by the policy"
+                }
+                Errno::ENOENT => ": its interpreter or loader is not there",
+                Errno::ENOEXEC => ": it is neither a program nor a script with a #! line",
+                _ => "",
+            };
+            Failure {
+                status: exit::NOT_EXECUTABLE,
+                message: format!("{}: {}{hint}", program.path().display(), errno.desc()),
+            }
+        }
+        error => ours(error),
+    }
+}
