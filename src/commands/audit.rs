@@ -301,9 +301,10 @@ fn start(record: &Value) -> String {
         false => format!("; {}", lacking.join(", ")),
     };
     format!(
-        "start    {argv}  (in {}, policy {policies}, Landlock ABI {}{layers})",
+        "start    {argv}  (in {}, policy {policies}, Landlock ABI {}{layers}, session {})",
         text(&record["directory"]),
-        record["landlock_abi"]
+        record["landlock_abi"],
+        text(&record["session"])
     )
 }
 
