@@ -6,7 +6,7 @@ use crate::{Answer, call};
 use nix::errno::Errno;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
 // Numbers that are the same on every architecture, some newer than libc's tables.
 const SYS_FCHMODAT2: i64 = 452;
@@ -21,6 +21,8 @@ pub fn act(name: &str, arguments: &mut Arguments) -> Option<Answer> {
     Some(match name {
         "oddities" => oddities(&arguments.path(), &arguments.path()),
         "nameless" => nameless(&arguments.text(), &arguments.path()),
+        "thread-view" => thread_view(arguments),
+        "storm" => storm(&arguments.path(), arguments.number()),
         "race-chmod" => race_chmod(arguments),
         "race-chmod-swap" => race_chmod_swap(arguments),
         "race-fchmod" => race_fchmod(arguments),
@@ -359,6 +361,53 @@ fn nameless(kind: &str, file: &CStr) -> Answer {
     call!(libc::SYS_fchmod, fd.as_raw_fd(), 0o640)?;
     let mut stat = [0u64; 32];
     call!(libc::SYS_fstat, fd.as_raw_fd(), stat.as_mut_ptr()).map(|_| String::new())
+}
+
+/// `thread-view DIRECTORY NAME`: a thread with a working directory and descriptors of its own changes the mode of NAME: by its
+/// own directory, and by a number that means a file of the same name in the common directory to everybody else.
+fn thread_view(arguments: &mut Arguments) -> Answer {
+    let (directory, name) = (arguments.path(), arguments.path());
+    let common = open(&name, libc::O_RDONLY)?;
+    let number = common.as_raw_fd();
+    let act = || {
+        call!(libc::SYS_unshare, libc::CLONE_FS | libc::CLONE_FILES)?;
+        call!(libc::SYS_chdir, directory.as_ptr())?;
+        call!(libc::SYS_fchmodat, AT_FDCWD, name.as_ptr(), 0o641)?;
+        let own = call!(libc::SYS_openat, AT_FDCWD, name.as_ptr(), libc::O_RDONLY, 0)?;
+        call!(libc::SYS_dup3, own, number, 0)?;
+        call!(libc::SYS_fchmod, number, 0o642)?;
+        let other = c"/proc/thread-self/cwd/other";
+        call!(libc::SYS_fchmodat, AT_FDCWD, other.as_ptr(), 0o643).map(|_| String::new())
+    };
+    std::thread::scope(|scope| scope.spawn(act).join().unwrap_or(Err(Errno::EIO)))
+}
+
+/// `storm FILE COUNT`: changes the mode of a file that often, while a handled signal arrives all the time.
+fn storm(file: &CStr, count: i64) -> Answer {
+    static ARRIVED: AtomicU32 = AtomicU32::new(0);
+    extern "C" fn handle(_: i32) {
+        ARRIVED.fetch_add(1, Ordering::Relaxed);
+    }
+    // SAFETY: all zeroes is a valid sigaction.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handle as extern "C" fn(i32) as usize;
+    action.sa_flags = libc::SA_RESTART;
+    // SAFETY: the handler only counts; the structure is live.
+    Errno::result(unsafe {
+        libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut())
+    })?;
+    // Every 100 microseconds, for as long as this process lives.
+    let every = [0i64, 100, 0, 100];
+    call!(libc::SYS_setitimer, libc::ITIMER_REAL, every.as_ptr(), 0)?;
+    for _ in 0..count {
+        call!(libc::SYS_fchmodat, AT_FDCWD, file.as_ptr(), 0o640)?;
+    }
+    let never = [0i64; 4];
+    call!(libc::SYS_setitimer, libc::ITIMER_REAL, never.as_ptr(), 0)?;
+    match ARRIVED.load(Ordering::Relaxed) {
+        0 => misused("no signal arrived"),
+        _ => Ok(String::new()),
+    }
 }
 
 /// How many tries succeeded.

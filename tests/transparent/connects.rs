@@ -211,6 +211,47 @@ fn the_session_is_reached_where_nothing_lies() {
     assert_eq!(said, ["errno ENOENT"]);
 }
 
+#[test]
+fn the_socket_that_leads_to_the_session_is_as_the_one_that_was_given_for_it() {
+    use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+    use std::os::fd::AsRawFd;
+    let workspace = Workspace::new();
+    let door = workspace.join("session/socket");
+    let supervised = Supervised::new(Lists {
+        session_socket: Some(door.clone()),
+        ..Lists::default()
+    });
+    for (flags, waits, closes) in [
+        (SockFlag::empty(), true, false),
+        (SockFlag::SOCK_NONBLOCK, false, false),
+        (SockFlag::SOCK_CLOEXEC, true, true),
+        (
+            SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC,
+            false,
+            true,
+        ),
+    ] {
+        let door = door.clone();
+        let ours = supervised.inside(move || {
+            let ours = socket(AddressFamily::Unix, SockType::Stream, flags, None).unwrap();
+            let address = UnixAddr::new(&door).unwrap();
+            connect(ours.as_raw_fd(), &address).map(|()| ours)
+        });
+        let ours = ours.expect("the session is there");
+        let status = OFlag::from_bits_retain(fcntl(&ours, FcntlArg::F_GETFL).unwrap());
+        let own = FdFlag::from_bits_retain(fcntl(&ours, FcntlArg::F_GETFD).unwrap());
+        assert_eq!(!status.contains(OFlag::O_NONBLOCK), waits);
+        assert_eq!(own.contains(FdFlag::FD_CLOEXEC), closes);
+        let channel = supervised.channels.recv().expect("a channel is handed out");
+        UnixStream::from(channel.socket).write_all(b"x").unwrap();
+        let mut byte = [0];
+        nix::unistd::read(&ours, &mut byte).expect("it leads there");
+        assert_eq!(&byte, b"x");
+    }
+    assert_eq!(supervised.lines.all(), [""; 0]);
+}
+
 /// A server that says `hello` to everybody.
 fn server(address: &str) -> SocketAddr {
     let listener = TcpListener::bind(address).expect("a port is free");

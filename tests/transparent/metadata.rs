@@ -280,6 +280,35 @@ fn what_has_no_name_is_changed_only_by_who_can_write_it() {
 }
 
 #[test]
+fn a_thread_is_answered_by_what_it_sees_itself() {
+    let workspace = Workspace::new();
+    let inside = workspace.make_dir("inside");
+    for name in ["inside/file", "inside/own/file", "inside/own/other"] {
+        crate::harness::set_mode(&workspace.write(name, "x"), 0o600);
+    }
+    let supervised = Supervised::new(Lists::writing(&inside));
+    assert_eq!(
+        supervised.probe(&inside, &["thread-view", "own", "file"]),
+        ["ok"]
+    );
+    let modes =
+        ["file", "own/file", "own/other"].map(|name| metadata(&inside.join(name)).mode() & 0o777);
+    assert_eq!(modes, [0o600, 0o642, 0o643]);
+}
+
+#[test]
+fn signals_interrupt_nothing_that_the_kernel_would_not_interrupt() {
+    let workspace = Workspace::new();
+    let inside = workspace.make_dir("inside");
+    workspace.write("inside/file", "x");
+    let supervised = Supervised::new(Lists::writing(&inside));
+    assert_eq!(
+        supervised.probe(&inside, &["storm", "file", "10000"]),
+        ["ok"]
+    );
+}
+
+#[test]
 fn a_file_that_is_called_deleted_is_just_a_file() {
     let workspace = Workspace::new();
     workspace.write("inside/file (deleted)", "x");
