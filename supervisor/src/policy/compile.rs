@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::errno::Errno;
+
 use super::access::Access;
 use super::aliases;
 use super::error::PolicyError;
@@ -62,7 +64,7 @@ impl Ruleset {
         }
         let mut warnings = narrowed_in_vain(narrowing);
         let mut planned = Planned::new(world);
-        let make = plan_directories(first, facts, &mut planned)?;
+        let (make, links) = plan_directories(first, facts, &mut planned)?;
         let mut guarded: Vec<Protected> = protected.to_vec();
         guarded.extend(
             policies
@@ -76,35 +78,19 @@ impl Ruleset {
         );
         let mut layers = Vec::with_capacity(policies.len());
         let mut absent = Vec::new();
-        for policy in policies {
-            let tmpdir = match policy.tmp.unwrap_or(Tmp::Private) {
-                Tmp::Private => Some(facts.tmpdir.clone()),
-                Tmp::Shared => Some(PathBuf::from("/tmp")),
-                Tmp::None => None,
-            };
-            if let Some(tmpdir) = &tmpdir {
-                planned.plan(tmpdir).map_err(|error| {
-                    PolicyError::new(format!("$TMPDIR {}: {error}", tmpdir.display()))
-                })?;
+        for (number, policy) in policies.iter().enumerate() {
+            let tmpdir = temporary_directory(policy, facts, &mut planned)?;
+            let mut compiler = Compiler::new(Expander { facts, tmpdir }, &planned);
+            if number == 0 {
+                // What the first layer denies is denied.
+                compiler.guard(&guarded);
+                compiler.links.clone_from(&links);
             }
-            let mut compiler = Compiler {
-                expander: Expander { facts, tmpdir },
-                world: &planned,
-                layer: Layer::nothing(),
-                wanted: Vec::new(),
-                links: Vec::new(),
-                absent: Vec::new(),
-            };
-            compiler.guard(&guarded)?;
             compiler.rules(policy)?;
             compiler.temporary(policy);
-            let Compiler {
-                layer,
-                absent: mut missing,
-                ..
-            } = compiler.finish(&mut warnings)?;
-            absent.append(&mut missing);
-            layers.push(layer);
+            let compiled = compiler.finish(&mut warnings)?;
+            absent.extend(compiled.absent);
+            layers.push(compiled.layer);
         }
         let broker = broker_rules(first, narrowing);
         warnings.extend(asked_in_vain(&layers, &broker));
@@ -160,35 +146,42 @@ impl Ruleset {
     }
 }
 
+/// A link that a rule was followed through: the rule, where the link stands, and where the rule came out.
+type Followed = (Rule, PathBuf, PathBuf);
+
 /// One policy on its way to a layer.
 struct Compiler<'c> {
     expander: Expander<'c>,
     world: &'c Planned<'c>,
     layer: Layer,
     wanted: Vec<Wanted>,
-    /// Links that allowing rules were followed through, and where each rule came out.
-    links: Vec<(Rule, PathBuf, PathBuf)>,
+    links: Vec<Followed>,
     absent: Vec<(PathBuf, Origin)>,
 }
 
-impl Compiler<'_> {
+impl<'c> Compiler<'c> {
+    fn new(expander: Expander<'c>, world: &'c Planned<'c>) -> Self {
+        Self {
+            expander,
+            world,
+            layer: Layer::nothing(),
+            wanted: Vec::new(),
+            links: Vec::new(),
+            absent: Vec::new(),
+        }
+    }
+
     /// The supervisor's own denials.
-    fn guard(&mut self, protected: &[Protected]) -> Result<(), PolicyError> {
+    fn guard(&mut self, protected: &[Protected]) {
         for thing in protected {
             let origin = Origin::protected(thing.what);
-            let traced = trace(self.world, &thing.path).map_err(|error| {
-                PolicyError::new(format!(
-                    "cannot find the {} {}: {error}",
-                    thing.what,
-                    thing.path.display()
-                ))
-            })?;
             let shape = Shape::Tree(thing.path.clone());
-            self.layer
-                .denials
-                .push(denial(thing.access, &shape, &traced, origin));
+            // What we cannot look at the child cannot either.
+            let traced =
+                trace(self.world, &thing.path).unwrap_or_else(|_| Traced::unseen(&thing.path));
+            let rule = denial(thing.access, &shape, &traced, origin);
+            self.layer.denials.push(rule);
         }
-        Ok(())
     }
 
     fn rules(&mut self, policy: &Policy) -> Result<(), PolicyError> {
@@ -542,33 +535,55 @@ fn forbid_whole(rule: &Rule, access: Access, traced: &Traced) -> Result<(), Poli
     Ok(())
 }
 
-/// The directories that the first policy has made, outermost first.
+/// What `$TMPDIR` is under a policy. The private one will be made.
+fn temporary_directory(
+    policy: &Policy,
+    facts: &Facts,
+    planned: &mut Planned<'_>,
+) -> Result<Option<PathBuf>, PolicyError> {
+    let path = match policy.tmp.unwrap_or(Tmp::Private) {
+        Tmp::Private => facts.tmpdir.clone(),
+        Tmp::Shared => PathBuf::from("/tmp"),
+        Tmp::None => return Ok(None),
+    };
+    planned.plan(&path).map_err(|error| {
+        PolicyError::new(format!("$TMPDIR {}: {}", path.display(), error.desc()))
+    })?;
+    Ok(Some(path))
+}
+
+/// The directories that the first policy has made, outermost first, and the links that lead there.
 fn plan_directories(
     policy: &Policy,
     facts: &Facts,
     planned: &mut Planned<'_>,
-) -> Result<Vec<PathBuf>, PolicyError> {
+) -> Result<(Vec<PathBuf>, Vec<Followed>), PolicyError> {
     let expander = Expander {
         facts,
         tmpdir: Some(facts.tmpdir.clone()),
     };
-    let mut made = Vec::new();
+    let (mut made, mut links) = (Vec::new(), Vec::new());
     for rule in policy.rules.iter().filter(|rule| rule.what == What::Make) {
         for expanded in expander.paths(rule)? {
             let Shape::Tree(path) = &expanded.shape else {
                 return Err(rule.error("a directory to make is named, not matched"));
             };
-            let new = planned.plan(path).map_err(|error| {
-                rule.error(format!(
-                    "`{}` cannot be made: {}",
-                    path.display(),
-                    error.desc()
-                ))
-            })?;
-            made.extend(new);
+            let cannot = |error: Errno| {
+                let why = error.desc();
+                rule.error(format!("`{}` cannot be made: {why}", path.display()))
+            };
+            let traced = trace(planned, path).map_err(cannot)?;
+            let end = traced.canonical().to_owned();
+            links.extend(
+                traced
+                    .links
+                    .into_iter()
+                    .map(|link| (rule.clone(), link, end.clone())),
+            );
+            made.extend(planned.plan(path).map_err(cannot)?);
         }
     }
-    Ok(made)
+    Ok((made, links))
 }
 
 fn connect_ports(policy: &Policy) -> PortRules {

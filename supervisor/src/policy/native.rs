@@ -182,13 +182,17 @@ impl Layout<'_> {
     ) -> Result<(), PolicyError> {
         let rights = denial.access.intersection(access);
         if extent != Extent::Entries && rights.contains(Access::EXEC) {
+            let why = match extent {
+                Extent::TooMuch => "denies something inside it, beside too much to be listed",
+                Extent::Tree | Extent::Entries => "denies a pattern inside it",
+            };
             return Err(PolicyError::new(format!(
-                "{} lets `{}` be executed, and {} denies a pattern inside it",
+                "{} lets `{}` be executed, and {} {why}",
                 tree.origin,
                 path.display(),
                 denial.origin
             ))
-            .help("the kernel cannot leave out a pattern yet (later): list under `exec` only directories without it"));
+            .help("the kernel cannot leave that out (later): list under `exec` only directories without it"));
         }
         let left = self
             .left

@@ -558,6 +558,14 @@ fn a_link_where_the_child_writes_cannot_open_another_place() {
         found.contains("stands where the child may write"),
         "{found}"
     );
+    let made = "[fs]\nmake = [\"$PWD/target/new\"]\nwrite = [\"$PWD\"]";
+    let found = compile_in(&world, &[made])
+        .expect_err("refused")
+        .to_string();
+    assert!(
+        found.contains("stands where the child may write"),
+        "{found}"
+    );
     let inside = "[fs]\nwrite = [\"$PWD\"]\nexec = [\"$PWD/in\"]";
     assert!(compile_in(&world, &[inside]).is_ok());
 }
