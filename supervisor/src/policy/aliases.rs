@@ -11,7 +11,7 @@ use super::access::Access;
 use super::native::Wanted;
 use super::origin::Source;
 use super::pattern::Shape;
-use super::ruleset::DenyRule;
+use super::rules::DenyRule;
 use super::settings::Warning;
 use super::subject::FileId;
 use super::world::{Entry, Kind, Planned};

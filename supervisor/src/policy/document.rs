@@ -15,7 +15,7 @@ use super::access::Access;
 use super::error::{PolicyError, Site, SourceText, suggestion};
 use super::policy::{self, FILE_KEYS, Policy, Rule, What};
 use super::quantity;
-use super::ruleset::Decision;
+use super::rules::Decision;
 use super::settings::{Approver, Tmp, Udp};
 
 /// One text, read: its own rules, and what it extends.

@@ -5,7 +5,8 @@ use serde::Serialize;
 use super::access::Access;
 use super::origin::Origin;
 use super::pattern::Shape;
-use super::ruleset::{ConnectRule, Decision, Destination, FileRule, Layer, Ruleset};
+use super::rules::{ConnectRule, Decision, Destination, FileRule, Layer};
+use super::ruleset::Ruleset;
 use super::subject::Subject;
 
 /// A rule about files, and what becomes of it.

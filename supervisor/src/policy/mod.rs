@@ -3,15 +3,22 @@
 //! In comes the text of policies, the facts that variables stand for, and a world that answers for the file
 //! system. Out goes a [`Ruleset`]: what the kernel is told to grant, and the one function that decides everything
 //! else. Nothing here reads a file, the environment or a clock.
+//!
+//! To be read in this order: `document` (one text), `load` (what it extends), `policy` (rules as they were written, merged),
+//! `facts` and `world` (what variables and names stand for), `compile` (a stack of policies), `layer` (one of them), `native`
+//! and `aliases` (what the kernel is told), `rules` and `ruleset` (what comes out), `decide`. The laws are in `laws`, and with
+//! the kernel as their judge in the root package's `policy` tests.
 
 mod access;
 mod aliases;
 mod compile;
+mod decide;
 mod document;
 mod error;
 mod facts;
 #[cfg(test)]
 mod laws;
+mod layer;
 mod listing;
 mod load;
 mod native;
@@ -21,6 +28,7 @@ mod pattern;
 mod policy;
 mod presets;
 mod quantity;
+mod rules;
 mod ruleset;
 mod settings;
 mod subject;

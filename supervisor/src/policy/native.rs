@@ -12,7 +12,7 @@ use super::access::Access;
 use super::error::PolicyError;
 use super::origin::Origin;
 use super::pattern::Relation;
-use super::ruleset::DenyRule;
+use super::rules::DenyRule;
 use super::settings::{NativeGrant, Warning};
 use super::world::{Entry, Kind, Planned};
 

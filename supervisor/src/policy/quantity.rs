@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use super::ruleset::Destination;
+use super::rules::Destination;
 
 /// `10m`, `1h30m`, `500ms`.
 pub fn duration(text: &str) -> Result<Duration, &'static str> {
