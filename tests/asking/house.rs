@@ -16,9 +16,10 @@ pub struct House {
 impl House {
     pub fn new() -> Self {
         let workspace = Workspace::new();
-        for directory in ["given/directory", "asked", "work"] {
+        for directory in ["given/directory", "asked", "work", "state"] {
             workspace.make_dir(directory);
         }
+        crate::harness::set_mode(&workspace.make_dir("runtime"), 0o700);
         workspace.write("given/a", "a file that is given\n");
         workspace.write("given/denied", "denied\n");
         workspace.write("asked/a", "a file that is asked for\n");
@@ -61,6 +62,10 @@ timeout = "30s"
         let mut command = Command::new(supervise());
         command.arg("--policy").arg(self.path("policy.toml"));
         command.arg("--audit").arg(self.path("audit.jsonl"));
+        // Whoever runs the tests may have no home.
+        command
+            .env("XDG_STATE_HOME", self.path("state"))
+            .env("XDG_RUNTIME_DIR", self.path("runtime"));
         command
             .args(options)
             .arg("--")

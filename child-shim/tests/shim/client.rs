@@ -141,16 +141,17 @@ fn without_a_door_there_is_nobody_to_ask() {
 #[test]
 fn threads_ask_at_once_and_none_gets_what_another_asked_for() {
     let supervisor = Supervisor::start();
-    for client in [
+    let clients = [
         inherited(&supervisor),
         named(&supervisor),
         both(&supervisor),
-    ] {
+    ];
+    for (round, client) in clients.into_iter().enumerate() {
         std::thread::scope(|scope| {
             for thread in 0..8 {
                 let (client, supervisor) = (client.clone(), &supervisor);
                 scope.spawn(move || {
-                    let name = format!("file{thread}");
+                    let name = format!("file{round}{thread}");
                     let path = supervisor.file(&name, &name);
                     for _ in 0..50 {
                         assert_eq!(content(&client, path.to_str().expect("text")), name);
