@@ -295,12 +295,8 @@ impl Lease<'_> {
         let mut free = self.connections.free();
         if self.kind == Kind::Inherited {
             // A connection that others share is given up only when nobody can use it.
-            let is_gone = failed.is_some_and(|error| {
-                !matches!(
-                    error,
-                    socket::Error::Timeout | socket::Error::Malformed { .. }
-                )
-            });
+            use socket::Error::{Closed, Poisoned, TooLarge};
+            let is_gone = matches!(failed, Some(Closed | Poisoned | TooLarge { .. }));
             release(&self.socket);
             free.inherited = if is_gone {
                 Inherited::Gone

@@ -10,7 +10,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 use protocol::{MAX_FDS, SupervisorMessage, SupervisorResponse};
-use sys::messages::{Wait, Welcome, send};
+use sys::messages::{Lost, Wait, Welcome, send};
 
 use crate::inbox::{Filled, Inbox};
 use crate::listener::Listener;
@@ -291,13 +291,7 @@ impl SupervisorSocket {
             return Err(Error::Poisoned);
         }
         self.fds.clear();
-        let received = self.read(decode);
-        // An error within a frame, or a length that tells nothing about where the next one begins.
-        self.poisoned |= match &received {
-            Ok(_) | Err(Error::Malformed { .. }) => false,
-            Err(_) => self.inbox.in_frame(),
-        };
-        received
+        self.read(decode)
     }
 
     fn read<T>(&mut self, decode: impl FnOnce(&[u8]) -> Result<(usize, T)>) -> Result<T> {
@@ -307,8 +301,16 @@ impl SupervisorSocket {
                 Ok(None) => {}
                 Ok(Some(frame)) => {
                     self.last_sender = frame.sender.map(Arc::clone);
-                    if frame.surplus {
-                        return Err(Error::malformed("more descriptors than a frame can carry"));
+                    match frame.lost {
+                        None => {}
+                        Some(Lost::OutOfDescriptors) => {
+                            return Err(Error::io("recvmsg")(Errno::EMFILE));
+                        }
+                        Some(Lost::Surplus) => {
+                            return Err(Error::malformed(
+                                "more descriptors than a frame can carry",
+                            ));
+                        }
                     }
                     let (spoken_of, message) = decode(frame.text)?;
                     if spoken_of != frame.fds.len() {
@@ -322,15 +324,20 @@ impl SupervisorSocket {
                     return Ok(message);
                 }
                 Err(error) => {
+                    // Nor does such a length say where the next one does.
                     self.poisoned = true;
                     return Err(error.into());
                 }
             }
-            match self.fill(deadline)? {
-                Filled::Bytes => {}
-                Filled::End => return Err(Error::Closed),
-                Filled::Interrupted(_) => {
+            match self.fill(deadline) {
+                Ok(Filled::Bytes) => {}
+                Ok(Filled::Interrupted(_)) => {
                     return Err(Error::malformed("two processes sent parts of one frame"));
+                }
+                ended => {
+                    // Nobody will know where a frame begins if we stop in the middle of one.
+                    self.poisoned |= self.inbox.in_frame();
+                    return Err(ended.err().unwrap_or(Error::Closed));
                 }
             }
         }

@@ -216,7 +216,7 @@ impl Channel {
                 }
             };
             let peer = frame.sender.map(Arc::clone)?;
-            let decoded = if frame.surplus {
+            let decoded = if frame.lost.is_some() {
                 let detail = "a request carries no descriptors".to_owned();
                 Err(Rejected {
                     id: None,

@@ -4,7 +4,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use protocol::frame::{self, HEADER};
-use sys::messages::{Wait, Welcome, receive};
+use sys::messages::{Lost, Wait, Welcome, receive};
 
 use crate::Peer;
 
@@ -33,7 +33,7 @@ struct Attached {
     /// Where the chunk ended in the buffer.
     end: usize,
     fds: Vec<OwnedFd>,
-    surplus: bool,
+    lost: Option<Lost>,
 }
 
 /// What came of reading once.
@@ -53,8 +53,8 @@ pub(crate) struct Frame<'a> {
     pub(crate) text: &'a [u8],
     pub(crate) sender: Option<&'a Arc<Peer>>,
     pub(crate) fds: Vec<OwnedFd>,
-    /// More descriptors came than are ever welcome; none was kept.
-    pub(crate) surplus: bool,
+    /// Why its descriptors are not all there; then none is.
+    pub(crate) lost: Option<Lost>,
 }
 
 impl Inbox {
@@ -92,7 +92,7 @@ impl Inbox {
         }
         self.start = text + length;
         let mut fds = Vec::new();
-        let mut surplus = false;
+        let mut lost = None;
         while self
             .attached
             .first()
@@ -100,14 +100,14 @@ impl Inbox {
         {
             let attached = self.attached.remove(0);
             fds.extend(attached.fds);
-            surplus |= attached.surplus;
+            lost = lost.or(attached.lost);
         }
         let text = &self.buffer[text..self.start];
         Ok(Some(Frame {
             text,
             sender: self.sender.as_ref(),
             fds,
-            surplus,
+            lost,
         }))
     }
 
@@ -151,11 +151,11 @@ impl Inbox {
             filled = Filled::Interrupted(before);
         }
         self.end += received.length;
-        if received.surplus || !received.fds.is_empty() {
+        if received.lost.is_some() || !received.fds.is_empty() {
             self.attached.push(Attached {
                 end: self.end,
                 fds: received.fds,
-                surplus: received.surplus,
+                lost: received.lost,
             });
         }
         Ok(filled)

@@ -50,8 +50,17 @@ pub struct Received {
     pub fds: Vec<OwnedFd>,
     /// The sender, on a socket that passes credentials.
     pub sender: Option<Sender>,
-    /// More descriptors came than were asked for, or than could be received: all of them were closed.
-    pub surplus: bool,
+    /// Why descriptors that were sent are not among them, if any are missing: then none is.
+    pub lost: Option<Lost>,
+}
+
+/// Why descriptors did not arrive. All that did were closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// More came than were asked for.
+    Surplus,
+    /// This process has as many as it may have.
+    OutOfDescriptors,
 }
 
 /// Room for the control messages of one call, aligned as their headers must be.
@@ -169,11 +178,17 @@ pub fn receive(
                     length: received.unsigned_abs(),
                     fds: Vec::new(),
                     sender: None,
-                    surplus: message.msg_flags & libc::MSG_CTRUNC != 0,
+                    lost: None,
                 };
                 take_control(&message, &mut what);
-                if what.surplus || what.fds.len() > welcome.fds {
-                    what.surplus = true;
+                what.lost = match message.msg_flags & libc::MSG_CTRUNC != 0 {
+                    // There was room for what was asked for, and less than that came.
+                    true if what.fds.len() < welcome.fds => Some(Lost::OutOfDescriptors),
+                    true => Some(Lost::Surplus),
+                    false if what.fds.len() > welcome.fds => Some(Lost::Surplus),
+                    false => None,
+                };
+                if what.lost.is_some() {
                     what.fds.clear();
                 }
                 return Ok(what);

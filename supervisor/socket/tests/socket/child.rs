@@ -43,6 +43,22 @@ pub fn in_role(role: &str) -> Command {
     command
 }
 
+/// Runs the test of this name in a process of its own. Whether this is that process.
+pub fn alone(test: &str) -> bool {
+    if std::env::var_os("ROLE").is_some_and(|role| role == "alone") {
+        return true;
+    }
+    let mut command = Command::new(std::env::current_exe().expect("a test knows its own file"));
+    let ran = crate::harness::run::run(
+        command
+            .args(["--exact", test, "--nocapture"])
+            .env("ROLE", "alone"),
+    );
+    assert!(ran.status.success(), "{ran}");
+    assert!(ran.stdout.contains("1 passed"), "{ran}");
+    false
+}
+
 /// A child that has the socket as its standard input, has written each piece with one call, and stays.
 pub fn writer(socket: &UnixStream, pieces: &[&[u8]]) -> Running {
     let mut child = start(in_role("write").env("STAY", "1"), socket, pieces);

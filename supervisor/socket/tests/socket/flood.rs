@@ -186,17 +186,7 @@ fn descriptors_that_no_request_has_are_never_kept() {
 /// Runs alone, in a process of its own: it counts the descriptors of the whole process.
 #[test]
 fn the_number_of_descriptors_is_constant_under_flood() {
-    if std::env::var_os("ROLE").is_none() {
-        let mut alone =
-            std::process::Command::new(std::env::current_exe().expect("a test knows its own file"));
-        alone.args([
-            "--exact",
-            "flood::the_number_of_descriptors_is_constant_under_flood",
-            "--nocapture",
-        ]);
-        let ran = crate::harness::run::run(alone.env("ROLE", "flood"));
-        assert!(ran.status.success(), "{ran}");
-        assert!(ran.stdout.contains("1 passed"), "{ran}");
+    if !crate::child::alone("flood::the_number_of_descriptors_is_constant_under_flood") {
         return;
     }
     let (ours, theirs) = UnixStream::pair().expect("a pair");

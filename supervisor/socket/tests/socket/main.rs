@@ -8,6 +8,7 @@ mod channel;
 mod child;
 mod flood;
 mod identity;
+mod laws;
 mod messages;
 mod named;
 mod specification;

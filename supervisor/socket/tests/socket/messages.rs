@@ -327,3 +327,42 @@ fn the_number_of_the_descriptor_is_told() {
     );
     drop(theirs);
 }
+
+/// Runs alone, in a process of its own: it lowers a limit of the whole process.
+#[test]
+fn a_program_that_may_have_no_more_descriptors_is_told_so_and_goes_on() {
+    if !crate::child::alone(
+        "messages::a_program_that_may_have_no_more_descriptors_is_told_so_and_goes_on",
+    ) {
+        return;
+    }
+    let (ours, theirs) = SupervisorSocket::pair().expect("a pair");
+    let (mut ours, mut theirs) = (patient(ours), patient(theirs));
+    ours.send_response_with(&granted(1, 1), &[file("one").as_fd()])
+        .expect("sent");
+    ours.send_response_with(
+        &granted(2, 2),
+        &[file("two").as_fd(), file("three").as_fd()],
+    )
+    .expect("sent");
+    ours.send_response(&refused(3)).expect("sent");
+    let next = nix::unistd::dup(&theirs).expect("a duplicate").as_raw_fd();
+    let limit = |soft| {
+        nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, soft, 1024)
+    };
+    // The number that would come next is too high now.
+    limit(u64::try_from(next).expect("a number")).expect("lowered");
+    let full = Error::Io {
+        operation: "recvmsg",
+        source: nix::errno::Errno::EMFILE,
+    };
+    assert_eq!(theirs.recv_response(), Err(full.clone()));
+    // There is room for one of two: then for none.
+    limit(u64::try_from(next).expect("a number") + 1).expect("raised");
+    assert_eq!(theirs.recv_response(), Err(full));
+    assert_eq!(theirs.recv_response(), Ok(refused(3)));
+    ours.send_response_with(&granted(4, 1), &[theirs.as_fd()])
+        .expect("sent");
+    assert_eq!(theirs.recv_response(), Ok(granted(4, 1)));
+    theirs.recv_fd().expect("the room is still there");
+}

@@ -52,7 +52,7 @@ fn descriptors_arrive_in_order_and_close_on_exec() {
     };
     let received = receive(ours.as_fd(), &mut buffer, welcome, Wait::Yes).expect("received");
     assert_eq!(&buffer[..received.length], b"two");
-    assert!(!received.surplus);
+    assert_eq!(received.lost, None);
     let inodes: Vec<_> = received
         .fds
         .iter()
@@ -85,7 +85,7 @@ fn one_descriptor_asked_for_never_admits_a_second() {
         drop(write);
         let welcome = Welcome { fds: 1, sender };
         let received = receive(ours.as_fd(), &mut [0; 4], welcome, Wait::Yes).expect("received");
-        assert!(received.surplus);
+        assert_eq!(received.lost, Some(Lost::Surplus));
         assert!(received.fds.is_empty());
         assert!(all_copies_closed(&mut read));
     }
@@ -101,7 +101,7 @@ fn descriptors_that_nobody_asked_for_are_closed() {
         drop(write);
         let welcome = Welcome { fds: 0, sender };
         let received = receive(ours.as_fd(), &mut [0; 4], welcome, Wait::Yes).expect("received");
-        assert!(received.surplus);
+        assert_eq!(received.lost, Some(Lost::Surplus));
         assert!(all_copies_closed(&mut read));
     }
 }
@@ -162,7 +162,7 @@ fn a_message_names_its_sender_and_other_bytes_stay_outside() {
     };
     let mut buffer = [0; 16];
     let received = receive(ours.as_fd(), &mut buffer, welcome, Wait::Yes).expect("received");
-    assert!(!received.surplus);
+    assert_eq!(received.lost, None);
     let sender = received.sender.expect("a sender");
     assert_eq!(sender.credentials.pid, getpid());
     assert_eq!(sender.credentials.uid, getuid());
