@@ -203,6 +203,12 @@ fn rest(ruleset: &Ruleset, tmpdir: &str) -> String {
         let names: Vec<&str> = process.keep_caps.iter().map(String::as_str).collect();
         say("capabilities kept", names.join(" "));
     }
+    if process.orphans_awaited {
+        say(
+            "orphans",
+            "awaited, not killed when the command ends".to_owned(),
+        );
+    }
     if process.ptrace_own {
         say("ptrace", "among its own processes".to_owned());
     }

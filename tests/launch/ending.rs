@@ -60,6 +60,30 @@ fn descendants_end_with_the_command() {
 }
 
 #[test]
+fn descendants_are_awaited_and_still_served_where_the_policy_says_so() {
+    require!(feature::listener());
+    let scene = Scene::new();
+    let policy = "version = 1\n[fs]\nwrite = [\"$PWD\"]\n[process]\norphans = \"wait\"\n";
+    let policy = scene.runtime.write("p.toml", policy);
+    let flags = ["--policy", policy.to_str().expect("UTF-8")];
+    let script = "(setsid sh -c 'read line <fifo; echo x >file; chmod 600 file; echo late' &); echo early; exit 6";
+    let fifo = scene.workspace.join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a new name");
+    let mut running = start(&mut scene.supervise(&flags, &["sh", "-c", script]));
+    running.until_it_says("early");
+    // The command is gone by the time that its descendant goes on, or soon.
+    std::fs::write(&fifo, "go\n").expect("somebody reads");
+    let ran = running.wait().expect_code(6);
+    assert_eq!(ran.stdout, "early\nlate\n", "{ran}");
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &std::fs::metadata(scene.workspace.join("file"))
+            .expect("made")
+            .permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
 fn nothing_survives_the_death_of_the_supervisor() {
     let scene = Scene::new();
     let session = Daemon::start(&scene);

@@ -170,7 +170,10 @@ impl Run<'_> {
                         .map_err(|error| ours(format!("cannot hold the socket: {error}")))?,
                 ],
                 signal_mask: signals.caller_mask(),
-                orphans: Orphans::Kill,
+                orphans: match ruleset.process().orphans_awaited {
+                    true => Orphans::Wait,
+                    false => Orphans::Kill,
+                },
             };
             Ok((command, Arc::new(confinement)))
         };

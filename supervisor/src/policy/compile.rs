@@ -125,6 +125,9 @@ impl Ruleset {
                 ptrace_own: policies
                     .iter()
                     .all(|policy| policy.ptrace_own.unwrap_or(false)),
+                orphans_awaited: policies
+                    .iter()
+                    .all(|policy| policy.orphans_awaited.unwrap_or(false)),
             },
             environment: environment(policies, first),
             make,

@@ -434,7 +434,14 @@ impl Reader<'_> {
                     let own = self.choice(value, &[("none", false), ("own", true)])?;
                     policy.ptrace_own = Some(own);
                 }
-                _ => return Err(self.unknown(key, "[process]", &["keep_caps", "ptrace"])),
+                "orphans" => {
+                    let awaited = self.choice(value, &[("kill", false), ("wait", true)])?;
+                    policy.orphans_awaited = Some(awaited);
+                }
+                _ => {
+                    let known = ["keep_caps", "orphans", "ptrace"];
+                    return Err(self.unknown(key, "[process]", &known));
+                }
             }
         }
         Ok(())

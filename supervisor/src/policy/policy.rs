@@ -31,6 +31,7 @@ pub struct Policy {
     pub(super) tmp: Option<Tmp>,
     pub(super) udp: Option<Udp>,
     pub(super) ptrace_own: Option<bool>,
+    pub(super) orphans_awaited: Option<bool>,
     pub(super) approver: Option<Approver>,
     pub(super) timeout: Option<Duration>,
 }
@@ -213,6 +214,7 @@ impl Policy {
             tmp: None,
             udp: None,
             ptrace_own: None,
+            orphans_awaited: None,
             approver: None,
             timeout: None,
         }
@@ -234,6 +236,7 @@ impl Policy {
         self.tmp = other.tmp.or(self.tmp);
         self.udp = other.udp.or(self.udp);
         self.ptrace_own = other.ptrace_own.or(self.ptrace_own);
+        self.orphans_awaited = other.orphans_awaited.or(self.orphans_awaited);
         self.approver = other.approver.or(self.approver);
         self.timeout = other.timeout.or(self.timeout);
         self

@@ -134,6 +134,8 @@ pub struct ProcessRules {
     pub keep_caps: BTreeSet<String>,
     /// Whether processes of the run may trace one another.
     pub ptrace_own: bool,
+    /// Whether the run lasts until the last descendant of the command has ended; else they are killed when it ends.
+    pub orphans_awaited: bool,
 }
 
 /// How questions are answered.

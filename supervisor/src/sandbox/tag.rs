@@ -59,7 +59,7 @@ impl Tag {
         format!("{:08x}", self.0 as u32)
     }
 
-    /// The tag that was written as [`Tag::to_string`] gives it.
+    /// The tag that was written as `Tag::to_string` gives it.
     pub fn parse(text: &str) -> Option<Self> {
         u64::from_str_radix(text.trim(), 16)
             .ok()
