@@ -136,6 +136,39 @@ fn a_disk_without_any_room_is_a_refusal() {
 }
 
 #[test]
+fn a_record_that_is_written_in_part_is_taken_back() {
+    const NAME: &str = "record::a_record_that_is_written_in_part_is_taken_back";
+    if !is_inner() {
+        let ran = run(&mut inner(NAME));
+        assert!(ran.status.success(), "{ran:?}");
+        assert!(ran.stdout.contains("1 passed"), "{ran:?}");
+        return;
+    }
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let mut rig = Rig::new(&open_below(), Approver::Deny, |place| {
+        place.write("open/a", "");
+    });
+    sys::signals::block(&[libc::SIGXFSZ]).unwrap();
+    let (_, most) = getrlimit(Resource::RLIMIT_FSIZE).unwrap();
+    let file = rig.place.join("open/a");
+    for limit in [1000, 1001, 2500, 4097] {
+        setrlimit(Resource::RLIMIT_FSIZE, limit, most).unwrap();
+        let refusal = loop {
+            match rig.ask(read(&file)) {
+                Outcome::Granted(_) => {}
+                Outcome::Refused(refusal) => break refusal,
+            }
+        };
+        assert_eq!(refusal.code, Code::Unavailable);
+        let report = verify(fs::File::open(rig.log.path()).unwrap()).unwrap();
+        assert_eq!((report.fault, report.ending), (None, Ending::Open));
+        setrlimit(Resource::RLIMIT_FSIZE, most, most).unwrap();
+        rig.granted(read(&file));
+    }
+    assert!(rig.records().len() > 4);
+}
+
+#[test]
 fn what_a_killed_supervisor_wrote_verifies_and_is_continued() {
     const NAME: &str = "record::what_a_killed_supervisor_wrote_verifies_and_is_continued";
     const LOG: &str = "SUPERVISE_TEST_LOG";

@@ -261,17 +261,20 @@ impl Log {
         }
     }
 
-    /// Ends the run: its last record, back to the file system what was allocated for nothing, and everything to the disk.
+    /// Ends the run: its last record, and all of them to the disk if anything was decided. A run that asked for nothing is
+    /// not held up by a disk: what a loss of power could take of it are its start and its end, and the next run marks that.
+    ///
+    /// What is allocated ahead stays so, for the next run: to give it back costs more than a short run does.
     ///
     /// # Errors
     /// As [`Log::record`].
     pub fn finish(mut self, status: Status) -> Result<(), Error> {
         let counts = self.counts;
         self.append("end", &End { status, counts }, 0)?;
-        // Cutting a file where it ends frees what is allocated beyond.
-        let cut = self.file.set_len(self.length);
-        let synced = cut.and_then(|()| self.file.sync_data());
-        synced.map_err(|source| self.failed(source))
+        if counts == Counts::default() {
+            return Ok(());
+        }
+        self.file.sync_data().map_err(|source| self.failed(source))
     }
 
     /// Sees to it that the next `bytes` are allocated.

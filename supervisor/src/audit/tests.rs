@@ -309,17 +309,21 @@ fn runs_at_the_same_time_have_logs_of_their_own_and_later_ones_use_them_again() 
 }
 
 #[test]
-fn space_is_allocated_ahead_and_given_back() {
+fn space_is_allocated_ahead_and_not_twice() {
     let place = place();
     let mut log = Log::create(&place.path).unwrap();
-    log.ready().unwrap();
     log.record(&granted()).unwrap();
-    let held = fs::metadata(&place.path).unwrap();
+    let first = fs::metadata(&place.path).unwrap();
+    assert!(first.len() < 1024, "nothing of it can be seen in the file");
     log.finish(Status::Exited(0)).unwrap();
-    let kept = fs::metadata(&place.path).unwrap();
-    assert!(kept.blocks() * 512 < 16 * 1024, "{} blocks", kept.blocks());
-    // A file system that allocates nothing ahead is no failure.
-    assert!(held.blocks() >= kept.blocks());
+    for _ in 0..20 {
+        let mut log = Log::create(&place.path).unwrap();
+        log.ready().unwrap();
+        log.finish(Status::Exited(0)).unwrap();
+    }
+    let last = fs::metadata(&place.path).unwrap();
+    // A file system that allocates nothing ahead is no failure, but one that is asked again and again for the same is.
+    assert!(last.blocks() * 512 <= first.blocks() * 512 + 256 * 1024);
 }
 
 #[test]

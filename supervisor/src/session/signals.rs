@@ -30,6 +30,8 @@ impl Signals {
     /// The errno of `pthread_sigmask(3)` or `signalfd(2)`.
     pub fn take() -> Result<Self, Errno> {
         let caller_mask = sys::signals::block(&FORWARDED)?;
+        // Where the caller limits the size of files, a record that is one too much is an error, and not the end of us.
+        sys::signals::block(&[libc::SIGXFSZ])?;
         Ok(Self {
             arrived: SignalFd::new(&FORWARDED)?,
             caller_mask,

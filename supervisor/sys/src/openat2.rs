@@ -4,6 +4,7 @@ use crate::metadata::{Facts, facts, file_system_of};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2, readlink};
 use nix::sys::stat::Mode;
+use std::cell::Cell;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -95,7 +96,7 @@ pub fn path_of(fd: BorrowedFd<'_>) -> Result<Option<PathBuf>, Errno> {
 /// the kernel alone.
 #[must_use]
 pub fn may_wait(facts: &Facts) -> bool {
-    file_system_of(facts.mount).map_or(true, |magic| !is_local(magic))
+    magic_of(facts).is_none_or(|magic| !is_local(magic))
 }
 
 /// Whether a file system of that magic number is known to be served by the kernel alone.
@@ -129,8 +130,22 @@ pub fn is_local(magic: i64) -> bool {
 #[must_use]
 pub fn is_procfs(facts: &Facts) -> Option<bool> {
     const PROC_SUPER_MAGIC: i64 = 0x9FA0;
-    let magic = file_system_of(facts.mount).ok()?;
-    Some(magic == PROC_SUPER_MAGIC)
+    magic_of(facts).map(|magic| magic == PROC_SUPER_MAGIC)
+}
+
+/// The file system behind a file, asked for once for each mount in a row: the number of a mount is never used again.
+fn magic_of(facts: &Facts) -> Option<i64> {
+    thread_local! {
+        static LAST: Cell<Option<(u64, i64)>> = const { Cell::new(None) };
+    }
+    match LAST.get() {
+        Some((mount, magic)) if mount == facts.mount => Some(magic),
+        _ => {
+            let magic = file_system_of(facts.mount).ok()?;
+            LAST.set(Some((facts.mount, magic)));
+            Some(magic)
+        }
+    }
 }
 
 fn by_number(fd: BorrowedFd<'_>) -> String {
