@@ -495,6 +495,28 @@ fn a_terminal_that_says_nothing_is_a_no() {
 }
 
 #[test]
+fn in_the_background_of_its_terminal_nobody_is_asked() {
+    const NAME: &str = "approvers::in_the_background_of_its_terminal_nobody_is_asked";
+    if !is_inner() {
+        at_a_terminal(NAME, |_| {});
+        return;
+    }
+    let mut rig = filled(&asks(), Approver::Terminal);
+    let mut other = Command::new("sleep");
+    let other = start(std::os::unix::process::CommandExt::process_group(
+        other.arg("60"),
+        0,
+    ));
+    let group = nix::unistd::Pid::from_raw(other.pid());
+    let terminal = std::io::stdin();
+    sys::terminal::set_foreground(std::os::fd::AsFd::as_fd(&terminal), group).unwrap();
+    let refusal = rig.refused(read(rig.place.join("ask/a")));
+    let own = nix::unistd::getpgrp();
+    sys::terminal::set_foreground(std::os::fd::AsFd::as_fd(&terminal), own).unwrap();
+    assert_eq!(refusal.code, Code::AskRefused);
+}
+
+#[test]
 fn without_a_terminal_nobody_is_asked() {
     const NAME: &str = "approvers::without_a_terminal_nobody_is_asked";
     if is_inner() {

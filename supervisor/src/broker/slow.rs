@@ -150,7 +150,7 @@ mod tests {
     use super::*;
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-    fn wait(slow: &mut Slow<usize>, count: usize) -> Vec<usize> {
+    fn wait<T: Send + 'static>(slow: &mut Slow<T>, count: usize) -> Vec<T> {
         let mut results = Vec::new();
         while results.len() < count {
             let mut fds = [PollFd::new(slow.fd(), PollFlags::POLLIN)];
@@ -181,6 +181,32 @@ mod tests {
         assert_eq!(done, (0..40).collect::<Vec<_>>());
         drop(release);
         assert_eq!(wait(&mut slow, THREADS - 1).len(), THREADS - 1);
+    }
+
+    /// Of the calling thread: what it can do, and which signals reach it.
+    fn powers() -> (String, String) {
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        let line = |name: &str| {
+            let found = status.lines().find_map(|line| line.strip_prefix(name));
+            found.unwrap().trim().to_owned()
+        };
+        (line("CapEff:"), line("SigBlk:"))
+    }
+
+    #[test]
+    fn threads_have_the_powers_of_the_one_that_serves_and_no_signals() {
+        let serve = || {
+            sys::caps::restrict_thread(sys::caps::CapSet::EMPTY).unwrap();
+            let mut slow = Slow::new().unwrap();
+            assert!(slow.submit(powers));
+            (powers(), wait(&mut slow, 1).remove(0))
+        };
+        let (own, aside) = std::thread::spawn(serve).join().unwrap();
+        assert_eq!(own.0, "0000000000000000");
+        assert_eq!(aside.0, own.0);
+        // All but SIGKILL, SIGSTOP and the two or three that the C library keeps for itself.
+        let blocked = u64::from_str_radix(&aside.1, 16).unwrap();
+        assert_eq!(blocked | 1 << 8 | 1 << 18 | 7 << 31, u64::MAX);
     }
 
     #[test]

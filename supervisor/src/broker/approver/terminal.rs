@@ -40,11 +40,17 @@ pub(super) fn open() -> Result<OwnedFd, &'static str> {
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let terminal = open_file("/dev/tty", flags, Mode::empty())
         .map_err(|_| "there is no terminal to ask at")?;
-    if sys::terminal::foreground(terminal.as_fd()) == Some(getpgrp()) {
+    if is_in_foreground(&terminal) {
         Ok(terminal)
     } else {
         Err("the run is in the background of its terminal")
     }
+}
+
+/// Whether to read, to write and to flush is ours. In the background the kernel would stop us, and with us everybody's
+/// claims. (The shell may take the terminal away between this look and the call; then that is what happens.)
+fn is_in_foreground(terminal: &OwnedFd) -> bool {
+    sys::terminal::foreground(terminal.as_fd()) == Some(getpgrp())
 }
 
 impl Prompt {
@@ -90,6 +96,10 @@ impl Prompt {
         if self.failed.is_some() {
             return self.failed.take();
         }
+        if !is_in_foreground(&self.terminal) {
+            // Until it comes back, or the question is late.
+            return None;
+        }
         if !self.unsent.is_empty() {
             let failed = self.send();
             if failed.is_some() || !self.unsent.is_empty() {
@@ -123,6 +133,9 @@ impl Prompt {
 
     /// Says that no answer is wanted any more, as far as the terminal takes it.
     pub fn end(self, why: &str) {
+        if !is_in_foreground(&self.terminal) {
+            return;
+        }
         // Nothing depends on it.
         let _said = write(
             &self.terminal,
