@@ -32,7 +32,7 @@ fn role() {
         return;
     };
     let path = std::env::var("FILE").expect("a file to ask for");
-    let reading = OpenOptions::new().read(true);
+    let reading = reading();
     let asked = match role.as_str() {
         "ask" => connect().and_then(|client| client.open(&path, &reading)),
         "open" => open(&path, &reading),
@@ -61,9 +61,14 @@ fn role() {
 
 pub fn content(client: &Client, path: &str) -> String {
     let mut content = String::new();
-    let mut file = client
-        .open(path, &OpenOptions::new().read(true))
-        .expect("granted");
+    let mut file = client.open(path, &reading()).expect("granted");
     file.read_to_string(&mut content).expect("read");
     content
+}
+
+/// Long enough for a machine that does ten other things; whoever waits longer has failed.
+pub fn reading() -> OpenOptions {
+    OpenOptions::new()
+        .read(true)
+        .timeout(crate::harness::run::DEADLINE)
 }

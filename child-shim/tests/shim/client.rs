@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use protocol::{Access, Create};
 use socket::Channel;
 
-use crate::child::{content, in_role};
+use crate::child::{content, in_role, reading};
 use crate::harness::process::{NOBODY, as_uid};
 use crate::harness::run::run;
 use crate::server::Supervisor;
@@ -28,10 +28,6 @@ fn both(supervisor: &Supervisor) -> Client {
         .with_inherited(supervisor.end())
         .with_named(&supervisor.name);
     Client::new(doors).expect("a client")
-}
-
-fn reading() -> OpenOptions {
-    OpenOptions::new().read(true)
 }
 
 #[test]

@@ -310,7 +310,9 @@ fn a_peer_that_never_reads_costs_a_bounded_queue_and_gets_everything_when_it_rea
     let mut sent = Vec::new();
     let mut refusals = 0;
     // It asks as long as it can, and reads nothing.
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
+        assert!(Instant::now() < deadline, "there is no bound");
         let frame = framed(&open(next, "/a"));
         match (&theirs).write(&frame) {
             Ok(length) => {
