@@ -350,12 +350,15 @@ impl Session {
 
     fn forward(&self, signal: Signal) -> Result<(), Errno> {
         match (signal.number, signal.sender) {
-            // What the terminal sends goes to the whole foreground group, the command among it: it is not sent twice.
-            (libc::SIGTSTP, Sender::Kernel) => {
-                self.terminal.stop();
+            // What the terminal sends goes to the whole foreground group, the command among it: it is not sent twice. That
+            // goes for its stop key too: whether the command stops is the command's to say, and we stop with it.
+            (_, Sender::Kernel) => Ok(()),
+            // A shell continues the whole group, which may have had its effect already.
+            (libc::SIGCONT, Sender::Process(_))
+                if !matches!(self.child.progress()?, Progress::Stopped { .. }) =>
+            {
                 Ok(())
             }
-            (_, Sender::Kernel) => Ok(()),
             (number, Sender::Process(_)) => self.child.signal(number),
         }
     }

@@ -27,18 +27,13 @@ impl Terminal {
         Self { fd, foreground }
     }
 
-    /// Stops this process as the terminal's stop key would: the shell that started us then has its turn.
-    pub(super) fn stop(&self) {
-        // SIGSTOP, since SIGTSTP is blocked. To ourselves it cannot fail.
-        let sent = kill(Pid::this(), Signal::SIGSTOP);
-        debug_assert!(sent.is_ok());
-    }
-
-    /// The child was stopped: under job control we stop too, so that the shell sees it. Without, there would be nobody to
-    /// continue us, and deadlines go on.
+    /// The child was stopped: under job control we stop too, so that the shell sees it and has its turn. Without, there would
+    /// be nobody to continue us, and deadlines go on.
     pub(super) fn stop_with_child(&self) {
         if self.fd.is_some() {
-            self.stop();
+            // SIGSTOP, since SIGTSTP is blocked. To ourselves it cannot fail.
+            let sent = kill(Pid::this(), Signal::SIGSTOP);
+            debug_assert!(sent.is_ok());
         }
     }
 
