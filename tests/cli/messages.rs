@@ -1,0 +1,105 @@
+//! What is said on standard error, and when.
+
+use super::Scene;
+use super::harness::run::run;
+use super::harness::{feature, require};
+
+/// A command that is refused one thing.
+const REFUSED: &str = "chmod 600 /etc/passwd 2>&-";
+
+#[test]
+fn a_failed_command_that_was_refused_something_says_where_to_read_about_it() {
+    require!(feature::listener());
+    let scene = Scene::new();
+    let ran = run(&mut scene.script(&[], REFUSED)).expect_code(1);
+    let [line] = ran.stderr.lines().collect::<Vec<_>>()[..] else {
+        panic!("one line: {ran}");
+    };
+    let (said, see) = line.split_once("see: ").expect("a command to run");
+    assert_eq!(said, "supervise: 1 request was refused; ");
+    let arguments: Vec<&str> = see.split(' ').skip(1).collect();
+    let shown = run(&mut scene.supervise(&arguments));
+    assert!(shown.stdout.contains("/etc/passwd"), "{shown}");
+}
+
+#[test]
+fn a_command_that_succeeded_is_not_talked_about() {
+    let scene = Scene::new();
+    let ran = run(&mut scene.script(&[], &format!("{REFUSED}; exit 0"))).expect_code(0);
+    assert_eq!(ran.stderr, "");
+}
+
+#[test]
+fn quiet_means_errors_only() {
+    require!(feature::listener());
+    let scene = Scene::new();
+    assert_eq!(run(&mut scene.script(&["-q"], REFUSED)).stderr, "");
+    let ran = run(&mut scene.supervise(&["-q", "--", "no-such-command"])).expect_code(127);
+    assert!(ran.stderr.contains("no-such-command"), "{ran}");
+}
+
+#[test]
+fn verbose_says_how_the_command_is_confined_and_what_came_of_it() {
+    let scene = Scene::new();
+    let ran = run(&mut scene.script(&["-v"], "sleep 1000 & exit 3")).expect_code(3);
+    let log = scene.log().display().to_string();
+    for part in [
+        "policy: (built-in)",
+        "enforced: files",
+        &log,
+        "left descendants",
+        "ended with 3: 0 granted, 0 refused",
+    ] {
+        assert!(ran.stderr.contains(part), "{part}: {ran}");
+    }
+    assert!(
+        ran.stderr
+            .lines()
+            .all(|line| line.starts_with("supervise: ")),
+        "{ran}"
+    );
+}
+
+#[test]
+fn a_log_that_cannot_be_written_stops_the_run_and_names_the_flag() {
+    let scene = Scene::new();
+    let made = scene.workspace.join("made").display().to_string();
+    let script = format!("echo x >{made}");
+    let ran = run(&mut scene.script(&["--audit", "/proc/none"], &script)).expect_code(125);
+    assert!(
+        ran.stderr.contains("--audit") && ran.stderr.contains("/proc/none"),
+        "{ran}"
+    );
+    // In place of the directory there is a file.
+    std::fs::write(scene.kept.join("state"), "").expect("a file");
+    let ran = run(&mut scene.script(&[], &script)).expect_code(125);
+    assert!(ran.stderr.contains("--audit"), "{ran}");
+    assert!(!scene.workspace.join("made").exists());
+}
+
+#[test]
+fn sessions_without_a_place_are_told_where_else_they_can_be() {
+    let scene = Scene::new();
+    let file = scene.kept.write("file", "");
+    let ran = run(scene.script(&[], "true").env("XDG_RUNTIME_DIR", file)).expect_code(125);
+    assert!(ran.stderr.contains("XDG_RUNTIME_DIR"), "{ran}");
+}
+
+#[test]
+fn a_program_outside_the_policy_is_named_with_the_flag_that_allows_it() {
+    let scene = Scene::new();
+    let program = scene.workspace.write("program", "#!/bin/sh\necho ran\n");
+    super::harness::set_mode(&program, 0o755);
+    let ran = run(&mut scene.supervise(&["--", "./program"])).expect_code(126);
+    let flag = format!("--exec {}", program.display());
+    assert!(ran.stderr.contains(&flag), "{ran}");
+    let ran = run(&mut scene.supervise(&["--exec", "./program", "--", "./program"]));
+    assert_eq!(ran.lines(), ["ran"]);
+}
+
+#[test]
+fn nothing_in_a_message_drives_a_terminal() {
+    let scene = Scene::new();
+    let ran = run(&mut scene.supervise(&["--", "no\u{1b}[2Jsuch"])).expect_code(127);
+    assert!(!ran.stderr.contains('\u{1b}'), "{ran}");
+}

@@ -1,0 +1,38 @@
+//! `supervise` inside itself.
+
+use super::Scene;
+use super::harness::run::run;
+use super::harness::{feature, require};
+use serde_json::Value;
+
+#[test]
+fn the_inner_one_confines_further_and_says_who_decides_metadata() {
+    require!(feature::listener());
+    let scene = Scene::new();
+    scene.workspace.write("a/file", "x\n");
+    scene.workspace.write("b/file", "x\n");
+    let inner = "$SUPERVISE_EXE --audit inner.jsonl --chdir a -- sh -c 'cat file; cat ../b/file'";
+    let ran = run(&mut scene.script(&[], &format!("cat b/file; {inner}"))).expect_code(1);
+    assert_eq!(ran.stdout, "x\nx\n", "{ran}");
+    let log = std::fs::read_to_string(scene.workspace.join("inner.jsonl")).expect("a record");
+    let mut starts = log
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"))
+        .filter(|record| record["event"] == "start");
+    let start = starts.next_back().expect("a start record");
+    let metadata = start["layers"]
+        .as_array()
+        .and_then(|layers| layers.iter().find(|layer| layer["name"] == "metadata"))
+        .expect("a layer of that name");
+    assert_eq!(metadata["state"], "weakened", "{start}");
+    let detail = metadata["detail"].as_str().unwrap_or_default();
+    assert!(detail.contains("above"), "{detail}");
+}
+
+#[test]
+fn three_deep_the_status_still_comes_up() {
+    let scene = Scene::new();
+    let script = "$SUPERVISE_EXE -- sh -c '$SUPERVISE_EXE -- sh -c \"exit 7\"'";
+    let ran = run(&mut scene.script(&[], script)).expect_code(7);
+    assert_eq!(ran.stderr, "");
+}
