@@ -1,6 +1,6 @@
 //! Connections: those that may be are made, on the child's own socket; the others never arrive.
 
-use crate::harness::{Workspace, run};
+use crate::harness::{Workspace, feature, require, run};
 use crate::supervised::{Lists, Supervised, probe, probe_outside};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -33,6 +33,8 @@ fn nobody_came(listener: &UnixListener) {
 
 #[test]
 fn a_socket_in_a_write_tree_is_connected_and_recorded() {
+    require!(feature::listener());
+    require!(feature::pidfd_getfd());
     let workspace = Workspace::new();
     let inside = workspace.make_dir("inside");
     let supervised = Supervised::new(Lists::writing(&inside));
@@ -54,6 +56,8 @@ fn a_socket_in_a_write_tree_is_connected_and_recorded() {
 
 #[test]
 fn a_socket_elsewhere_is_not_reached_by_any_spelling() {
+    require!(feature::listener());
+    require!(feature::pidfd_getfd());
     let workspace = Workspace::new();
     let inside = workspace.make_dir("inside");
     let listener = quiet(&workspace.join("host.sock"));
@@ -84,6 +88,8 @@ fn a_socket_elsewhere_is_not_reached_by_any_spelling() {
 
 #[test]
 fn names_that_are_no_files_are_refused() {
+    require!(feature::listener());
+    require!(feature::pidfd_getfd());
     let workspace = Workspace::new();
     let supervised = Supervised::new(Lists::writing(&workspace.path()));
     let said = supervised.probe(&workspace.path(), &["connect-abstract", "anything"]);
@@ -92,6 +98,8 @@ fn names_that_are_no_files_are_refused() {
 
 #[test]
 fn what_cannot_be_connected_fails_as_without_us() {
+    require!(feature::listener());
+    require!(feature::pidfd_getfd());
     let workspace = Workspace::new();
     let inside = workspace.make_dir("inside");
     workspace.write("inside/file", "x");
@@ -126,6 +134,8 @@ fn what_cannot_be_connected_fails_as_without_us() {
 
 #[test]
 fn a_full_backlog_delays_only_who_waits_for_it() {
+    require!(feature::listener());
+    require!(feature::pidfd_getfd());
     let workspace = Workspace::new();
     let inside = workspace.make_dir("inside");
     let file = workspace.write("inside/file", "x");
@@ -155,6 +165,8 @@ fn a_full_backlog_delays_only_who_waits_for_it() {
 
 #[test]
 fn a_child_that_is_killed_while_it_waits_leaves_nothing() {
+    require!(feature::listener());
+    require!(feature::pidfd_getfd());
     let workspace = Workspace::new();
     let inside = workspace.make_dir("inside");
     let listener = UnixListener::bind(inside.join("full")).unwrap();
@@ -183,6 +195,8 @@ fn a_child_that_is_killed_while_it_waits_leaves_nothing() {
 
 #[test]
 fn the_session_is_reached_where_nothing_lies() {
+    require!(feature::listener());
+    require!(feature::pidfd_getfd());
     let workspace = Workspace::new();
     let door = workspace.join("session/socket");
     let supervised = Supervised::new(Lists {
@@ -213,6 +227,8 @@ fn the_session_is_reached_where_nothing_lies() {
 
 #[test]
 fn the_socket_that_leads_to_the_session_is_as_the_one_that_was_given_for_it() {
+    require!(feature::listener());
+    require!(feature::pidfd_getfd());
     use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
     use std::os::fd::AsRawFd;
@@ -267,6 +283,8 @@ fn server(address: &str) -> SocketAddr {
 
 #[test]
 fn tcp_goes_where_it_may() {
+    require!(feature::listener());
+    require!(feature::pidfd_getfd());
     let workspace = Workspace::new();
     let (allowed, other) = (server("127.0.0.1:0"), server("127.0.0.1:0"));
     let supervised = Supervised::new(Lists {
@@ -301,6 +319,8 @@ fn tcp_goes_where_it_may() {
 
 #[test]
 fn nobody_listening_is_said_as_without_us() {
+    require!(feature::listener());
+    require!(feature::pidfd_getfd());
     let workspace = Workspace::new();
     let closed = {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
@@ -316,6 +336,8 @@ fn nobody_listening_is_said_as_without_us() {
 
 #[test]
 fn other_protocols_are_refused() {
+    require!(feature::listener());
+    require!(feature::pidfd_getfd());
     let workspace = Workspace::new();
     let address = server("127.0.0.1:0");
     let supervised = Supervised::new(Lists {
@@ -331,6 +353,8 @@ fn other_protocols_are_refused() {
 
 #[test]
 fn names_are_looked_up_over_udp_where_that_is_allowed() {
+    require!(feature::listener());
+    require!(feature::pidfd_getfd());
     let udp = |allowed| {
         let supervised = Supervised::new(Lists {
             udp: allowed,
@@ -348,6 +372,8 @@ fn names_are_looked_up_over_udp_where_that_is_allowed() {
 
 #[test]
 fn what_was_connected_is_the_childs_own_socket() {
+    require!(feature::listener());
+    require!(feature::pidfd_getfd());
     let workspace = Workspace::new();
     let inside = workspace.make_dir("inside");
     let listener = UnixListener::bind(inside.join("socket")).unwrap();

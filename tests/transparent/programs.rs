@@ -1,6 +1,6 @@
 //! Real programs that change metadata as a matter of course.
 
-use crate::harness::feature::program;
+use crate::harness::feature::{self, program};
 use crate::harness::{Workspace, require, run};
 use crate::supervised::{Lists, Supervised, outside};
 use std::os::unix::fs::MetadataExt;
@@ -78,6 +78,7 @@ fn both(workspace: &Workspace) {
 
 #[test]
 fn cp_keeps_what_it_is_told_to_keep() {
+    require!(feature::listener());
     require!(program("cp"));
     let workspace = Workspace::new();
     both(&workspace);
@@ -86,6 +87,7 @@ fn cp_keeps_what_it_is_told_to_keep() {
 
 #[test]
 fn tar_restores_modes_and_times() {
+    require!(feature::listener());
     require!(program("tar"));
     let workspace = Workspace::new();
     both(&workspace);
@@ -106,6 +108,7 @@ fn tar_restores_modes_and_times() {
 
 #[test]
 fn git_makes_a_repository_and_a_commit() {
+    require!(feature::listener());
     require!(program("git"));
     let workspace = Workspace::new();
     both(&workspace);
@@ -133,6 +136,7 @@ fn git_makes_a_repository_and_a_commit() {
 
 #[test]
 fn touch_and_install_and_ln_work() {
+    require!(feature::listener());
     for name in ["touch", "install"] {
         require!(program(name));
     }
@@ -151,6 +155,7 @@ fn touch_and_install_and_ln_work() {
 
 #[test]
 fn a_program_is_told_what_the_kernel_would_tell_it() {
+    require!(feature::listener());
     require!(program("chmod"));
     let workspace = Workspace::new();
     workspace.make_dir("inside");

@@ -1,6 +1,6 @@
 //! A second thread against the door: what was looked at is changed before it is used. What must not change never does.
 
-use crate::harness::{Workspace, require, set_mode};
+use crate::harness::{Workspace, feature, require, set_mode};
 use crate::supervised::{Lists, Supervised};
 use std::io::ErrorKind;
 use std::net::TcpListener;
@@ -55,7 +55,8 @@ fn changed(path: &Path) -> (i64, i64) {
 
 #[test]
 fn a_name_that_is_rewritten_never_reaches_outside() {
-    require!(crate::harness::feature::processors(2));
+    require!(feature::listener());
+    require!(feature::processors(2));
     let workspace = Workspace::new();
     let [inside, outside] = two_files(&workspace);
     let before = changed(&outside);
@@ -72,7 +73,8 @@ fn a_name_that_is_rewritten_never_reaches_outside() {
 
 #[test]
 fn links_that_are_swapped_never_lead_outside() {
-    require!(crate::harness::feature::processors(2));
+    require!(feature::listener());
+    require!(feature::processors(2));
     for last in [false, true] {
         let workspace = Workspace::new();
         let [inside, outside] = two_files(&workspace);
@@ -104,7 +106,8 @@ fn links_that_are_swapped_never_lead_outside() {
 
 #[test]
 fn a_descriptor_that_is_replaced_never_means_another_file() {
-    require!(crate::harness::feature::processors(2));
+    require!(feature::listener());
+    require!(feature::processors(2));
     let workspace = Workspace::new();
     let [inside, outside] = two_files(&workspace);
     let before = changed(&outside);
@@ -121,7 +124,9 @@ fn a_descriptor_that_is_replaced_never_means_another_file() {
 
 #[test]
 fn an_address_that_is_rewritten_never_reaches_another_socket() {
-    require!(crate::harness::feature::processors(2));
+    require!(feature::listener());
+    require!(feature::pidfd_getfd());
+    require!(feature::processors(2));
     let workspace = Workspace::new();
     workspace.make_dir("allowed");
     workspace.make_dir("outside");
@@ -145,7 +150,9 @@ fn an_address_that_is_rewritten_never_reaches_another_socket() {
 
 #[test]
 fn a_port_that_is_rewritten_never_reaches_another_server() {
-    require!(crate::harness::feature::processors(2));
+    require!(feature::listener());
+    require!(feature::pidfd_getfd());
+    require!(feature::processors(2));
     let workspace = Workspace::new();
     let servers = [(), ()].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port is free"));
     let [inside, outside] = servers;

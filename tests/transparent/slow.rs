@@ -57,6 +57,7 @@ impl Drop for Hung {
 
 #[test]
 fn a_hanging_file_server_delays_only_who_uses_it() {
+    require!(feature::listener());
     require!(feature::root());
     require!(feature::program("mount"));
     let workspace = Workspace::new();

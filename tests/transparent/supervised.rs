@@ -1,6 +1,6 @@
 //! A real door around real children: a thread that is filtered as a child would be starts them, another serves.
 
-use crate::harness::built;
+use crate::harness::{built, feature};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::EventFd;
 use std::ffi::OsStr;
@@ -276,9 +276,11 @@ fn trapping(tasks: bool) -> Vec<Instruction> {
     let equal = code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K);
     let ret = code(libc::BPF_RET | libc::BPF_K);
     let mut trapped: Vec<_> = numbers(Class::Metadata)
-        .chain(numbers(Class::Connect))
         .chain(numbers(Class::OtherTask))
         .collect();
+    if feature::pidfd_getfd().is_ok() {
+        trapped.extend(numbers(Class::Connect));
+    }
     if tasks {
         trapped.extend(numbers(Class::NewTask));
     }
@@ -306,14 +308,9 @@ pub fn outside<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T
     thread.join().expect("what runs outside does not panic")
 }
 
-/// Where the probe is: said by the test that runs all the others as another user.
-fn probe_file() -> PathBuf {
-    std::env::var_os("SUPERVISE_TEST_PROBE").map_or_else(built::probe, PathBuf::from)
-}
-
 /// The probe, to be run in a directory.
 pub fn probe<S: AsRef<OsStr>>(directory: &Path, words: &[S]) -> Command {
-    let mut command = Command::new(probe_file());
+    let mut command = Command::new(built::probe());
     command.args(words).current_dir(directory);
     command
 }

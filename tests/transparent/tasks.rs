@@ -1,6 +1,6 @@
 //! The limit of tasks, and many at once.
 
-use crate::harness::{Workspace, run};
+use crate::harness::{Workspace, feature, require, run};
 use crate::supervised::{Lists, Supervised, answers, probe};
 use std::process::Command;
 
@@ -33,6 +33,7 @@ fn limited(processes: u64) -> Supervised {
 
 #[test]
 fn a_fork_bomb_ends_at_the_limit() {
+    require!(feature::listener());
     if !is_alone() {
         return alone("tasks::a_fork_bomb_ends_at_the_limit");
     }
@@ -64,6 +65,7 @@ fn a_fork_bomb_ends_at_the_limit() {
 
 #[test]
 fn below_the_limit_tasks_come_and_go_for_ever() {
+    require!(feature::listener());
     if !is_alone() {
         return alone("tasks::below_the_limit_tasks_come_and_go_for_ever");
     }
@@ -99,6 +101,7 @@ fn children() -> Vec<i32> {
 
 #[test]
 fn a_program_tunes_itself_and_nobody_else() {
+    require!(feature::listener());
     let workspace = Workspace::new();
     let supervised = Supervised::new(Lists::default());
     let mut linger = Command::new("sleep");
@@ -133,6 +136,7 @@ fn a_program_tunes_itself_and_nobody_else() {
 
 #[test]
 fn a_hundred_children_are_served_at_once() {
+    require!(feature::listener());
     let workspace = Workspace::new();
     let supervised = Supervised::new(Lists::writing(&workspace.make_dir("inside")));
     let commands: Vec<Command> = (0..100)
@@ -166,6 +170,7 @@ fn a_hundred_children_are_served_at_once() {
 
 #[test]
 fn children_that_are_killed_in_a_call_disturb_nobody() {
+    require!(feature::listener());
     let workspace = Workspace::new();
     let file = workspace.write("inside/file", "x");
     let supervised = Supervised::new(Lists::writing(&workspace.join("inside")));
