@@ -142,6 +142,8 @@ const ALWAYS: &[Row] = rows! {
         => EPERM "a lease on a readable file makes everybody's opens wait, for up to /proc/sys/fs/lease-break-time";
     [FCNTL] int(1) is F_NOTIFY
         => EPERM "watches a directory, by signal";
+    [RENAMEAT2] int(4) & RENAME_WHITEOUT is_not UNSET
+        => EPERM "makes a character device, which Landlock is not asked about";
     [FANOTIFY_INIT FANOTIFY_MARK]
         => EPERM "watches whole file systems, and can hold up their users";
     [MEMFD_SECRET]
