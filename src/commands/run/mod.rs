@@ -181,6 +181,8 @@ impl Run<'_> {
         let audit = log.path().to_owned();
         let (first, confinement) = command(Listener::Wanted)?;
         self.record_start(&mut log, confinement.layers())?;
+        // Before there is a child that could have taken its foreground.
+        let terminal = Terminal::find();
         let (child, confinement) = match launch(first, confinement.clone()) {
             // Only one listener can be above a process: another supervisor, or a container runtime, has it.
             Err(LaunchError::Step {
@@ -215,7 +217,7 @@ impl Run<'_> {
             ruleset: ruleset.clone(),
             log,
             signals,
-            terminal: Terminal::find(),
+            terminal,
             wall: [args.timeout, ruleset.limits().wall]
                 .into_iter()
                 .flatten()
