@@ -24,6 +24,18 @@ pub fn as_uid(command: &mut Command, uid: u32) -> &mut Command {
     unsafe { command.pre_exec(become_that_user) }
 }
 
+/// Makes `command` lead a session of its own, whose terminal is its standard input.
+pub fn lead_terminal(command: &mut Command) -> &mut Command {
+    let lead = || {
+        nix::unistd::setsid()?;
+        // SAFETY: TIOCSCTTY takes a number.
+        nix::errno::Errno::result(unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) })?;
+        Ok(())
+    };
+    // SAFETY: runs between fork and exec: two system calls, and an error without allocation.
+    unsafe { command.pre_exec(lead) }
+}
+
 /// Whether there is such a process, and it is not merely waiting to be reaped.
 pub fn is_alive(pid: i32) -> bool {
     state(pid).is_some_and(|state| !['Z', 'X'].contains(&state))

@@ -116,6 +116,13 @@ pub fn act(name: &str, arguments: &mut Arguments) -> Option<Answer> {
                 number.to_string()
             })
         }
+        // `hold-as NUMBER PATH FLAGS`: at a number that nothing else has.
+        "hold-as" => {
+            let (number, path) = (arguments.number(), arguments.path());
+            let flags = arguments.flags(&OPEN);
+            open(&path, flags as i32)
+                .and_then(|fd| done(call!(libc::SYS_dup3, fd.as_raw_fd(), number, 0)))
+        }
         "openat" => {
             let (directory, path, flags) =
                 (arguments.path(), arguments.path(), arguments.flags(&OPEN));
@@ -533,9 +540,9 @@ fn exec_magic(arguments: &mut Arguments) -> Answer {
 
 fn exec_memfd(arguments: &mut Arguments) -> Answer {
     let words = arguments.rest();
-    let bytes = read(&words[0])?;
+    let mut program = File::from(open(&words[0], libc::O_RDONLY)?);
     let fd = owned(call!(libc::SYS_memfd_create, c"probe".as_ptr(), 0))?;
     let mut file = File::from(fd);
-    file.write_all(&bytes).map_err(errno)?;
+    std::io::copy(&mut program, &mut file).map_err(errno)?;
     run(file.as_raw_fd(), c"", &words, libc::AT_EMPTY_PATH)
 }

@@ -5,6 +5,7 @@
 //! are bytes, numbers decimal or `0x…`, flags words with commas between them.
 
 mod arguments;
+mod asking;
 mod files;
 mod links;
 mod metadata;
@@ -37,7 +38,7 @@ pub(crate) use call;
 /// A room of acts: `None` when it does not know the name.
 type Room = fn(&str, &mut Arguments) -> Option<Answer>;
 
-const ROOMS: [Room; 8] = [
+const ROOMS: [Room; 9] = [
     files::act,
     links::act,
     metadata::act,
@@ -46,6 +47,7 @@ const ROOMS: [Room; 8] = [
     system::act,
     races::act,
     trapped::act,
+    asking::act,
 ];
 
 fn main() {

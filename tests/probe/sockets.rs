@@ -162,6 +162,19 @@ pub fn act(name: &str, arguments: &mut Arguments) -> Option<Answer> {
             let path = arguments.path();
             connect_unix(libc::SOCK_STREAM, &pathname(&path)).map(|_| String::new())
         }
+        // `connect-tcp-many ADDRESS COUNT`, `connect-unix-many PATH COUNT`: how many succeeded, one after the other.
+        "connect-tcp-many" => {
+            let address = address(arguments);
+            many(arguments.number(), || {
+                stream(&address).and_then(|fd| connect(&fd, &encoded(&address)))
+            })
+        }
+        "connect-unix-many" => {
+            let path = pathname(&arguments.path());
+            many(arguments.number(), || {
+                connect_unix(libc::SOCK_STREAM, &path).map(drop)
+            })
+        }
         "hear-unix" => {
             let path = arguments.path();
             connect_unix(libc::SOCK_STREAM, &pathname(&path)).and_then(hear)
@@ -210,6 +223,11 @@ pub fn act(name: &str, arguments: &mut Arguments) -> Option<Answer> {
         }
         _ => return None,
     })
+}
+
+fn many(count: i64, attempt: impl Fn() -> Result<(), Errno>) -> Answer {
+    let succeeded = (0..count).filter(|_| attempt().is_ok()).count();
+    Ok(succeeded.to_string())
 }
 
 fn address(arguments: &mut Arguments) -> SocketAddr {

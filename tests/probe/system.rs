@@ -188,11 +188,8 @@ fn administration(name: &str, arguments: &mut Arguments) -> Option<Answer> {
         "swapon" => done(call!(libc::SYS_swapon, arguments.path().as_ptr(), 0)),
         "reboot" => done(call!(libc::SYS_reboot, 0, 0, 0, 0)), // wrong magic: never does anything
         "syslog" => call!(libc::SYS_syslog, 10, 0, 0).map(|_| String::new()),
-        "sethostname" => {
-            let mut name = [0u8; 390];
-            call!(libc::SYS_uname, name.as_mut_ptr())
-                .and_then(|_| done(call!(libc::SYS_sethostname, name[65..].as_ptr(), 1)))
-        }
+        // Longer than any name: never does anything.
+        "sethostname" => done(call!(libc::SYS_sethostname, c"".as_ptr(), 65536)),
         "settime" => done(call!(libc::SYS_clock_settime, 99, [0i64; 2].as_ptr())), // no such clock
         "quotactl" => done(call!(libc::SYS_quotactl, 0, 0, 0, 0)),
         "acct" => done(call!(libc::SYS_acct, 0)),
@@ -300,6 +297,21 @@ fn abis(name: &str, arguments: &mut Arguments) -> Option<Answer> {
                 argument.as_mut_ptr()
             ))
         }
+        // Puts our own process group into the foreground of the terminal.
+        "foreground" => {
+            let fd = arguments.number();
+            let group = std::process::id();
+            call!(libc::SYS_setpgid, 0, 0).and_then(|_| {
+                done(call!(
+                    libc::SYS_ioctl,
+                    fd,
+                    libc::TIOCSPGRP,
+                    &raw const group
+                ))
+            })
+        }
+        // `sigio PID WAY`: has the kernel send SIGKILL to somebody else when there is something to read.
+        "sigio" => signal_by_input(arguments.number(), &arguments.text()),
         // `fcntl FD COMMAND ARGUMENT`
         "fcntl" => {
             let (fd, command) = (
@@ -316,6 +328,36 @@ fn abis(name: &str, arguments: &mut Arguments) -> Option<Answer> {
         }
         _ => return None,
     })
+}
+
+fn signal_by_input(pid: i64, way: &str) -> Answer {
+    let mut ends = [0i32; 2];
+    call!(
+        libc::SYS_socketpair,
+        libc::AF_UNIX,
+        libc::SOCK_STREAM,
+        0,
+        ends.as_mut_ptr()
+    )?;
+    let [watched, other] = ends;
+    let set = |command: i32, argument: usize| call!(libc::SYS_fcntl, watched, command, argument);
+    match way {
+        "own" => set(libc::F_SETOWN, pid as usize)?,
+        "group" => set(libc::F_SETOWN, -pid as usize)?,
+        "own-ex" => {
+            // F_SETOWN_EX, F_OWNER_PID
+            let owner = [1i32, pid as i32];
+            set(15, owner.as_ptr() as usize)?
+        }
+        "ioctl" => {
+            let owner = pid as i32;
+            call!(libc::SYS_ioctl, watched, 0x8901u32, &raw const owner)?
+        }
+        _ => crate::arguments::misused("there is no such way"),
+    };
+    set(10, libc::SIGKILL as usize)?; // F_SETSIG
+    set(libc::F_SETFL, (libc::O_ASYNC | libc::O_NONBLOCK) as usize)?;
+    done(call!(libc::SYS_write, other, c"x".as_ptr(), 1))
 }
 
 /// Up to seven numbers; what is not given is 0.

@@ -1,0 +1,21 @@
+//! What must not be possible: a hostile program under the real command, and what the outside sees of it.
+//!
+//! Every attack is first seen to work where nothing confines it; where it does not, it is skipped aloud, for its failure
+//! in the sandbox would prove nothing. Then it is tried inside: it is refused with the errno that is due, nothing outside has
+//! changed, and where the supervisor refused it there is one record that says so.
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod container;
+mod exec;
+mod ipc;
+mod kernel;
+mod metadata;
+mod network;
+mod paths;
+mod policy;
+mod resources;
+mod scene;
+mod supervisor;
+mod terminal;
