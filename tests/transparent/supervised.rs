@@ -148,10 +148,9 @@ impl Supervised {
     pub fn new(lists: Lists) -> Self {
         let (orders, inbox) = channel::<Order>();
         let (hand_over, listener) = channel();
-        let limits_tasks = lists.processes.is_some();
+        let program = trapping(lists.processes.is_some());
         let filtered = std::thread::spawn(move || {
             confine();
-            let program = trapping(limits_tasks);
             let flags = seccomp::NEW_LISTENER | seccomp::WAIT_KILLABLE_RECV;
             let listener = seccomp::install(&program, flags)
                 .expect("the filter can be installed")
