@@ -106,7 +106,7 @@ fn a_file_is_never_made_outside() {
     let names = (rig.place.join("open/d"), rig.place.join("open/link"));
     let mut made = 0;
     while_exchanging(names.0, names.1, || {
-        for number in 0..TRIES / 10 {
+        for number in 0..TRIES / 20 {
             let path = rig.place.join(format!("open/d/{number}"));
             made += usize::from(matches!(
                 rig.ask(create(path, Create::Yes)),

@@ -2,7 +2,7 @@
 //!
 //! In come events: the start of a run, each decision, its end. Out goes one line of JSON for each, written before
 //! anybody hears of the decision, and chained: each line holds its own SHA-256 hash and that of the line before.
-//! [`verify`] finds any changed bit, any line that is gone and any two that changed places.
+//! [`verify()`] finds any changed bit, any line that is gone and any two that changed places.
 //!
 //! The chain has no key. It shows damage, a torn write and a careless edit; whoever may write the file may also
 //! compute every hash anew. The file is the operator's, the child can never open it. Who needs more keeps the last

@@ -388,4 +388,29 @@ proptest! {
         prop_assert_eq!(report.last, last);
         prop_assert_eq!(report.fault, None);
     }
+
+    #[test]
+    fn no_edit_passes_for_the_whole(
+        at in any::<prop::sample::Index>(),
+        length in 0usize..2000,
+        put in proptest::collection::vec(any::<u8>(), 0..300),
+    ) {
+        let place = place();
+        let log = sample(&place.path);
+        let at = at.index(log.len());
+        let end = (at + length).min(log.len());
+        let edited = [&log[..at], &put, &log[end..]].concat();
+        let report = verify(&edited[..]).unwrap();
+        let is_whole = report.fault.is_none() && report.ending == Ending::Complete;
+        // What is left of a log that was cut where a run ended is a log.
+        let is_cut = log.starts_with(&edited);
+        prop_assert!(!is_whole || is_cut, "{report:?}");
+    }
+
+    #[test]
+    fn anything_can_be_verified(bytes: Vec<u8>, lines in proptest::collection::vec("[ -~]{0,80}\n", 0..8)) {
+        let nothing = |log: &[u8]| verify(log).unwrap().records == 0;
+        prop_assert!(nothing(&bytes));
+        prop_assert!(nothing(lines.concat().as_bytes()));
+    }
 }
