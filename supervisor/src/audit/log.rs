@@ -29,6 +29,10 @@ const END: u64 = 1024;
 /// Enough for any line, and for what a few crashes may have left behind it.
 const CRASHES: u64 = 8 * MAX_LINE as u64;
 
+/// One run writes no more than this: a child that asks for what it is refused, again and again, fills no disk. What comes
+/// after is refused and not recorded, but for the end of the run.
+const MOST: u64 = 1 << 30;
+
 /// A log of one run at a time, open for the whole of it.
 ///
 /// The file is locked, so that no two supervisors write one log. Disk space is allocated ahead: a child that fills the
@@ -42,6 +46,8 @@ pub struct Log {
     length: u64,
     /// The end of what is allocated; `None` where the file system allocates nothing ahead.
     allocated: Option<u64>,
+    /// As long as it may become in this run.
+    most: u64,
     counts: Counts,
     line: Vec<u8>,
     /// A line that could neither be written nor taken back stands at the end: nothing may follow it.
@@ -157,6 +163,7 @@ impl Log {
             next: Position::START,
             length,
             allocated: Some(length),
+            most: length.saturating_add(MOST),
             counts: Counts::default(),
             line: Vec::with_capacity(1024),
             is_torn: false,
@@ -226,6 +233,12 @@ impl Log {
         self.next.prev
     }
 
+    /// As if so much less could be written.
+    #[cfg(test)]
+    pub(super) fn limit(&mut self, bytes: u64) {
+        self.most = self.length + bytes;
+    }
+
     /// What was decided in this run so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
@@ -236,8 +249,11 @@ impl Log {
     /// that a failed record could not undo, such as creating a file.
     ///
     /// # Errors
-    /// The disk is full, or the log is torn.
+    /// The disk is full, the run has written all that one run may, or the log is torn.
     pub fn ready(&mut self) -> Result<(), Error> {
+        if self.length + DECISION > self.most {
+            return Err(self.failed(Errno::EFBIG.into()));
+        }
         self.reserve(DECISION + END)
     }
 
@@ -319,6 +335,9 @@ impl Log {
     fn append<T: Serialize>(&mut self, event: &str, fields: &T, keep: u64) -> Result<(), Error> {
         self.line.clear();
         let next = self.seal(event, fields)?;
+        if keep > 0 && self.length + self.line.len() as u64 > self.most {
+            return Err(self.failed(Errno::EFBIG.into()));
+        }
         self.reserve(self.line.len() as u64 + keep)?;
         self.write(next)
     }

@@ -327,6 +327,27 @@ fn space_is_allocated_ahead_and_not_twice() {
 }
 
 #[test]
+fn a_child_that_asks_for_ever_fills_no_disk() {
+    let place = place();
+    let mut log = Log::create(&place.path).unwrap();
+    log.limit(200_000);
+    let rule = Origin::flag("--deny");
+    let mut recorded = 0;
+    while log.record(&refused(b"/a", &rule)).is_ok() {
+        recorded += 1;
+        assert!(recorded < 10_000);
+    }
+    assert!(recorded > 100, "{recorded}");
+    assert!(log.ready().is_err());
+    assert!(log.record(&granted()).is_err());
+    assert!(fs::metadata(&place.path).unwrap().len() <= 200_000);
+    log.finish(Status::Exited(0)).unwrap();
+    let report = verify(fs::File::open(&place.path).unwrap()).unwrap();
+    assert_eq!((report.fault, report.ending), (None, Ending::Complete));
+    assert_eq!(report.records, recorded + 1);
+}
+
+#[test]
 fn a_lock_that_is_held_by_a_reader_is_respected() {
     let place = place();
     drop(Log::create(&place.path).unwrap());
