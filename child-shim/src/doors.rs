@@ -1,7 +1,6 @@
 //! The ways to the supervisor that this process was given.
 
-use std::ffi::OsString;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -24,13 +23,34 @@ impl Doors {
     pub fn from_environment() -> Self {
         static GIVEN_TO: AtomicI32 = AtomicI32::new(0);
         let process = getpid().as_raw();
-        let inherited = std::env::var_os("SUPERVISE_FD").and_then(inherited);
+        let number = std::env::var("SUPERVISE_FD")
+            .ok()
+            .and_then(|number| number.parse().ok());
+        let inherited = number.and_then(Self::inherited_connection);
         let inherited = inherited.filter(|_| GIVEN_TO.swap(process, Ordering::Relaxed) != process);
         let named = std::env::var_os("SUPERVISE_SOCKET").filter(|name| !name.is_empty());
         Self {
             inherited,
             named: named.map(PathBuf::from),
         }
+    }
+
+    /// The connection with that number, if it still is one.
+    ///
+    /// Programs close what they do not know, and the number is soon another file's. A pair that this
+    /// process made itself, and a socket with a name, are not what a supervisor leaves to a child.
+    /// Whoever takes it here takes turns on it with every other client of this process.
+    #[must_use]
+    pub fn inherited_connection(number: RawFd) -> Option<UnixStream> {
+        let fd = sys::fds::duplicate_number(number).ok()?;
+        if !sys::peers::is_unix_stream(fd.as_fd()) {
+            return None;
+        }
+        let maker = sys::peers::credentials(fd.as_fd()).ok()?;
+        let stream = UnixStream::from(fd);
+        let nameless = stream.local_addr().is_ok_and(|name| name.is_unnamed())
+            && stream.peer_addr().is_ok_and(|name| name.is_unnamed());
+        (nameless && maker.pid != getpid()).then_some(stream)
     }
 
     /// A connection to be used, and perhaps shared, by this process and others.
@@ -48,23 +68,6 @@ impl Doors {
     }
 }
 
-/// The connection with that number, if it still is one.
-///
-/// Programs close what they do not know, and the number is soon another file's. A pair that this
-/// process made itself, and a socket with a name, are not what a supervisor leaves to a child.
-fn inherited(number: OsString) -> Option<UnixStream> {
-    let number = number.to_str()?.parse().ok()?;
-    let fd = sys::fds::duplicate_number(number).ok()?;
-    if !sys::peers::is_unix_stream(fd.as_fd()) {
-        return None;
-    }
-    let maker = sys::peers::credentials(fd.as_fd()).ok()?;
-    let stream = UnixStream::from(fd);
-    let nameless = stream.local_addr().is_ok_and(|name| name.is_unnamed())
-        && stream.peer_addr().is_ok_and(|name| name.is_unnamed());
-    (nameless && maker.pid != getpid()).then_some(stream)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,13 +77,8 @@ mod tests {
     fn what_is_no_inherited_connection_is_not_taken_for_one() {
         let ours = UnixStream::pair().expect("a pair");
         let file = std::fs::File::open("/dev/null").expect("/dev/null");
-        let numbers =
-            [ours.0.as_raw_fd(), file.as_raw_fd(), -1, i32::MAX].map(|number| number.to_string());
-        for number in numbers
-            .into_iter()
-            .chain(["".into(), "3x".into(), "99999999999".into()])
-        {
-            assert!(inherited(OsString::from(&number)).is_none(), "{number:?}");
+        for number in [ours.0.as_raw_fd(), file.as_raw_fd(), -1, i32::MAX] {
+            assert!(Doors::inherited_connection(number).is_none(), "{number}");
         }
     }
 }

@@ -128,9 +128,11 @@ impl OpenOptions {
 
     /// The flags and mode of the C function.
     ///
-    /// Those that tell only the calling process something are taken off. One that the protocol
-    /// cannot say is an error.
-    pub(crate) fn from_c(flags: libc::c_int, mode: libc::mode_t) -> Result<Self, Error> {
+    /// Those that tell only the calling process something are taken off.
+    ///
+    /// # Errors
+    /// [`Error::Contradiction`] for a flag that the protocol cannot say.
+    pub fn from_c(flags: libc::c_int, mode: libc::mode_t) -> Result<Self, Error> {
         let flags = OFlag::from_bits_retain(flags);
         let access = flags & OFlag::O_ACCMODE;
         let flags = flags - OFlag::O_ACCMODE - OFlag::O_CLOEXEC - OFlag::O_NOCTTY - LARGE_FILES;

@@ -47,27 +47,31 @@ pub fn contained() -> PathBuf {
     CONTAINED.clone()
 }
 
+/// The library that unmodified programs preload. No other package uses it.
+pub fn preload() -> PathBuf {
+    static PRELOAD: LazyLock<PathBuf> = LazyLock::new(|| {
+        build(&["--package", "supervise-preload"]);
+        let path = directory().join("libsupervise_preload.so");
+        assert!(path.exists(), "{} is not built", path.display());
+        path
+    });
+    PRELOAD.clone()
+}
+
 /// An example of the root package. `cargo test` builds it, but `cargo test --test NAME` does not: then it is built here, also
 /// when it is older than its source.
 fn example(name: &str, source: &str) -> PathBuf {
     let path = directory().join("examples").join(name);
     if modified(&path) < newest_below(&tree().join(source)) {
-        build(name);
+        build(&["--package", "supervise", "--example", name]);
     }
     assert!(path.exists(), "{} is not built", path.display());
     path
 }
 
-fn build(example: &str) {
+fn build(what: &[&str]) {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args([
-        "build",
-        "--quiet",
-        "--package",
-        "supervise",
-        "--example",
-        example,
-    ]);
+    cargo.args(["build", "--quiet"]).args(what);
     if directory()
         .file_name()
         .is_some_and(|profile| profile == "release")
@@ -80,7 +84,7 @@ fn build(example: &str) {
         .expect("a profile stands in the target directory");
     cargo.arg("--target-dir").arg(target).current_dir(tree());
     let status = cargo.status().expect("cargo runs");
-    assert!(status.success(), "the example `{example}` does not build");
+    assert!(status.success(), "{what:?} does not build");
 }
 
 /// The beginning of time for what is not there.

@@ -52,8 +52,8 @@ const PACKAGES: [(&str, &[&str], &[&str]); 7] = [
     ),
     (
         "child-shim/preload/Cargo.toml",
-        &["child-shim", "sys", "protocol", "socket"],
-        &["libc"],
+        &["child-shim", "sys"],
+        &["libc", "nix"],
     ),
 ];
 

@@ -7,7 +7,7 @@ const PLACES: [&str; 7] = [
     "supervisor/sys/",
     "supervisor/src/launch/child.rs",
     "child-shim/src/c.rs",
-    "child-shim/preload/",
+    "child-shim/preload/src/",
     "tests/probe/",
     "tests/harness/",
     "tests/bench/",
