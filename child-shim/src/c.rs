@@ -33,10 +33,10 @@ pub unsafe extern "C" fn supervise_open(
     };
     let path = Path::new(OsStr::from_bytes(path.to_bytes()));
     let opened = match native(path, flags, mode) {
+        // What cannot be asked for stays refused.
         Err(Errno::EACCES) => OpenOptions::from_c(flags, mode)
-            .and_then(|options| connect()?.open(path, &options))
-            .map(OwnedFd::from)
-            .map_err(|error| error.errno()),
+            .map_err(|_| Errno::EACCES)
+            .and_then(|options| asked(path, &options)),
         opened => opened,
     };
     answered(opened, flags)
@@ -59,16 +59,18 @@ pub unsafe extern "C" fn supervise_request(
         return failed(Errno::EFAULT);
     };
     let path = Path::new(OsStr::from_bytes(path.to_bytes()));
-    let asked = OpenOptions::from_c(flags, mode).and_then(|mut options| {
-        if let Some(why) = why {
-            options = options.why(why.to_string_lossy());
-        }
-        connect()?.open(path, &options)
-    });
-    answered(
-        asked.map(OwnedFd::from).map_err(|error| error.errno()),
-        flags,
-    )
+    let opened = OpenOptions::from_c(flags, mode)
+        .map_err(|error| error.errno())
+        .and_then(|options| match why {
+            Some(why) => asked(path, &options.why(why.to_string_lossy())),
+            None => asked(path, &options),
+        });
+    answered(opened, flags)
+}
+
+fn asked(path: &Path, options: &OpenOptions) -> nix::Result<OwnedFd> {
+    let asked = connect().and_then(|client| client.open(path, options));
+    asked.map(OwnedFd::from).map_err(|error| error.errno())
 }
 
 /// The string at a pointer that may be null.

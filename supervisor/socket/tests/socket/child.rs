@@ -136,6 +136,7 @@ fn connect() {
         client: None,
     });
     let answer = SupervisorSocket::connect(variable("DOOR")).and_then(|mut socket| {
+        println!("LISTENER {:?}", socket.peer_pid());
         socket.set_read_timeout(Some(Duration::from_secs(60)));
         socket.send_message(&greeting)?;
         socket.recv_response()

@@ -214,3 +214,37 @@ fn the_number_of_descriptors_is_constant_under_flood() {
     }
     assert_eq!(channels.len(), 1);
 }
+
+#[test]
+fn urgent_bytes_are_no_reason_to_spin() {
+    use nix::sys::socket::MsgFlags;
+    use std::os::fd::AsRawFd as _;
+    let frame = framed(&open(1, "/a"));
+    for pattern in ["!", "!!", "!f", "f!", "!f!", "!!f!!f!", "ff!f"] {
+        let (mut channel, theirs) = channel();
+        for what in pattern.chars() {
+            let sent = match what {
+                'f' => (&theirs)
+                    .write_all(&frame)
+                    .map_err(|_| nix::errno::Errno::EPIPE),
+                _ => nix::sys::socket::send(theirs.as_raw_fd(), b"!", MsgFlags::MSG_OOB).map(drop),
+            };
+            if let Err(errno) = sent {
+                return crate::harness::skip(
+                    "urgent_bytes_are_no_reason_to_spin",
+                    &format!("MSG_OOB gives {errno}"),
+                );
+            }
+        }
+        for _ in 0..10 {
+            requests(&mut channel);
+        }
+        let mut polled = [PollFd::new(channel.as_fd(), channel.interest())];
+        let ready = poll(&mut polled, PollTimeout::ZERO).expect("poll");
+        assert!(
+            channel.is_over() || ready == 0,
+            "after {pattern}: {:?}",
+            polled[0].revents()
+        );
+    }
+}

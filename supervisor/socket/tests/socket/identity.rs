@@ -135,6 +135,16 @@ fn a_named_connection_knows_its_peer_from_the_beginning() {
         "sent before it was accepted"
     );
     assert_eq!(ours.peer_pid(), Ok(child.pid()));
+    // And so does the other side.
+    drop(ours);
+    let mut child = child;
+    let mut said = String::new();
+    let output = child.0.stdout.as_mut().expect("a pipe was asked for");
+    std::io::Read::read_to_string(output, &mut said).expect("read");
+    assert!(
+        said.contains(&format!("LISTENER Ok({})", std::process::id())),
+        "{said}"
+    );
 }
 
 #[test]
