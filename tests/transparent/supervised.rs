@@ -77,6 +77,10 @@ impl Law for Lists {
         )
     }
 
+    fn decide_read(&self, subject: &Subject<'_>) -> Verdict {
+        Self::verdict(!Self::holds(&self.deny, subject.path))
+    }
+
     fn decide_unix(&self, subject: &Subject<'_>) -> Verdict {
         self.decide_write(subject)
     }
@@ -278,7 +282,9 @@ fn trapping(tasks: bool) -> Vec<Instruction> {
         .chain(numbers(Class::OtherTask))
         .collect();
     if feature::pidfd_getfd().is_ok() {
-        trapped.extend(numbers(Class::Connect));
+        for class in [Class::Connect, Class::Listen, Class::Watch] {
+            trapped.extend(numbers(class));
+        }
     }
     if tasks {
         trapped.extend(numbers(Class::NewTask));

@@ -262,6 +262,9 @@ impl Confinement {
 struct Doors {
     metadata: Metadata,
     connect: bool,
+    /// Decides who listens where Landlock is not asked.
+    listen: Answer,
+    watches: Answer,
     processes: bool,
 }
 
@@ -301,6 +304,19 @@ impl Doors {
                 )?;
             }
         }
+        // Landlock is asked about ports that are bound, not about those that an unbound socket is given when it listens.
+        let is_port_free = *ruleset.tcp_bind() != PortRules::Any && uses_tcp(ruleset);
+        let listen = match no_connect {
+            _ if !is_port_free => Answer::Allow,
+            None => Answer::Notify,
+            Some(_) if *ruleset.tcp_bind() == PortRules::none() => Answer::Refuse,
+            Some(_) if inside => Answer::Allow,
+            Some(reason) => {
+                let what = "the policy's rules for ports to listen on";
+                missing("net", what, reason.to_owned())?;
+                Answer::Allow
+            }
+        };
         let limited = ruleset.limits().processes.is_some();
         let no_count = no_listener
             .map(str::to_owned)
@@ -317,6 +333,12 @@ impl Doors {
                 Some(_) => Metadata::Refused,
             },
             connect: no_connect.is_none(),
+            listen,
+            watches: match no_connect {
+                None => Answer::Notify,
+                Some(_) if inside || best("metadata") => Answer::Allow,
+                Some(_) => Answer::Refuse,
+            },
             processes: limited && counts,
         })
     }
@@ -352,7 +374,7 @@ impl Doors {
                     Answer::Allow
                 },
                 bind: Answer::Allow,
-                listen: Answer::Allow,
+                listen: self.listen,
                 processes: if self.processes {
                     Answer::Notify
                 } else {
@@ -363,7 +385,7 @@ impl Doors {
                 } else {
                     Answer::Refuse
                 },
-                watches: Answer::Allow,
+                watches: self.watches,
             },
             ptrace: if ruleset.process().ptrace_own {
                 Ptrace::OwnDomain

@@ -5,6 +5,7 @@
 use super::address::Address;
 use super::failure::Failure;
 use super::registers::Registers;
+use crate::policy::Access;
 use nix::errno::Errno;
 use std::ffi::{CString, c_long};
 use sys::metadata::{SYS_FCHMODAT2, SYS_FILE_SETATTR, SYS_REMOVEXATTRAT, SYS_SETXATTRAT};
@@ -21,6 +22,8 @@ pub(super) enum Wish {
         /// Where to.
         address: Address,
     },
+    /// To wait for connections on a socket, as many at a time as the second number says.
+    Listen(i32, i32),
     /// To start a task.
     Task,
     /// To set priority, scheduling or limits of the task of this number.
@@ -80,6 +83,18 @@ pub(super) enum Change {
     RemoveAttribute(CString),
     /// The bytes of a `struct file_attr`.
     FileAttributes(Vec<u8>),
+    /// Nothing of it, but to be told of changes: the child's number of an inotify instance, and of what.
+    Watch { instance: i32, mask: u32 },
+}
+
+impl Change {
+    /// The right to the object that it takes.
+    pub fn access(&self) -> Access {
+        match self {
+            Self::Watch { .. } => Access::READ,
+            _ => Access::WRITE,
+        }
+    }
 }
 
 /// Why calls are trapped.
@@ -89,6 +104,10 @@ pub enum Class {
     Metadata,
     /// They connect a socket. Trapped where sockets could be duplicated (`pidfd_getfd`).
     Connect,
+    /// They wait for connections, and take a free port when none was bound. Trapped as above, where ports are limited.
+    Listen,
+    /// They ask to be told of changes. Trapped where there is a listener and inotify instances could be duplicated.
+    Watch,
     /// They start a task. Trapped where tasks are limited.
     NewTask,
     /// They set priority, scheduling, affinity or limits of a task by its number. Trapped where there is a listener, unless the
@@ -140,8 +159,8 @@ const LEGACY: usize = 8;
 #[cfg(not(target_arch = "x86_64"))]
 const LEGACY: usize = 0;
 
-static TABLE: [Call; 24 + LEGACY] = {
-    use Class::{Connect, Metadata, NewTask, OtherTask};
+static TABLE: [Call; 26 + LEGACY] = {
+    use Class::{Connect, Listen, Metadata, NewTask, OtherTask, Watch};
     [
         call(libc::SYS_fchmodat, "fchmodat", Metadata, |r| {
             Ok(change(at(r, 0, 1, 0)?, Change::Mode(r.mode(2))))
@@ -231,6 +250,24 @@ static TABLE: [Call; 24 + LEGACY] = {
                 address: Address::read(r, 1, r.int(2))?,
             })
         }),
+        call(libc::SYS_listen, "listen", Listen, |r| {
+            Ok(Wish::Listen(r.int(0), r.int(1)))
+        }),
+        call(
+            libc::SYS_inotify_add_watch,
+            "inotify_add_watch",
+            Watch,
+            |r| {
+                let mask = r.unsigned(2);
+                let place = Place::Path {
+                    base: Base::WorkingDirectory,
+                    path: r.path(1)?,
+                    follow: mask & libc::IN_DONT_FOLLOW == 0,
+                };
+                let instance = r.int(0);
+                Ok(change(place, Change::Watch { instance, mask }))
+            },
+        ),
         call(libc::SYS_clone, "clone", NewTask, |_| Ok(Wish::Task)),
         call(
             libc::SYS_sched_setaffinity,
@@ -460,7 +497,15 @@ mod tests {
         let metadata: BTreeSet<_> = numbers(Class::Metadata).collect();
         assert!(metadata.contains(&libc::SYS_fchmodat) && metadata.contains(&SYS_FCHMODAT2));
         assert_eq!(numbers(Class::OtherTask).count(), 7);
-        let others = [Class::Connect, Class::NewTask, Class::OtherTask];
+        assert_eq!(numbers(Class::Listen).count(), 1);
+        assert_eq!(numbers(Class::Watch).count(), 1);
+        let others = [
+            Class::Connect,
+            Class::Listen,
+            Class::Watch,
+            Class::NewTask,
+            Class::OtherTask,
+        ];
         let others = others.into_iter().flat_map(numbers).count();
         assert_eq!(metadata.len(), TABLE.len() - others);
     }

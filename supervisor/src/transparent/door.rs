@@ -5,13 +5,14 @@ use super::calls::{self, Change, Place, Wish};
 use super::connects::{Connect, Destination};
 use super::failure::Failure;
 use super::law::Law;
+use super::listens::listen;
 use super::locate::{Located, Name, locate};
 use super::pool::Pool;
 use super::record::{About, Recorder};
 use super::registers::Registers;
 use super::tasks::{Tasks, can_count};
 use super::thread::Thread;
-use crate::policy::{Access, Mechanism, Subject, Verdict};
+use crate::policy::{Mechanism, Subject, Verdict};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -110,7 +111,7 @@ struct Claim {
 enum Finished {
     Located(Claim, Box<(Place, Change)>, Result<Located, Failure>),
     Examined(Claim, Result<Connect, Failure>),
-    Performed(u64, Result<(), Errno>),
+    Performed(u64, Result<i64, Errno>),
 }
 
 /// Who decides and who writes it down, for the time of one turn.
@@ -251,9 +252,10 @@ impl Door {
         }
         match wish {
             Err(failure) => self.fail(claim, failure, court),
-            Ok(Wish::Nothing) => self.value(claim.id),
+            Ok(Wish::Nothing) => self.value(claim.id, 0),
             Ok(Wish::Task) => self.task(claim, court),
             Ok(Wish::Tune(task)) => self.tune(claim, task, court),
+            Ok(Wish::Listen(socket, backlog)) => self.listen(claim, socket, backlog, court),
             Ok(Wish::Change(place, change)) => match locate(thread, &place, Lookup::Cached) {
                 Err(Failure::WouldWait) => self.locate_slowly(claim, place, change, court),
                 located => self.located(claim, &place, change, located, court),
@@ -320,7 +322,30 @@ impl Door {
         self.errno(claim.id, errno)
     }
 
-    // Changes of metadata.
+    // Servers.
+
+    fn listen(
+        &mut self,
+        claim: Claim,
+        socket: i32,
+        backlog: i32,
+        court: &mut Court<'_>,
+    ) -> Result<(), DoorError> {
+        let socket = match claim.thread.duplicate(socket) {
+            Ok(socket) => socket,
+            Err(failure) => return self.fail(claim, failure, court),
+        };
+        // The number was the caller's if the caller still waits.
+        if !self.listener.is_valid(claim.id) {
+            return Ok(());
+        }
+        match listen(&socket, backlog) {
+            Ok(()) => self.value(claim.id, 0),
+            Err(failure) => self.fail(claim, failure, court),
+        }
+    }
+
+    // Changes of metadata, and being told of them.
 
     fn locate_slowly(
         &mut self,
@@ -356,7 +381,7 @@ impl Door {
                 Place::Path { path, .. } => Some(path),
                 _ => None,
             },
-            access: Some(Access::WRITE),
+            access: Some(change.access()),
             ..About::call(claim.thread, claim.call)
         };
         let located = match located {
@@ -374,13 +399,14 @@ impl Door {
             return self.errno(claim.id, errno);
         }
         if !located.is_slow {
-            return self.result(claim.id, perform(&located, &change));
+            let result = perform(&self.listener, claim, &located, &change);
+            return self.result(claim.id, result);
         }
         let listener = Arc::clone(&self.listener);
         let submitted = self.files.submit(move || {
             // Nobody waits for it any more: it must not happen behind a back.
             let result = match listener.is_valid(claim.id) {
-                true => perform(&located, &change),
+                true => perform(&listener, claim, &located, &change),
                 false => Err(Errno::EINTR),
             };
             Finished::Performed(claim.id, result)
@@ -434,11 +460,11 @@ impl Door {
             }
             Destination::Datagrams(address) if court.law.allows_udp() => {
                 let result = sys::inet::connect(connect.socket.as_fd(), *address);
-                self.result(claim.id, result)
+                self.result(claim.id, result.map(|()| 0))
             }
             Destination::Nobody if court.law.allows_udp() => {
                 let result = sys::inet::disconnect(connect.socket.as_fd());
-                self.result(claim.id, result)
+                self.result(claim.id, result.map(|()| 0))
             }
             Destination::Datagrams(_) | Destination::Nobody => self.fail(
                 claim,
@@ -458,7 +484,7 @@ impl Door {
         match self.open_channel(claim, connect) {
             Ok(channel) => {
                 court.served.channels.push(channel);
-                self.value(claim.id)
+                self.value(claim.id, 0)
             }
             Err(failure) => self.fail(claim, failure, court),
         }
@@ -557,7 +583,7 @@ impl Door {
         match answer {
             Some((id, result)) => {
                 self.connectors.remove(&number);
-                self.result(id, result)
+                self.result(id, result.map(|()| 0))
             }
             None => Ok(()),
         }
@@ -581,7 +607,7 @@ impl Door {
             Err(errno) => self.errno(claim.id, errno),
             Ok(false) => {
                 let result = sys::inet::connect(connect.socket.as_fd(), address);
-                self.result(claim.id, result)
+                self.result(claim.id, result.map(|()| 0))
             }
             Ok(true) => {
                 if self.handshakes.len() >= CONNECTS {
@@ -593,7 +619,7 @@ impl Door {
                 };
                 let submitted = self.streams.submit(move || {
                     let result = sys::inet::connect(connect.socket.as_fd(), address);
-                    Finished::Performed(claim.id, result)
+                    Finished::Performed(claim.id, result.map(|()| 0))
                 });
                 match submitted {
                     Ok(()) => {
@@ -624,15 +650,15 @@ impl Door {
         self.errno(claim.id, errno)
     }
 
-    fn result(&self, id: u64, result: Result<(), Errno>) -> Result<(), DoorError> {
+    fn result(&self, id: u64, result: Result<i64, Errno>) -> Result<(), DoorError> {
         match result {
-            Ok(()) => self.value(id),
+            Ok(value) => self.value(id, value),
             Err(errno) => self.errno(id, errno),
         }
     }
 
-    fn value(&self, id: u64) -> Result<(), DoorError> {
-        let sent = self.listener.respond_value(id, 0);
+    fn value(&self, id: u64, value: i64) -> Result<(), DoorError> {
+        let sent = self.listener.respond_value(id, value);
         sent.map(drop).map_err(failed("answer a call"))
     }
 
@@ -665,7 +691,11 @@ fn refusal(
                 path,
                 object: Some(located.id()),
             };
-            match court.law.decide_write(&subject) {
+            let verdict = match change {
+                Change::Watch { .. } => court.law.decide_read(&subject),
+                _ => court.law.decide_write(&subject),
+            };
+            match verdict {
                 // What is counted or ends some day is granted over the socket, where that is kept.
                 Verdict::Allow(allowed) if allowed.ttl.is_none() && allowed.budget.is_none() => {}
                 Verdict::Deny(denial) => return Some(about.deny(court.recorder, &denial)),
@@ -711,10 +741,18 @@ fn allowed(verdict: Verdict, about: &About<'_>, court: &mut Court<'_>) -> Result
     }
 }
 
-/// Does it, to the located object.
-fn perform(located: &Located, change: &Change) -> Result<(), Errno> {
+/// Does it, to the located object, and says what the call returns.
+fn perform(
+    listener: &Listener,
+    claim: Claim,
+    located: &Located,
+    change: &Change,
+) -> Result<i64, Errno> {
     let fd = located.fd.as_fd();
     match change {
+        Change::Watch { instance, mask } => {
+            return watch(listener, claim, *instance, fd, *mask);
+        }
         Change::Mode(mode) => metadata::set_mode(fd, *mode),
         Change::Owner(uid, gid) => metadata::set_owner(fd, *uid, *gid),
         Change::Times(times) => metadata::set_times(fd, *times),
@@ -722,4 +760,27 @@ fn perform(located: &Located, change: &Change) -> Result<(), Errno> {
         Change::RemoveAttribute(name) => metadata::remove_xattr(fd, name),
         Change::FileAttributes(bytes) => metadata::set_file_attributes(fd, bytes),
     }
+    .map(|()| 0)
+}
+
+/// Has the child's own inotify instance tell of the object.
+fn watch(
+    listener: &Listener,
+    claim: Claim,
+    instance: i32,
+    object: BorrowedFd<'_>,
+    mask: u32,
+) -> Result<i64, Errno> {
+    let instance = claim
+        .thread
+        .duplicate(instance)
+        .map_err(|failure| match failure {
+            Failure::Native(errno) | Failure::Refused(errno, _) => errno,
+            Failure::WouldWait => Errno::EACCES,
+        })?;
+    // The number was the caller's if the caller still waits.
+    if !listener.is_valid(claim.id) {
+        return Err(Errno::EINTR);
+    }
+    sys::metadata::watch(instance.as_fd(), object, mask).map(i64::from)
 }

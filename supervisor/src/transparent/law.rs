@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 pub trait Law {
     /// Whether the child may change this located object.
     fn decide_write(&self, subject: &Subject<'_>) -> Verdict;
+    /// Whether it may read it.
+    fn decide_read(&self, subject: &Subject<'_>) -> Verdict;
     /// Whether it may connect to this located socket file.
     fn decide_unix(&self, subject: &Subject<'_>) -> Verdict;
     /// Whether it may open a TCP connection to this address.
@@ -18,6 +20,10 @@ pub trait Law {
 impl Law for Ruleset {
     fn decide_write(&self, subject: &Subject<'_>) -> Verdict {
         self.decide(subject, Access::WRITE)
+    }
+
+    fn decide_read(&self, subject: &Subject<'_>) -> Verdict {
+        self.decide(subject, Access::READ)
     }
 
     fn decide_unix(&self, subject: &Subject<'_>) -> Verdict {

@@ -32,6 +32,7 @@ mod connects;
 mod door;
 mod failure;
 mod law;
+mod listens;
 mod locate;
 mod pool;
 mod record;

@@ -44,6 +44,45 @@ fn option(socket: BorrowedFd<'_>, name: c_int) -> Result<c_int, Errno> {
     Errno::result(result).map(|_| value)
 }
 
+/// The port that it is bound to; 0: none.
+///
+/// # Errors
+/// The errno of `getsockname(2)`; `EAFNOSUPPORT` for a socket that is not of the internet.
+pub fn port(socket: BorrowedFd<'_>) -> Result<u16, Errno> {
+    // The port stands at the same place in both kinds.
+    let mut address = libc::sockaddr_in6 {
+        sin6_family: 0,
+        sin6_port: 0,
+        sin6_flowinfo: 0,
+        sin6_addr: libc::in6_addr { s6_addr: [0; 16] },
+        sin6_scope_id: 0,
+    };
+    let mut length = size_of_val(&address) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes to a live structure of that size, and the length to a live one.
+    let result = unsafe {
+        libc::getsockname(
+            socket.as_raw_fd(),
+            (&raw mut address).cast(),
+            &raw mut length,
+        )
+    };
+    Errno::result(result)?;
+    match c_int::from(address.sin6_family) {
+        libc::AF_INET | libc::AF_INET6 => Ok(u16::from_be(address.sin6_port)),
+        _ => Err(Errno::EAFNOSUPPORT),
+    }
+}
+
+/// Makes it wait for connections.
+///
+/// # Errors
+/// The errno of `listen(2)`.
+pub fn listen(socket: BorrowedFd<'_>, backlog: c_int) -> Result<(), Errno> {
+    // SAFETY: takes numbers only.
+    let result = unsafe { libc::listen(socket.as_raw_fd(), backlog) };
+    Errno::result(result).map(drop)
+}
+
 /// Connects it, and waits as long as that takes if the socket was made to wait.
 ///
 /// # Errors

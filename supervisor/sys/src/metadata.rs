@@ -205,6 +205,19 @@ pub fn set_times(fd: BorrowedFd<'_>, times: Option<[libc::timespec; 2]>) -> Resu
     }
 }
 
+/// Has an inotify instance tell of changes to the object, and returns the number of the watch. A symbolic link is the object
+/// itself, whatever `mask` says.
+///
+/// # Errors
+/// The errno of `inotify_add_watch(2)`.
+pub fn watch(instance: BorrowedFd<'_>, object: BorrowedFd<'_>, mask: u32) -> Result<i32, Errno> {
+    let path = by_number(object);
+    let mask = mask & !libc::IN_DONT_FOLLOW;
+    // SAFETY: the path is live and ends; the rest is numbers. The magic link is followed to the object itself.
+    let result = unsafe { libc::inotify_add_watch(instance.as_raw_fd(), path.as_ptr(), mask) };
+    Errno::result(result)
+}
+
 /// Sets an extended attribute, symbolic links' too; `flags` as in `setxattr(2)`.
 ///
 /// # Errors
