@@ -3,7 +3,8 @@
 use crate::harness::built::{probe, supervise};
 use crate::harness::process::{is_alive, marked};
 use crate::harness::run::{Running, eventually, run, start};
-use crate::scene::{POLICY, Scene, answered_otherwise_inside, refused_in};
+use crate::harness::{feature, require};
+use crate::scene::{POLICY, Scene, answered_otherwise_inside, refused, refused_in};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::os::unix::process::CommandExt;
@@ -352,6 +353,32 @@ fn shared_memory_and_queues_of_the_outside_are_not_opened() {
         }
     }
     assert_eq!(answers.len(), acts.len());
+}
+
+#[test]
+fn nothing_is_watched_that_cannot_be_read() {
+    require!(feature::pidfd_getfd());
+    let acts = [
+        "inotify {W}/secret/key",
+        "inotify {W}/secret",
+        "inotify secret/../secret/key",
+        "inotify {O}",
+        "inotify {O}/file",
+        "inotify /proc/self/cwd/secret",
+        "inotify /etc/shadow",
+    ];
+    let performed = refused("EACCES", &acts);
+    let refusals = performed.refusals("inotify_add_watch");
+    assert_eq!(refusals.len(), acts.len(), "one record each: {refusals:#?}");
+    let scene = Scene::new();
+    let performed = scene.perform("inotify {W}/sub -- inotify-hear {W}/sub/mine -- inotify none");
+    let expected = ["ok", "ok wd=1 mask=2", "errno ENOENT"];
+    assert_eq!(performed.answers(), expected, "{}", performed.ran);
+    assert_eq!(
+        performed.records.len(),
+        0,
+        "what is allowed is not recorded"
+    );
 }
 
 #[test]

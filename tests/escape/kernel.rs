@@ -78,12 +78,10 @@ fn calls_of_the_old_abi_end_the_program_before_they_do_anything() {
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn numbers_of_no_reviewed_call_do_not_exist() {
+    // Kernels without that ABI give the same answer.
+    answered_otherwise_inside("ENOSYS", &["x32 39", "x32 2", "x32 257", "x32 520"]);
     let scene = Scene::new();
     let acts = [
-        "x32 39",
-        "x32 2",
-        "x32 257",
-        "x32 520",
         "raw 0x7fffffff",
         "raw -1",
         "raw 0xffffffff",

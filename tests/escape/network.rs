@@ -318,6 +318,18 @@ fn nobody_listens_without_leave() {
             );
         }
     }
+    // Where one port may be bound, a listener on a port of the kernel's choice is another.
+    let scene = Scene::under(&format!(
+        "{POLICY}[net]\nconnect = [\"*:443\"]\nbind = [\"*:65533\"]\n"
+    ));
+    let performed =
+        scene.perform("listen-unbound -- bind-tcp 127.0.0.1:65532 -- bind-tcp 127.0.0.1:65533");
+    assert_eq!(
+        performed.answers(),
+        ["errno EACCES", "errno EACCES", "ok"],
+        "{}",
+        performed.ran
+    );
 }
 
 #[test]

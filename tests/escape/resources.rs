@@ -1,7 +1,7 @@
 //! More of everything than there is, and living on afterwards.
 
 use crate::harness::process::{eventually_gone, is_alive, marked};
-use crate::harness::run::{eventually, run};
+use crate::harness::run::{eventually, eventually_reads, run};
 use crate::harness::{feature, require};
 use crate::scene::{POLICY, Scene};
 use std::time::Duration;
@@ -140,8 +140,7 @@ fn whoever_ignores_the_polite_signal_is_ended_all_the_same() {
     let mut running = scene
         .start("daemonize {W}/sub/pid -- ignore TERM -- ignore INT -- ignore HUP -- pid -- linger");
     running.until_it_says("ok\nok\nok\nok\nok ");
-    let pid: i32 = std::fs::read_to_string(scene.work().join("sub/pid"))
-        .expect("it is there")
+    let pid: i32 = eventually_reads(&scene.work().join("sub/pid"))
         .parse()
         .expect("a pid");
     assert!(is_alive(pid));

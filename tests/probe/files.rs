@@ -244,6 +244,23 @@ pub fn act(name: &str, arguments: &mut Arguments) -> Option<Answer> {
                 ))
             })
         }
+        // `inotify-hear PATH`: what is told when the file is written to.
+        "inotify-hear" => {
+            let path = arguments.path();
+            owned(call!(libc::SYS_inotify_init1, libc::IN_NONBLOCK)).and_then(|fd| {
+                call!(
+                    libc::SYS_inotify_add_watch,
+                    fd.as_raw_fd(),
+                    path.as_ptr(),
+                    libc::IN_MODIFY
+                )?;
+                let mut file = File::from(open(&path, libc::O_WRONLY | libc::O_APPEND)?);
+                file.write_all(b"x").map_err(errno)?;
+                let mut event = [0u8; 16];
+                File::from(fd).read_exact(&mut event).map_err(errno)?;
+                Ok(format!("wd={} mask={}", event[0], event[4]))
+            })
+        }
         "fanotify" => {
             let path = arguments.path();
             owned(call!(libc::SYS_fanotify_init, libc::FAN_REPORT_FID, 0)).and_then(|fd| {
