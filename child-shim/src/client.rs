@@ -158,6 +158,8 @@ struct Connections {
 struct Free {
     inherited: Inherited,
     own: Vec<SupervisorSocket>,
+    /// How many threads wait for the inherited connection.
+    waiting: usize,
 }
 
 /// The inherited connection, as this process sees it.
@@ -179,6 +181,7 @@ impl Connections {
                 Inherited::Free(Box::new(SupervisorSocket::inherited(twin)))
             }),
             own: Vec::new(),
+            waiting: 0,
         };
         Self {
             process: getpid(),
@@ -255,10 +258,12 @@ impl Connections {
             if matches!(free.inherited, Inherited::Gone) {
                 return Err(Error::NoDoor);
             }
+            free.waiting += 1;
             free = self
                 .freed
                 .wait(free)
                 .unwrap_or_else(PoisonError::into_inner);
+            free.waiting -= 1;
         }
     }
 }
@@ -303,7 +308,9 @@ impl Lease<'_> {
             } else {
                 Inherited::Free(self.socket)
             };
-            self.connections.freed.notify_all();
+            if free.waiting > 0 {
+                self.connections.freed.notify_all();
+            }
         } else if failed.is_none() && free.own.len() < KEPT {
             free.own.push(*self.socket);
         }

@@ -19,13 +19,20 @@ use protocol::{
 use sys::messages::{Wait, Welcome, send};
 
 use crate::inbox::{Filled, Inbox};
-use crate::peer::{Peer, name_senders};
+use crate::peer::{Peer, name_by_pidfd, name_senders};
 use crate::replay::Replay;
 use crate::{Error, Result};
 
 /// How many requests of one connection are considered at once, answers that it has not read
 /// included. Further ones wait in the socket, where they cost us nothing.
 pub const MAX_CONSIDERED: usize = 32;
+
+/// After so many messages of one process in a row, no more of them brings a pidfd.
+///
+/// Making one and closing it again is more than a tenth of what a grant costs. As long as the process of
+/// the last one lives, its number names it and nobody else; so nothing is lost, but that the first
+/// message of another process then comes with its credentials alone.
+const SETTLED: u32 = 16;
 
 /// One connection of a program to this supervisor.
 ///
@@ -44,6 +51,8 @@ pub struct Channel {
     /// What [`Channel::next_request`] reports first: it was found while reading.
     found: Option<Incoming>,
     over: bool,
+    /// How many messages in a row came from the last sender, counted up to [`SETTLED`].
+    in_a_row: u32,
 }
 
 /// What a program sent.
@@ -95,6 +104,7 @@ impl Channel {
             considered: 0,
             found: None,
             over: false,
+            in_a_row: 0,
         })
     }
 
@@ -172,6 +182,7 @@ impl Channel {
         if !self.wants_read() {
             return Ok(Fed::Nothing);
         }
+        let before = self.inbox.sender().map(Arc::clone);
         let welcome = Welcome {
             fds: 0,
             sender: true,
@@ -193,11 +204,39 @@ impl Channel {
             self.over = true;
             return Err(Error::PeerUnknown);
         }
+        if let Err(error) = self.settle(before) {
+            self.over = true;
+            return Err(error);
+        }
         if let Filled::Interrupted(Some(peer)) = filled {
             let detail = "bytes of another process came before the end of the frame";
             self.found = Some(self.reject(peer, None, Code::BadRequest, detail));
         }
         Ok(Fed::Bytes)
+    }
+
+    /// Has the kernel make pidfds until one process alone is known to use the connection.
+    fn settle(&mut self, before: Option<Arc<Peer>>) -> Result<()> {
+        let now = self.inbox.sender();
+        let is_same = match (&before, now) {
+            // One that has a pidfd and lives is kept.
+            (Some(before), Some(now)) => now.pidfd.is_some() && Arc::ptr_eq(before, now),
+            _ => false,
+        };
+        if is_same {
+            if self.in_a_row < SETTLED {
+                self.in_a_row += 1;
+                if self.in_a_row == SETTLED {
+                    name_by_pidfd(self.socket.as_fd(), false)?;
+                }
+            }
+        } else {
+            if self.in_a_row == SETTLED {
+                name_by_pidfd(self.socket.as_fd(), true)?;
+            }
+            self.in_a_row = 0;
+        }
+        Ok(())
     }
 
     /// Takes the next thing that came, or `None` when there is nothing whole, or no room.

@@ -90,6 +90,23 @@ pub(crate) fn name_senders(socket: BorrowedFd<'_>) -> Result<bool> {
     }
 }
 
+/// Whether each message shall bring a pidfd of its sender.
+pub(crate) fn name_by_pidfd(socket: BorrowedFd<'_>, each: bool) -> Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        let set = match each {
+            true => peers::pass_pidfd(socket),
+            false => peers::pass_no_pidfd(socket),
+        };
+        set.map(drop).map_err(Error::io("setsockopt(SO_PASSPIDFD)"))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _: (BorrowedFd<'_>, bool) = (socket, each);
+        Ok(())
+    }
+}
+
 /// The connected process as a pidfd, if the kernel makes one: it may be gone already.
 fn pidfd(socket: BorrowedFd<'_>) -> Option<OwnedFd> {
     #[cfg(target_os = "linux")]

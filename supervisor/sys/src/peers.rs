@@ -21,7 +21,9 @@ pub struct Credentials {
 }
 
 #[cfg(target_os = "linux")]
-pub use linux::{pass_credentials, pass_pidfd, passes_credentials, pidfd, refuse_descriptors};
+pub use linux::{
+    pass_credentials, pass_no_pidfd, pass_pidfd, passes_credentials, pidfd, refuse_descriptors,
+};
 
 /// Who connected: on a connected socket the process that called `connect` (seen by the one that
 /// accepted) or `listen` (seen by the one that connected); on a pair, whoever made the pair.
@@ -96,6 +98,14 @@ mod linux {
     /// What `setsockopt` says.
     pub fn pass_pidfd(socket: BorrowedFd<'_>) -> nix::Result<bool> {
         supported(set(socket, libc::SO_PASSPIDFD, 1))
+    }
+
+    /// Takes that back.
+    ///
+    /// # Errors
+    /// What `setsockopt` says.
+    pub fn pass_no_pidfd(socket: BorrowedFd<'_>) -> nix::Result<bool> {
+        supported(set(socket, libc::SO_PASSPIDFD, 0))
     }
 
     /// Makes the kernel refuse descriptors sent to this socket; `false` before Linux 6.16.

@@ -473,6 +473,35 @@ fn a_living_process_is_one_peer_and_another_is_another() {
 }
 
 #[test]
+fn however_long_one_process_has_sent_another_is_told_from_it() {
+    let (mut channel, theirs) = channel();
+    let mut program = program(&theirs);
+    let mut first = None;
+    for id in 0..100 {
+        program.send_message(&open(id, "/a")).expect("sent");
+        let peer = opened(only(requests(&mut channel))).0;
+        channel.answer(&refused(id), Vec::new()).expect("answered");
+        let first = first.get_or_insert_with(|| Arc::clone(&peer));
+        assert_eq!(peer.pid, nix::unistd::getpid());
+        assert!(first.pidfd.is_none() || Arc::ptr_eq(first, &peer));
+    }
+    let has_pidfds = first.is_some_and(|first| first.pidfd.is_some());
+    for round in 0..3 {
+        let child = writer(&theirs, &[&framed(&open(0, "/a"))]);
+        let peer = opened(only(requests(&mut channel))).0;
+        assert_eq!(peer.pid.as_raw().unsigned_abs(), child.pid());
+        // The first of them may have come without, the next one not.
+        assert!(round == 0 || peer.pidfd.is_some() == has_pidfds);
+        program
+            .send_message(&open(1000 + round, "/a"))
+            .expect("sent");
+        let peer = opened(only(requests(&mut channel))).0;
+        assert_eq!(peer.pid, nix::unistd::getpid());
+        assert_eq!(peer.pidfd.is_some(), has_pidfds);
+    }
+}
+
+#[test]
 fn what_came_before_senders_were_named_ends_the_connection() {
     let (ours, theirs) = UnixStream::pair().expect("a pair");
     (&theirs)
