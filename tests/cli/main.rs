@@ -8,6 +8,7 @@ mod harness;
 mod flags;
 mod messages;
 mod nested;
+mod readme;
 mod record;
 mod status_lines;
 mod terminal;
