@@ -164,6 +164,81 @@ fn a_full_backlog_delays_only_who_waits_for_it() {
 }
 
 #[test]
+fn a_burst_of_connects_is_served_to_the_last() {
+    require!(feature::listener());
+    require!(feature::pidfd_getfd());
+    let workspace = Workspace::new();
+    let inside = workspace.make_dir("inside");
+    let listener = UnixListener::bind(inside.join("socket")).unwrap();
+    nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
+    let address = server("127.0.0.1:0");
+    let supervised = Supervised::new(Lists {
+        connect: vec![address],
+        ..Lists::writing(&inside)
+    });
+    // More than may be under way at a time, and nobody accepts yet.
+    let waiting: Vec<_> = (0..150)
+        .map(|_| {
+            let mut command = probe(&inside, &["hear-unix", "socket"]);
+            supervised.inside(move || run::start(&mut command))
+        })
+        .collect();
+    // Who need not wait does not.
+    let act = ["connect-tcp-nonblocking", &address.to_string()];
+    assert!(supervised.probe(&inside, &act)[0].starts_with("ok"));
+    let greeter = std::thread::spawn(move || {
+        for _ in 0..150 {
+            let (mut stream, _) = listener.accept().expect("somebody connects");
+            stream.write_all(b"hello").expect("somebody listens");
+        }
+    });
+    for waiting in waiting {
+        assert_eq!(waiting.wait().lines(), ["ok hello"]);
+    }
+    greeter.join().expect("all were greeted");
+    let refused = supervised.lines.all();
+    assert!(
+        !refused.iter().any(|line| line.starts_with("Refused")),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn the_places_of_the_dead_are_given_to_those_who_wait() {
+    require!(feature::listener());
+    require!(feature::pidfd_getfd());
+    let workspace = Workspace::new();
+    let inside = workspace.make_dir("inside");
+    let full = UnixListener::bind(inside.join("full")).unwrap();
+    nix::sys::socket::listen(&full, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
+    let supervised = Supervised::new(Lists::writing(&inside));
+    let stuck: Vec<_> = (0..100)
+        .map(|_| {
+            let mut command = probe(&inside, &["hear-unix", "full"]);
+            supervised.inside(move || run::start(&mut command))
+        })
+        .collect();
+    for stuck in &stuck {
+        let pid = stuck.pid();
+        run::eventually("it waits", || {
+            std::fs::read_to_string(format!("/proc/{pid}/syscall")).is_ok_and(|call| {
+                // In its connect, or, the one for whom there was room, in its read.
+                [libc::SYS_connect, libc::SYS_read]
+                    .iter()
+                    .any(|number| call.starts_with(&format!("{number} ")))
+            })
+        });
+    }
+    let greeter = greeting(UnixListener::bind(inside.join("socket")).unwrap());
+    let mut command = probe(&inside, &["hear-unix", "socket"]);
+    let waiting = supervised.inside(move || run::start(&mut command));
+    // From now on nothing is asked of the door.
+    drop(stuck);
+    assert_eq!(waiting.wait().lines(), ["ok hello"]);
+    greeter.join().expect("it greeted");
+}
+
+#[test]
 fn a_child_that_is_killed_while_it_waits_leaves_nothing() {
     require!(feature::listener());
     require!(feature::pidfd_getfd());

@@ -54,6 +54,16 @@ impl Connect {
         Ok(Self { socket, number, to })
     }
 
+    /// Whether making it may take its time, so that it needs one of the places that there are for that.
+    pub fn needs_a_place(&self) -> bool {
+        match self.to {
+            Destination::Unix(..) => true,
+            // A socket that cannot be asked is found out about later.
+            Destination::Stream(_) => self.waits().unwrap_or(false),
+            Destination::Session | Destination::Datagrams(_) | Destination::Nobody => false,
+        }
+    }
+
     /// Whether its owner wants to wait until it is connected. A property of the open file, so the child's and ours are one.
     pub fn waits(&self) -> Result<bool, Errno> {
         let flags = fcntl(&self.socket, FcntlArg::F_GETFL)?;

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// How many jobs may wait for a thread.
-const WAITING: usize = 256;
+const WAITING: usize = 1024;
 /// A system call or two, and the walk of a path.
 const STACK: usize = 128 * 1024;
 

@@ -1,0 +1,178 @@
+//! Changes of metadata, and being told of them: from the claim to the answer.
+
+use super::{Claim, Court, Door, DoorError, Finished};
+use crate::policy::{Subject, Verdict};
+use crate::transparent::calls::{Change, Place};
+use crate::transparent::failure::Failure;
+use crate::transparent::locate::{Located, Name, locate};
+use crate::transparent::record::About;
+use nix::errno::Errno;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use sys::metadata;
+use sys::openat2::Lookup;
+use sys::seccomp::Listener;
+
+impl Door {
+    pub(super) fn locate_slowly(
+        &mut self,
+        claim: Claim,
+        place: Place,
+        change: Change,
+        court: &mut Court<'_>,
+    ) -> Result<(), DoorError> {
+        let submitted = self.files.submit(move || {
+            let located = locate(claim.thread, &place, Lookup::Full);
+            Finished::Located(claim, Box::new((place, change)), located)
+        });
+        match submitted {
+            Ok(()) => Ok(()),
+            Err(_) => self.fail(claim, Failure::WouldWait, court),
+        }
+    }
+
+    pub(super) fn located(
+        &mut self,
+        claim: Claim,
+        place: &Place,
+        change: Change,
+        located: Result<Located, Failure>,
+        court: &mut Court<'_>,
+    ) -> Result<(), DoorError> {
+        // What was found is what the caller meant only if the caller still waits.
+        if !self.listener.is_valid(claim.id) {
+            return Ok(());
+        }
+        let about = About {
+            asked: match place {
+                Place::Path { path, .. } => Some(path),
+                _ => None,
+            },
+            access: Some(change.access()),
+            ..About::call(claim.thread, claim.call)
+        };
+        let located = match located {
+            Ok(located) => located,
+            Err(failure) => {
+                let errno = about.answer(court.recorder, failure);
+                return self.errno(claim.id, errno);
+            }
+        };
+        let about = About {
+            located: located.path(),
+            ..about
+        };
+        if let Some(errno) = refusal(&located, &change, &about, court) {
+            return self.errno(claim.id, errno);
+        }
+        if !located.is_slow {
+            let result = perform(&self.listener, claim, &located, &change);
+            return self.result(claim.id, result);
+        }
+        let listener = Arc::clone(&self.listener);
+        let submitted = self.files.submit(move || {
+            // Nobody waits for it any more: it must not happen behind a back.
+            let result = match listener.is_valid(claim.id) {
+                true => perform(&listener, claim, &located, &change),
+                false => Err(Errno::EINTR),
+            };
+            Finished::Performed(claim.id, result)
+        });
+        match submitted {
+            Ok(()) => Ok(()),
+            Err(_) => self.fail(claim, Failure::WouldWait, court),
+        }
+    }
+}
+
+/// The errno for a change that must not be; recorded.
+fn refusal(
+    located: &Located,
+    change: &Change,
+    about: &About<'_>,
+    court: &mut Court<'_>,
+) -> Option<Errno> {
+    match &located.name {
+        Name::Path(path) => {
+            let subject = Subject {
+                path,
+                object: Some(located.id()),
+            };
+            let verdict = match change {
+                Change::Watch { .. } => court.law.decide_read(&subject),
+                _ => court.law.decide_write(&subject),
+            };
+            match verdict {
+                // What is counted or ends some day is granted over the socket, where that is kept.
+                Verdict::Allow(allowed) if allowed.ttl.is_none() && allowed.budget.is_none() => {}
+                Verdict::Deny(denial) => return Some(about.deny(court.recorder, &denial)),
+                Verdict::Allow(_) | Verdict::Ask(_) => {
+                    let why = "granted on request only, over the session's socket";
+                    return Some(about.fail(court.recorder, Errno::EACCES, why));
+                }
+            }
+        }
+        Name::None {
+            is_held_for_writing: true,
+        } => {}
+        Name::None {
+            is_held_for_writing: false,
+        } => {
+            let why = "it has no name, and the caller cannot write to it";
+            return Some(about.fail(court.recorder, Errno::EACCES, why));
+        }
+    }
+    let takes_on_ids =
+        |mode: u32| mode & (libc::S_ISUID | libc::S_ISGID) != 0 && !located.facts.is(libc::S_IFDIR);
+    match change {
+        Change::Mode(mode) if takes_on_ids(*mode) => {
+            let why = "a file is never made set-user-ID or set-group-ID";
+            Some(about.fail(court.recorder, Errno::EPERM, why))
+        }
+        _ => None,
+    }
+}
+
+/// Does it, to the located object, and says what the call returns.
+fn perform(
+    listener: &Listener,
+    claim: Claim,
+    located: &Located,
+    change: &Change,
+) -> Result<i64, Errno> {
+    let fd = located.fd.as_fd();
+    match change {
+        Change::Watch { instance, mask } => {
+            return watch(listener, claim, *instance, fd, *mask);
+        }
+        Change::Mode(mode) => metadata::set_mode(fd, *mode),
+        Change::Owner(uid, gid) => metadata::set_owner(fd, *uid, *gid),
+        Change::Times(times) => metadata::set_times(fd, *times),
+        Change::SetAttribute { name, value, flags } => metadata::set_xattr(fd, name, value, *flags),
+        Change::RemoveAttribute(name) => metadata::remove_xattr(fd, name),
+        Change::FileAttributes(bytes) => metadata::set_file_attributes(fd, bytes),
+    }
+    .map(|()| 0)
+}
+
+/// Has the child's own inotify instance tell of the object.
+fn watch(
+    listener: &Listener,
+    claim: Claim,
+    instance: i32,
+    object: BorrowedFd<'_>,
+    mask: u32,
+) -> Result<i64, Errno> {
+    let instance = claim
+        .thread
+        .duplicate(instance)
+        .map_err(|failure| match failure {
+            Failure::Native(errno) | Failure::Refused(errno, _) => errno,
+            Failure::WouldWait => Errno::EACCES,
+        })?;
+    // The number was the caller's if the caller still waits.
+    if !listener.is_valid(claim.id) {
+        return Err(Errno::EINTR);
+    }
+    metadata::watch(instance.as_fd(), object, mask).map(i64::from)
+}

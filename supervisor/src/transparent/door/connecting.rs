@@ -1,0 +1,301 @@
+//! Connects: from the claim to the answer.
+
+use super::{Channel, Claim, Court, Door, DoorError, Finished, failed};
+use crate::policy::{Mechanism, Subject, Verdict};
+use crate::transparent::address::Address;
+use crate::transparent::connects::{Connect, Destination};
+use crate::transparent::failure::{Failure, refused};
+use crate::transparent::record::About;
+use nix::errno::Errno;
+use nix::sys::epoll::{EpollEvent, EpollFlags};
+use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{Expiration, TimerSetTimeFlags};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::Duration;
+use sys::connector::Connector;
+use sys::openat2::Lookup;
+use sys::pidfd::Pidfd;
+
+/// How many connects may be under way: each takes a process or a thread, and some descriptors.
+pub(super) const CONNECTS: usize = 64;
+/// How many more may wait for their turn, which takes nothing but their arguments.
+const CONNECTS_WAITING: usize = 4096;
+/// How often it is looked for places that became free.
+const TICK: Duration = Duration::from_millis(100);
+
+impl Door {
+    pub(super) fn examine(
+        &mut self,
+        claim: Claim,
+        socket: i32,
+        address: Address,
+        court: &mut Court<'_>,
+    ) -> Result<(), DoorError> {
+        let session = self.facts.session_socket.as_deref();
+        match Connect::examine(claim.thread, socket, &address, session, Lookup::Cached) {
+            Err(Failure::WouldWait) => {
+                let session = self.facts.session_socket.clone();
+                let submitted = self.files.submit(move || {
+                    let session = session.as_deref();
+                    let examined =
+                        Connect::examine(claim.thread, socket, &address, session, Lookup::Full);
+                    Finished::Examined(claim, address, examined)
+                });
+                match submitted {
+                    Ok(()) => Ok(()),
+                    Err(_) => self.fail(claim, Failure::WouldWait, court),
+                }
+            }
+            examined => self.examined(claim, address, examined, court),
+        }
+    }
+
+    pub(super) fn examined(
+        &mut self,
+        claim: Claim,
+        address: Address,
+        examined: Result<Connect, Failure>,
+        court: &mut Court<'_>,
+    ) -> Result<(), DoorError> {
+        if !self.listener.is_valid(claim.id) {
+            return Ok(());
+        }
+        let connect = match examined {
+            Ok(connect) => connect,
+            Err(failure) => return self.fail(claim, failure, court),
+        };
+        if connect.needs_a_place() && !self.has_a_place() {
+            if self.waiting.len() >= CONNECTS_WAITING {
+                return self.fail(claim, Failure::WouldWait, court);
+            }
+            let is_ticking = !self.waiting.is_empty();
+            self.waiting.push_back((claim, connect.number, address));
+            if is_ticking {
+                return Ok(());
+            }
+            let ticks = Expiration::Interval(TimeSpec::from_duration(TICK));
+            let set = self.clock.set(ticks, TimerSetTimeFlags::empty());
+            return set.map_err(failed("set a timer"));
+        }
+        match &connect.to {
+            Destination::Session => self.channel(claim, &connect, court),
+            Destination::Unix(..) => self.connect_unix(claim, connect, court),
+            Destination::Stream(address) => {
+                let address = *address;
+                self.connect_stream(claim, connect, address, court)
+            }
+            Destination::Datagrams(address) if court.law.allows_udp() => {
+                let result = sys::inet::connect(connect.socket.as_fd(), *address);
+                self.result(claim.id, result.map(|()| 0))
+            }
+            Destination::Nobody if court.law.allows_udp() => {
+                let result = sys::inet::disconnect(connect.socket.as_fd());
+                self.result(claim.id, result.map(|()| 0))
+            }
+            Destination::Datagrams(_) | Destination::Nobody => {
+                self.fail(claim, refused("no datagrams over IP"), court)
+            }
+        }
+    }
+
+    /// Replaces the child's socket by one end of a pair, and hands the other out.
+    fn channel(
+        &mut self,
+        claim: Claim,
+        connect: &Connect,
+        court: &mut Court<'_>,
+    ) -> Result<(), DoorError> {
+        match self.open_channel(claim, connect) {
+            Ok(channel) => {
+                court.served.channels.push(channel);
+                self.value(claim.id, 0)
+            }
+            Err(failure) => self.fail(claim, failure, court),
+        }
+    }
+
+    fn open_channel(&self, claim: Claim, connect: &Connect) -> Result<Channel, Failure> {
+        let out_of_means = |_| refused("the supervisor is out of means");
+        let (ours, theirs) = socketpair(
+            AddressFamily::Unix,
+            SockType::Stream,
+            None,
+            SockFlag::SOCK_CLOEXEC,
+        )
+        .map_err(out_of_means)?;
+        // Before the child has its end: what it writes at once must have a sender.
+        socket::Channel::prepare(ours.as_fd())
+            .map_err(|_| refused("the supervisor is out of means"))?;
+        if !connect.waits()? {
+            let flags = nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK);
+            nix::fcntl::fcntl(&theirs, flags)?;
+        }
+        let pid = claim.thread.process()?;
+        let process = Pidfd::open(pid)?;
+        let number = connect.number;
+        let closes = claim.thread.descriptor(number)?.is_closed_on_exec();
+        // Adding a descriptor checks that the caller still waits, so what was found out is the caller's.
+        self.listener
+            .add_fd(claim.id, theirs.as_fd(), closes, Some(number))?;
+        Ok(Channel {
+            socket: ours,
+            process,
+            pid,
+        })
+    }
+
+    fn connect_unix(
+        &mut self,
+        claim: Claim,
+        connect: Connect,
+        court: &mut Court<'_>,
+    ) -> Result<(), DoorError> {
+        let Connect { socket, to, .. } = connect;
+        let Destination::Unix(asked, located) = to else {
+            return self.errno(claim.id, Errno::EACCES);
+        };
+        let about = About {
+            asked: Some(&asked),
+            located: located.path(),
+            ..About::call(claim.thread, claim.call)
+        };
+        let Some(path) = located.path() else {
+            let why = "a socket file that has no name any more";
+            let errno = about.fail(court.recorder, Errno::EACCES, why);
+            return self.errno(claim.id, errno);
+        };
+        let subject = Subject {
+            path,
+            object: Some(located.id()),
+        };
+        let verdict = court.law.decide_unix(&subject);
+        if let Err(errno) = allowed(verdict, &about, court) {
+            return self.errno(claim.id, errno);
+        }
+        let rulesets: Vec<BorrowedFd<'_>> = self.facts.rulesets.iter().map(AsFd::as_fd).collect();
+        let number = self.next_connector;
+        let started = Connector::start(socket, located.fd, &rulesets).and_then(|connector| {
+            let event = EpollEvent::new(EpollFlags::EPOLLIN, number);
+            self.events.add(connector.as_fd(), event)?;
+            Ok(connector)
+        });
+        match started {
+            Ok(connector) => {
+                self.next_connector += 1;
+                self.connectors.insert(number, (claim.id, connector));
+                Ok(())
+            }
+            Err(_) => {
+                let failure = refused("the supervisor is out of means");
+                self.fail(claim, failure, court)
+            }
+        }
+    }
+
+    pub(super) fn connected(&mut self, number: u64) -> Result<(), DoorError> {
+        let answer = self
+            .connectors
+            .get(&number)
+            .and_then(|(id, connector)| Some((*id, connector.answer()?)));
+        match answer {
+            Some((id, result)) => {
+                self.connectors.remove(&number);
+                self.result(id, result.map(|()| 0))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn connect_stream(
+        &mut self,
+        claim: Claim,
+        connect: Connect,
+        address: SocketAddr,
+        court: &mut Court<'_>,
+    ) -> Result<(), DoorError> {
+        let about = About {
+            address: Some(address),
+            ..About::call(claim.thread, claim.call)
+        };
+        if let Err(errno) = allowed(court.law.decide_connect(address), &about, court) {
+            return self.errno(claim.id, errno);
+        }
+        match connect.waits() {
+            Err(errno) => self.errno(claim.id, errno),
+            Ok(false) => {
+                let result = sys::inet::connect(connect.socket.as_fd(), address);
+                self.result(claim.id, result.map(|()| 0))
+            }
+            Ok(true) => {
+                let Ok(watched) = connect.socket.try_clone() else {
+                    let failure = refused("the supervisor is out of means");
+                    return self.fail(claim, failure, court);
+                };
+                let submitted = self.streams.submit(move || {
+                    let result = sys::inet::connect(connect.socket.as_fd(), address);
+                    Finished::Performed(claim.id, result.map(|()| 0))
+                });
+                match submitted {
+                    Ok(()) => {
+                        self.handshakes.insert(claim.id, watched);
+                        Ok(())
+                    }
+                    Err(_) => self.fail(claim, Failure::WouldWait, court),
+                }
+            }
+        }
+    }
+
+    /// Whether another connect may be begun. Those that nobody waits for any more are ended when places are short.
+    fn has_a_place(&mut self) -> bool {
+        let taken = |door: &Self| door.connectors.len() + door.handshakes.len();
+        if taken(self) >= CONNECTS {
+            let listener = &self.listener;
+            self.connectors.retain(|_, (id, _)| listener.is_valid(*id));
+            for (id, socket) in &self.handshakes {
+                if !listener.is_valid(*id) {
+                    // Its thread comes back, and gives the place back with it. A socket that is connected by now is nobody's.
+                    let _ended = shutdown(socket.as_raw_fd(), Shutdown::Both);
+                }
+            }
+        }
+        taken(self) < CONNECTS
+    }
+
+    /// Begins connects that waited for a place.
+    pub(super) fn resume(&mut self, court: &mut Court<'_>) -> Result<(), DoorError> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        // As many as wait now: what has to wait again is behind those.
+        for _ in 0..self.waiting.len() {
+            if !self.has_a_place() {
+                break;
+            }
+            if let Some((claim, socket, address)) = self.waiting.pop_front() {
+                self.examine(claim, socket, address, court)?;
+            }
+        }
+        match self.waiting.is_empty() {
+            true => self.clock.unset().map_err(failed("stop a timer")),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Whether a connection may be made; the grant is recorded before anybody acts on it.
+fn allowed(verdict: Verdict, about: &About<'_>, court: &mut Court<'_>) -> Result<(), Errno> {
+    match verdict {
+        Verdict::Allow(allowed) => {
+            let recorded = about.grant(court.recorder, &allowed.rule, Mechanism::ConnectDoor);
+            if recorded { Ok(()) } else { Err(Errno::EACCES) }
+        }
+        Verdict::Deny(denial) => Err(about.deny(court.recorder, &denial)),
+        Verdict::Ask(_) => {
+            let why = "nobody is asked about connections";
+            Err(about.fail(court.recorder, Errno::EACCES, why))
+        }
+    }
+}

@@ -1,0 +1,388 @@
+//! The door itself: receives, and sees every claim through to its answer.
+
+mod changes;
+mod connecting;
+
+use super::address::Address;
+use super::calls::{self, Change, Place, Wish};
+use super::connects::Connect;
+use super::failure::Failure;
+use super::law::Law;
+use super::listens::listen;
+use super::locate::{Located, locate};
+use super::pool::Pool;
+use super::record::{About, Recorder};
+use super::registers::Registers;
+use super::tasks::{Tasks, can_count};
+use super::thread::Thread;
+use connecting::CONNECTS;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use sys::connector::Connector;
+use sys::openat2::Lookup;
+use sys::pidfd::Pidfd;
+use sys::seccomp::{Listener, NATIVE_ARCH, Notification};
+
+/// How many notifications are served before other descriptors get their turn.
+const BATCH: usize = 64;
+/// How many threads may wait for file servers.
+const FILE_THREADS: usize = 16;
+
+/// What the door must know about its session.
+#[derive(Debug)]
+pub struct Facts {
+    /// The path that members of the session connect to in order to reach it. Nothing lies there.
+    pub session_socket: Option<PathBuf>,
+    /// The session's Landlock rulesets, outermost first, for those who connect on its behalf.
+    pub rulesets: Vec<OwnedFd>,
+    /// The process below which all of the session's are.
+    pub guardian: i32,
+    /// How many tasks the session may have.
+    pub processes: Option<u64>,
+}
+
+/// A member of the session connected to it.
+#[derive(Debug)]
+pub struct Channel {
+    /// Our end. A pair: who is at the other end, each message must say (`SO_PASSCRED`).
+    pub socket: OwnedFd,
+    /// The process that connected.
+    pub process: Pidfd,
+    /// Its number, for people to read.
+    pub pid: i32,
+}
+
+/// What came of serving.
+#[derive(Debug, Default)]
+pub struct Served {
+    /// Who connected to the session.
+    pub channels: Vec<Channel>,
+    /// Nobody is left who could make a call: the listener is readable for ever, and need not be polled again.
+    pub is_closed: bool,
+}
+
+/// Why the door can serve no more.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action}: {errno}")]
+pub struct DoorError {
+    action: &'static str,
+    errno: Errno,
+}
+
+fn failed(action: &'static str) -> impl Fn(Errno) -> DoorError {
+    move |errno| DoorError { action, errno }
+}
+
+/// The transparent door of one session.
+pub struct Door {
+    listener: Arc<Listener>,
+    facts: Facts,
+    tasks: Option<Tasks>,
+    events: Epoll,
+    files: Pool<Finished>,
+    streams: Pool<Finished>,
+    /// The sockets of streams that wait for their handshake, by notification.
+    handshakes: HashMap<u64, OwnedFd>,
+    /// Unix sockets that are being connected, by the number they are watched under.
+    connectors: HashMap<u64, (u64, Connector)>,
+    next_connector: u64,
+    /// Connects for which there was no place. Examined anew when there is one.
+    waiting: VecDeque<(Claim, i32, Address)>,
+    /// Ticks while connects wait for a place: nothing else tells that those who hold them were killed.
+    clock: TimerFd,
+}
+
+/// Tokens of what is always in the epoll set. Connectors come after them.
+const FILES: u64 = 0;
+const STREAMS: u64 = 1;
+const CLOCK: u64 = 2;
+
+/// A trapped call on its way.
+#[derive(Debug, Clone, Copy)]
+struct Claim {
+    id: u64,
+    thread: Thread,
+    call: &'static str,
+}
+
+/// What others did for us.
+enum Finished {
+    Located(Claim, Box<(Place, Change)>, Result<Located, Failure>),
+    Examined(Claim, Address, Result<Connect, Failure>),
+    Performed(u64, Result<i64, Errno>),
+}
+
+/// Who decides and who writes it down, for the time of one turn.
+struct Court<'a> {
+    law: &'a dyn Law,
+    recorder: &'a mut dyn Recorder,
+    served: Served,
+}
+
+impl Door {
+    /// Takes over a listener.
+    ///
+    /// # Errors
+    /// [`DoorError`]; in particular when tasks are to be limited and this kernel does not let them be counted.
+    pub fn new(listener: Listener, facts: Facts) -> Result<Self, DoorError> {
+        // Before Linux 6.6 it is slower without, and nothing else.
+        match listener.set_sync_wake_up() {
+            Ok(()) | Err(Errno::EINVAL) => {}
+            Err(errno) => return Err(failed("set up the listener")(errno)),
+        }
+        let tasks = match facts.processes {
+            None => None,
+            Some(limit) if can_count() => Some(Tasks::new(facts.guardian, limit)),
+            Some(_) => return Err(failed("count processes")(Errno::ENOSYS)),
+        };
+        let make = failed("prepare the transparent door");
+        let events = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(&make)?;
+        let files = Pool::new(FILE_THREADS).map_err(&make)?;
+        let streams = Pool::new(CONNECTS).map_err(&make)?;
+        let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
+        let clock = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags).map_err(&make)?;
+        for (fd, token) in [
+            (files.as_fd(), FILES),
+            (streams.as_fd(), STREAMS),
+            (clock.as_fd(), CLOCK),
+        ] {
+            events
+                .add(fd, EpollEvent::new(EpollFlags::EPOLLIN, token))
+                .map_err(&make)?;
+        }
+        Ok(Self {
+            listener: Arc::new(listener),
+            facts,
+            tasks,
+            events,
+            files,
+            streams,
+            handshakes: HashMap::new(),
+            connectors: HashMap::new(),
+            next_connector: CLOCK + 1,
+            waiting: VecDeque::new(),
+            clock,
+        })
+    }
+
+    /// Readable when a call waits: [`Door::on_call`].
+    pub fn calls(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
+
+    /// Readable when something slow is done: [`Door::on_done`].
+    pub fn done(&self) -> BorrowedFd<'_> {
+        self.events.0.as_fd()
+    }
+
+    /// Serves the calls that wait.
+    ///
+    /// # Errors
+    /// [`DoorError`]: no call can be served any more, and the session must end.
+    pub fn on_call(
+        &mut self,
+        law: &dyn Law,
+        recorder: &mut dyn Recorder,
+    ) -> Result<Served, DoorError> {
+        let mut court = Court {
+            law,
+            recorder,
+            served: Served::default(),
+        };
+        for _ in 0..BATCH {
+            let ready = self.ready().map_err(failed("poll the listener"))?;
+            if !ready.contains(PollFlags::POLLIN) {
+                court.served.is_closed = ready.contains(PollFlags::POLLHUP);
+                break;
+            }
+            if let Some(call) = self.listener.receive().map_err(failed("receive a call"))? {
+                self.serve(&call, &mut court)?;
+            }
+        }
+        Ok(court.served)
+    }
+
+    /// Goes on with what was waited for.
+    ///
+    /// # Errors
+    /// As for [`Door::on_call`].
+    pub fn on_done(
+        &mut self,
+        law: &dyn Law,
+        recorder: &mut dyn Recorder,
+    ) -> Result<Served, DoorError> {
+        let mut court = Court {
+            law,
+            recorder,
+            served: Served::default(),
+        };
+        let mut events = [EpollEvent::empty(); BATCH];
+        let count = match self.events.wait(&mut events, EpollTimeout::ZERO) {
+            Err(Errno::EINTR) => 0,
+            other => other.map_err(failed("wait for what is slow"))?,
+        };
+        for event in &events[..count] {
+            match event.data() {
+                FILES => self.finish(self.files.results(), &mut court)?,
+                STREAMS => self.finish(self.streams.results(), &mut court)?,
+                // All that it has to say is said by waking us.
+                CLOCK => drop(self.clock.wait()),
+                number => self.connected(number)?,
+            }
+        }
+        self.resume(&mut court)?;
+        Ok(court.served)
+    }
+
+    fn ready(&self) -> Result<PollFlags, Errno> {
+        let mut fds = [PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::ZERO) {
+            Err(Errno::EINTR) => Ok(PollFlags::empty()),
+            other => other.map(|_| fds[0].revents().unwrap_or(PollFlags::empty())),
+        }
+    }
+
+    fn serve(&mut self, call: &Notification, court: &mut Court<'_>) -> Result<(), DoorError> {
+        let thread = Thread(call.thread);
+        let Some(known) = calls::find(call.number).filter(|_| call.arch == NATIVE_ARCH) else {
+            let about = About::call(thread, "unknown");
+            let errno = about.fail(court.recorder, Errno::ENOSYS, "a call that is not served");
+            return self.errno(call.id, errno);
+        };
+        let claim = Claim {
+            id: call.id,
+            thread,
+            call: known.name,
+        };
+        let wish = (known.read)(&Registers::of(call));
+        // What was read is the caller's only if the caller still waits.
+        if !self.listener.is_valid(claim.id) {
+            return Ok(());
+        }
+        match wish {
+            Err(failure) => self.fail(claim, failure, court),
+            Ok(Wish::Nothing) => self.value(claim.id, 0),
+            Ok(Wish::Task) => self.task(claim, court),
+            Ok(Wish::Tune(task)) => self.tune(claim, task, court),
+            Ok(Wish::Listen(socket, backlog)) => self.listen(claim, socket, backlog, court),
+            Ok(Wish::Change(place, change)) => match locate(thread, &place, Lookup::Cached) {
+                Err(Failure::WouldWait) => self.locate_slowly(claim, place, change, court),
+                located => self.located(claim, &place, change, located, court),
+            },
+            Ok(Wish::Connect { socket, address }) => self.examine(claim, socket, address, court),
+        }
+    }
+
+    fn finish(&mut self, results: Vec<Finished>, court: &mut Court<'_>) -> Result<(), DoorError> {
+        for result in results {
+            match result {
+                Finished::Located(claim, wish, located) => {
+                    let (place, change) = *wish;
+                    self.located(claim, &place, change, located, court)?;
+                }
+                Finished::Examined(claim, address, examined) => {
+                    self.examined(claim, address, examined, court)?;
+                }
+                Finished::Performed(id, result) => {
+                    self.handshakes.remove(&id);
+                    self.result(id, result)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn task(&mut self, claim: Claim, court: &mut Court<'_>) -> Result<(), DoorError> {
+        // Where no limit is set nothing should trap this; it is no more dangerous for that.
+        if self.tasks.as_mut().is_none_or(Tasks::admit) {
+            // All that the kernel will look at is in registers, which wait with their thread and were judged by the filter.
+            let sent = self.listener.respond_continue(claim.id);
+            return sent.map(drop).map_err(failed("answer a call"));
+        }
+        let about = About::call(claim.thread, claim.call);
+        let why = "the session has as many tasks as it may have";
+        let errno = about.fail(court.recorder, Errno::EAGAIN, why);
+        self.errno(claim.id, errno)
+    }
+
+    /// Priorities and limits.
+    ///
+    /// A caller may tune itself: its own thread or its process. No other task: a thread that has ended leaves its number to
+    /// anybody's process, while the caller's own two numbers stay what they are for as long as it waits.
+    fn tune(&mut self, claim: Claim, task: i32, court: &mut Court<'_>) -> Result<(), DoorError> {
+        let is_own = [0, claim.thread.0].contains(&task) || claim.thread.process() == Ok(task);
+        if is_own {
+            // Whose and which is in registers. The values, in memory, are the caller's to choose, now as well as then.
+            let sent = self.listener.respond_continue(claim.id);
+            return sent.map(drop).map_err(failed("answer a call"));
+        }
+        let about = About::call(claim.thread, claim.call);
+        let errno = about.fail(
+            court.recorder,
+            Errno::EPERM,
+            "a task that is not the caller",
+        );
+        self.errno(claim.id, errno)
+    }
+
+    fn listen(
+        &mut self,
+        claim: Claim,
+        socket: i32,
+        backlog: i32,
+        court: &mut Court<'_>,
+    ) -> Result<(), DoorError> {
+        let socket = match claim.thread.duplicate(socket) {
+            Ok(socket) => socket,
+            Err(failure) => return self.fail(claim, failure, court),
+        };
+        // The number was the caller's if the caller still waits.
+        if !self.listener.is_valid(claim.id) {
+            return Ok(());
+        }
+        match listen(&socket, backlog) {
+            Ok(()) => self.value(claim.id, 0),
+            Err(failure) => self.fail(claim, failure, court),
+        }
+    }
+
+    fn fail(&self, claim: Claim, failure: Failure, court: &mut Court<'_>) -> Result<(), DoorError> {
+        let about = About::call(claim.thread, claim.call);
+        let errno = about.answer(court.recorder, failure);
+        self.errno(claim.id, errno)
+    }
+
+    fn result(&self, id: u64, result: Result<i64, Errno>) -> Result<(), DoorError> {
+        match result {
+            Ok(value) => self.value(id, value),
+            Err(errno) => self.errno(id, errno),
+        }
+    }
+
+    fn value(&self, id: u64, value: i64) -> Result<(), DoorError> {
+        let sent = self.listener.respond_value(id, value);
+        sent.map(drop).map_err(failed("answer a call"))
+    }
+
+    fn errno(&self, id: u64, errno: Errno) -> Result<(), DoorError> {
+        let sent = self.listener.respond_errno(id, errno);
+        sent.map(drop).map_err(failed("answer a call"))
+    }
+}
+
+impl std::fmt::Debug for Door {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Door")
+            .field("facts", &self.facts)
+            .field("handshakes", &self.handshakes.len())
+            .field("connectors", &self.connectors.len())
+            .field("waiting", &self.waiting.len())
+            .finish_non_exhaustive()
+    }
+}
