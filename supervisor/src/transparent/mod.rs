@@ -16,7 +16,7 @@
 //! - **connect**: on the child's own socket, duplicated, to an address that was copied once. To a socket file: located,
 //!   decided, connected by a [`Connector`](sys::connector::Connector). TCP: by address and port. Abstract names: refused. To
 //!   the session's own socket, which is no file: the child's descriptor is replaced by one end of a fresh pair.
-//! - **New tasks**, where a limit is set: counted, then left to the kernel.
+//! - **New tasks**, where a limit is set: counted, then left to the kernel. Refusals in a row are recorded once.
 //! - **Priority, scheduling, limits by number**: of the caller itself left to the kernel, of anybody else refused.
 //!
 //! Only the last two are ever continued: what was decided on is in registers, which nobody can change behind our back.

@@ -12,6 +12,17 @@ use std::time::{Duration, Instant};
 /// A refusal stands for so many times as long as it took to find out: whoever hammers at the limit gets a fifth of our time.
 const REST: u32 = 4;
 
+/// Whether one more task may start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// Yes.
+    Admitted,
+    /// No, and the one before was.
+    RefusedFirst,
+    /// No again: a program that hammers at the limit says nothing new.
+    RefusedAgain,
+}
+
 /// Counts the tasks below a process.
 #[derive(Debug)]
 pub(super) struct Tasks {
@@ -20,6 +31,7 @@ pub(super) struct Tasks {
     /// Not less than there are, as far as is known.
     at_most: u64,
     refused_until: Option<Instant>,
+    refused_last: bool,
 }
 
 impl Tasks {
@@ -31,11 +43,26 @@ impl Tasks {
             // Unknown: the first one counts.
             at_most: u64::MAX,
             refused_until: None,
+            refused_last: false,
         }
     }
 
     /// Whether one more may start.
-    pub fn admit(&mut self) -> bool {
+    pub fn admit(&mut self) -> Admission {
+        match (self.has_room(), self.refused_last) {
+            (true, _) => {
+                self.refused_last = false;
+                Admission::Admitted
+            }
+            (false, true) => Admission::RefusedAgain,
+            (false, false) => {
+                self.refused_last = true;
+                Admission::RefusedFirst
+            }
+        }
+    }
+
+    fn has_room(&mut self) -> bool {
         if self.at_most >= self.limit {
             if self
                 .refused_until
@@ -141,11 +168,9 @@ mod tests {
         assert_eq!(count(shell, 100), Some(2));
         assert_eq!(count(shell, 1), Some(1));
         let mut tasks = Tasks::new(shell, 3);
-        assert!(tasks.admit());
-        assert!(
-            tasks.admit(),
-            "the one that was allowed has not come, so it is counted out again"
-        );
+        assert_eq!(tasks.admit(), Admission::Admitted);
+        // The one that was allowed has not come, so it is counted out again.
+        assert_eq!(tasks.admit(), Admission::Admitted);
         child.stdin.take().unwrap().write_all(b"\n\n").unwrap();
         assert!(child.wait().unwrap().success());
     }
@@ -154,11 +179,12 @@ mod tests {
     fn at_the_limit_none_is_admitted() {
         let mut child = family();
         let mut tasks = Tasks::new(child.id() as i32, 2);
-        assert!(!tasks.admit());
-        assert!(!tasks.admit());
+        assert_eq!(tasks.admit(), Admission::RefusedFirst);
+        assert_eq!(tasks.admit(), Admission::RefusedAgain);
         child.stdin.take().unwrap().write_all(b"\n\n").unwrap();
         child.wait().unwrap();
-        assert!(!tasks.admit(), "whose tasks cannot be counted gets no more");
+        // Whose tasks cannot be counted gets no more.
+        assert_eq!(tasks.admit(), Admission::RefusedAgain);
     }
 
     #[test]

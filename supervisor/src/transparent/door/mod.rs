@@ -13,7 +13,7 @@ use super::locate::{Located, locate};
 use super::pool::Pool;
 use super::record::{About, Recorder};
 use super::registers::Registers;
-use super::tasks::{Tasks, can_count};
+use super::tasks::{Admission, Tasks, can_count};
 use super::thread::Thread;
 use connecting::CONNECTS;
 use nix::errno::Errno;
@@ -300,15 +300,24 @@ impl Door {
 
     fn task(&mut self, claim: Claim, court: &mut Court<'_>) -> Result<(), DoorError> {
         // Where no limit is set nothing should trap this; it is no more dangerous for that.
-        if self.tasks.as_mut().is_none_or(Tasks::admit) {
-            // All that the kernel will look at is in registers, which wait with their thread and were judged by the filter.
-            let sent = self.listener.respond_continue(claim.id);
-            return sent.map(drop).map_err(failed("answer a call"));
+        let admission = self
+            .tasks
+            .as_mut()
+            .map_or(Admission::Admitted, Tasks::admit);
+        match admission {
+            Admission::Admitted => {
+                // All that the kernel will look at is in registers, which wait with their thread and were judged by the filter.
+                let sent = self.listener.respond_continue(claim.id);
+                sent.map(drop).map_err(failed("answer a call"))
+            }
+            Admission::RefusedFirst => {
+                let about = About::call(claim.thread, claim.call);
+                let why = "the session has as many tasks as it may have";
+                let errno = about.fail(court.recorder, Errno::EAGAIN, why);
+                self.errno(claim.id, errno)
+            }
+            Admission::RefusedAgain => self.errno(claim.id, Errno::EAGAIN),
         }
-        let about = About::call(claim.thread, claim.call);
-        let why = "the session has as many tasks as it may have";
-        let errno = about.fail(court.recorder, Errno::EAGAIN, why);
-        self.errno(claim.id, errno)
     }
 
     /// Priorities and limits.
