@@ -25,6 +25,9 @@ pub fn rows(built: &Built) {
 }
 
 fn row(built: &Built, name: &str, supervise: &Path) {
+    // Pages of a file that was just linked are dirty until they are on the disk, and would be counted.
+    let file = std::fs::File::open(supervise).and_then(|file| file.sync_all());
+    file.unwrap_or_else(|error| panic!("{}: {error}", supervise.display()));
     let ready = built.sub("work").join("ready");
     let mut command = built.command(supervise);
     command
