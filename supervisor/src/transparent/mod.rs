@@ -10,20 +10,21 @@
 //! - **Metadata** (mode, owner, times, attributes; by path and by descriptor): allowed where the law lets the child write the
 //!   located object, done by us on that object. An object without a name (unlinked, a pipe, a memfd) can be changed through a
 //!   descriptor that is open for writing: whoever holds that was granted the object, and there is no path to judge. A file
-//!   is never made set-user-ID or set-group-ID (`EPERM`): the child could not use it, but others could be made to. Refusals
-//!   are recorded; what is allowed is not: it changes nothing outside the trees that the start record says are writable,
-//!   and a `tar x` would fill the record.
+//!   that is there is never made set-user-ID or set-group-ID (`EPERM`): the child could not use it, but others could be made
+//!   to. (With which mode a file is *created* is not seen here.) Refusals are recorded; what is allowed is not: it changes
+//!   nothing outside the trees that the start record says are writable, and a `tar x` would fill the record.
 //! - **connect**: on the child's own socket, duplicated, to an address that was copied once. To a socket file: located,
 //!   decided, connected by a [`Connector`](sys::connector::Connector). TCP: by address and port. Abstract names: refused. To
 //!   the session's own socket, which is no file: the child's descriptor is replaced by one end of a fresh pair.
+//! - **listen**, where ports are limited: not on a socket that it would give a port. **inotify**: on what may be read.
 //! - **New tasks**, where a limit is set: counted, then left to the kernel. Refusals in a row are recorded once.
 //! - **Priority, scheduling, limits by number**: of the caller itself left to the kernel, of anybody else refused.
 //!
 //! Only the last two are ever continued: what was decided on is in registers, which nobody can change behind our back.
 //!
 //! What never happens here: a path resolved twice, memory of the child read twice, an answer that lets the kernel read it
-//! again, a wait. What might wait (a file server, a TCP handshake, a full backlog) is done by others, in bounded numbers; what
-//! does not fit is refused. The thread that serves holds exactly the child's capabilities and signals are blocked in it, so
+//! again, a wait. What might wait (a file server, a TCP handshake, a full backlog) is done by others, in bounded numbers:
+//! connects wait for a place, holding nothing but their arguments, and what fits nowhere is refused. The thread that serves holds exactly the child's capabilities and signals are blocked in it, so
 //! permissions are the kernel's to judge, and its errno is the answer.
 
 mod address;
