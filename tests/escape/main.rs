@@ -4,11 +4,15 @@
 //! in the sandbox would prove nothing. Then it is tried inside: it is refused with the errno that is due, nothing outside has
 //! changed, and where the supervisor refused it there is one record that says so.
 
+#[path = "../harness/filtered.rs"]
+mod filtered;
 #[path = "../harness/mod.rs"]
 mod harness;
 
 mod container;
 mod exec;
+mod faults;
+mod host;
 mod ipc;
 mod kernel;
 mod metadata;
