@@ -124,3 +124,51 @@ fn an_example_is_compared_line_by_line() {
     assert!(!shows("b\na\n", &expected(&["…a", "…b"])));
     assert!(!shows("", &expected(&["a"])));
 }
+
+/// What stands in square brackets before the path of a test's source.
+fn named_tests(readme: &str) -> Vec<(String, String)> {
+    let links = readme.split("](").collect::<Vec<_>>();
+    let pairs = links.windows(2).filter_map(|pair| {
+        let name = pair[0].rsplit('[').next()?;
+        let path = pair[1].split(')').next()?;
+        let is_test =
+            path.contains("tests/") && path.ends_with(".rs") && !name.contains(['/', '.']);
+        is_test.then(|| (name.to_owned(), path.to_owned()))
+    });
+    pairs.collect()
+}
+
+#[test]
+fn the_tests_that_watch_the_invariants_exist() {
+    let room = tree().join("supervisor");
+    let readme = std::fs::read_to_string(room.join("README.md")).expect("it is there");
+    let tests = named_tests(&readme);
+    assert!(tests.len() > 30, "the table has lost its tests");
+    for (name, path) in tests {
+        let source = std::fs::read_to_string(room.join(&path));
+        let source = source.unwrap_or_else(|error| panic!("{path}: {error}"));
+        assert!(
+            source.contains(&format!("fn {name}()")),
+            "{path} has no test {name}"
+        );
+    }
+}
+
+#[test]
+fn the_files_that_are_linked_to_exist() {
+    for readme in ["README.md", "supervisor/README.md"] {
+        let path = tree().join(readme);
+        let text = std::fs::read_to_string(&path).expect("it is there");
+        for link in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
+            let target = path.parent().expect("a directory").join(link);
+            assert!(
+                link.starts_with("http") || target.exists(),
+                "{readme}: {link}"
+            );
+        }
+    }
+}
