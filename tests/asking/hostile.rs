@@ -34,3 +34,27 @@ fn a_thousand_requests_in_a_burst_all_succeed() {
     assert_eq!(said(&ran), [format!("1000 {GIVEN}")]);
     assert_eq!(house.decisions().len(), 1000);
 }
+
+#[test]
+fn more_connections_than_are_served_harm_nobody_else() {
+    require!(feature::listener());
+    let house = House::new();
+    let ran = run(&mut house.inside(
+        "knock and run away",
+        &[("FILE", &house.path("given/a"))],
+        &[],
+    ));
+    assert_eq!(said(&ran), [GIVEN, GIVEN]);
+}
+
+#[test]
+fn a_program_that_never_reads_its_answers_holds_up_only_itself() {
+    require!(feature::listener());
+    let house = House::new();
+    let ran = run(&mut house.inside(
+        "ask and never listen",
+        &[("FILE", &house.path("given/a"))],
+        &[],
+    ));
+    assert_eq!(said(&ran), [GIVEN]);
+}

@@ -29,6 +29,8 @@ fn role() {
         Ok("say where the door is") => say_where_the_door_is(),
         Ok("try a door") => try_a_door(),
         Ok("send garbage") => send_garbage(),
+        Ok("knock and run away") => knock_and_run_away(),
+        Ok("ask and never listen") => ask_and_never_listen(),
         Ok("open in every way") => open_in_every_way(),
         Ok(role) => panic!("no role {role}"),
         Err(_) => {}
@@ -329,4 +331,58 @@ fn open_in_every_way() {
     let link = std::env::current_dir().expect("a directory").join("link");
     try_it("nofollow", &link, reading().nofollow(true));
     try_it("follow", &link, reading());
+}
+
+/// More connections than a session serves, some of them held, and then an honest request.
+fn knock_and_run_away() {
+    let name = told("SUPERVISE_SOCKET");
+    let mut held = Vec::new();
+    for number in 0..1000 {
+        let stream = UnixStream::connect(&name).expect("connected");
+        if number % 3 == 0 {
+            held.push(stream);
+        }
+    }
+    ask();
+    drop(held);
+    // There is room again.
+    let by_name =
+        || Client::new(Doors::default().with_named(&name))?.open(told("FILE"), &reading());
+    let mut asked = by_name();
+    while asked.is_err() {
+        // Until the last of them was seen to be gone.
+        std::thread::sleep(Duration::from_millis(5));
+        asked = by_name();
+    }
+    say(outcome(asked));
+}
+
+/// Asks until nothing more is taken, and reads no answer.
+fn ask_and_never_listen() {
+    let stream = UnixStream::connect(told("SUPERVISE_SOCKET")).expect("connected");
+    stream.set_nonblocking(true).expect("non-blocking");
+    let mut id = 0;
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    let mut full_since = None;
+    // Full for a while: the supervisor has stopped to read.
+    while full_since
+        .is_none_or(|since: std::time::Instant| since.elapsed() < Duration::from_millis(100))
+    {
+        assert!(std::time::Instant::now() < deadline, "there is no bound");
+        let mut bytes = Vec::new();
+        open(id, &told("FILE")).encode(&mut bytes).expect("a frame");
+        match (&stream).write(&bytes) {
+            Ok(length) => {
+                assert_eq!(length, bytes.len(), "a frame stays in one piece");
+                id += 1;
+                full_since = None;
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+                full_since.get_or_insert_with(std::time::Instant::now);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+    ask();
 }
