@@ -27,7 +27,7 @@ pub fn row(what: &str, ours: &Sample, other: &Sample, goal: Option<f64>) {
     };
     println!(
         "{:<44} {:>11} {:>11}  {:<24} {}",
-        format!("{what} / {}", other.name),
+        format!("{what}, against {}", other.name),
         time(ours.median()),
         time(other.median()),
         shown,
