@@ -130,6 +130,21 @@ enum Deadline {
     Over,
 }
 
+/// What must be looked at, beside the doors.
+#[derive(Debug, Clone, Copy)]
+struct News {
+    child: bool,
+    signals: bool,
+}
+
+impl News {
+    /// Nothing is known, so everything is.
+    const ALL: Self = Self {
+        child: true,
+        signals: true,
+    };
+}
+
 impl Session {
     /// Takes over a child that was just started. From here on this thread, which must be the one that serves, holds exactly the
     /// child's capabilities: who acts for the child has no more power than it. This process becomes a subreaper, to end the
@@ -196,49 +211,61 @@ impl Session {
     /// # Errors
     /// [`SessionError`]; the child and all its descendants are ended when the session is dropped.
     pub fn serve(&mut self, watch: &mut dyn Watch) -> Result<Ending, SessionError> {
+        let mut news = News::ALL;
         loop {
-            self.child.acknowledge();
-            let progress = self.child.progress().map_err(failed("look at the child"))?;
-            if let Progress::Gone(exit) | Progress::Ended(exit) = progress
-                && self.child.left_descendants()
-                && !self.told_of_orphans
+            if news.child
+                && let Some(ending) = self.look(watch)?
             {
-                self.told_of_orphans = true;
-                watch.orphans(exit);
-            }
-            match progress {
-                Progress::Gone(exit) => {
-                    self.terminal.restore();
-                    return Ok(match self.deadline {
-                        Deadline::Kill(_) | Deadline::Over => Ending::TimedOut,
-                        _ => Ending::Command(exit),
-                    });
-                }
-                Progress::GuardianLost => {
-                    self.terminal.restore();
-                    return Ok(Ending::GuardianLost);
-                }
-                Progress::Stopped { count, .. } if count != self.stops_seen => {
-                    self.stops_seen = count;
-                    self.terminal.stop_with_child();
-                }
-                Progress::Ended(_) | Progress::Running | Progress::Stopped { .. } => {}
+                return Ok(ending);
             }
             self.keep_time(watch).map_err(failed("end the command"))?;
-            self.wait()?;
-            while let Some(signal) = self
-                .signals
-                .arrived
-                .next()
-                .map_err(failed("read signals"))?
+            news = self.wait()?;
+            while news.signals
+                && let Some(signal) = self
+                    .signals
+                    .arrived
+                    .next()
+                    .map_err(failed("read signals"))?
             {
                 self.forward(signal).map_err(failed("forward a signal"))?;
             }
         }
     }
 
+    /// Looks at where the child stands; returns how the session ended when it did.
+    fn look(&mut self, watch: &mut dyn Watch) -> Result<Option<Ending>, SessionError> {
+        self.child.acknowledge();
+        let progress = self.child.progress().map_err(failed("look at the child"))?;
+        if let Progress::Gone(exit) | Progress::Ended(exit) = progress
+            && self.child.left_descendants()
+            && !self.told_of_orphans
+        {
+            self.told_of_orphans = true;
+            watch.orphans(exit);
+        }
+        match progress {
+            Progress::Gone(exit) => {
+                self.terminal.restore();
+                return Ok(Some(match self.deadline {
+                    Deadline::Kill(_) | Deadline::Over => Ending::TimedOut,
+                    _ => Ending::Command(exit),
+                }));
+            }
+            Progress::GuardianLost => {
+                self.terminal.restore();
+                return Ok(Some(Ending::GuardianLost));
+            }
+            Progress::Stopped { count, .. } if count != self.stops_seen => {
+                self.stops_seen = count;
+                self.terminal.stop_with_child();
+            }
+            Progress::Ended(_) | Progress::Running | Progress::Stopped { .. } => {}
+        }
+        Ok(None)
+    }
+
     /// Waits for the next thing to happen, and serves what came through the doors.
-    fn wait(&mut self) -> Result<(), SessionError> {
+    fn wait(&mut self) -> Result<News, SessionError> {
         let timeout = self.timeout();
         let poll_in = |fd| PollFd::new(fd, PollFlags::POLLIN);
         let mut fds = vec![
@@ -258,7 +285,7 @@ impl Session {
         }
         match nix::poll::poll(&mut fds, timeout) {
             Ok(_) => {}
-            Err(Errno::EINTR) => return Ok(()),
+            Err(Errno::EINTR) => return Ok(News::ALL),
             Err(errno) => return Err(failed("poll")(errno)),
         }
         let came: Vec<PollFlags> = fds
@@ -279,7 +306,10 @@ impl Session {
         {
             self.channels.on_ready(key, *what, &mut self.log);
         }
-        Ok(())
+        Ok(News {
+            child: !came[0].is_empty() || !came[1].is_empty(),
+            signals: !came[2].is_empty(),
+        })
     }
 
     fn serve_calls(&mut self, done: bool, calls: bool) -> Result<(), SessionError> {
