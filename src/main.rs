@@ -16,6 +16,7 @@ static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 use args::{Action, Cli};
 use clap::Parser;
+use clap::error::ErrorKind;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -49,6 +50,10 @@ fn main() -> ExitCode {
 fn usage(error: &clap::Error) -> ExitCode {
     // A closed standard error leaves nobody to tell.
     let _unheard = error.print();
+    let is_divided = std::env::args_os().any(|argument| argument == "--");
+    if error.kind() == ErrorKind::UnknownArgument && !is_divided {
+        eprintln!("A command to run stands behind `--`: supervise -- COMMAND [ARGS]...");
+    }
     if error.use_stderr() {
         ExitCode::from(exit::OURS)
     } else {

@@ -103,3 +103,29 @@ fn nothing_in_a_message_drives_a_terminal() {
     let ran = run(&mut scene.supervise(&["--", "no\u{1b}[2Jsuch"])).expect_code(127);
     assert!(!ran.stderr.contains('\u{1b}'), "{ran}");
 }
+
+#[test]
+fn a_command_without_the_dashes_is_told_where_it_stands() {
+    let scene = Scene::new();
+    for arguments in [&["ls", "-la"][..], &["-q", "make"]] {
+        let ran = run(&mut scene.supervise(arguments)).expect_code(125);
+        assert!(ran.stderr.contains("supervise -- COMMAND"), "{ran}");
+    }
+    let ran = run(&mut scene.supervise(&["--no-such-flag", "--", "true"])).expect_code(125);
+    assert!(!ran.stderr.contains("stands behind"), "{ran}");
+}
+
+#[test]
+fn a_file_of_ours_in_the_commands_way_is_pointed_out() {
+    let scene = Scene::new();
+    let ran = run(&mut scene.script(&["--audit", "log.jsonl"], "true")).expect_code(0);
+    assert_eq!(
+        ran.stderr, "",
+        "there was none when the policy was compiled"
+    );
+    let ran = run(&mut scene.script(&["--audit", "log.jsonl"], "true")).expect_code(0);
+    assert!(
+        ran.stderr.contains("audit log") && ran.stderr.contains("keep it outside"),
+        "{ran}"
+    );
+}

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::access::Access;
 use super::error::PolicyError;
-use super::origin::Origin;
+use super::origin::{Origin, Source};
 use super::pattern::Relation;
 use super::rules::DenyRule;
 use super::settings::{NativeGrant, Warning};
@@ -235,10 +235,16 @@ impl Left {
                 "{denies} something inside what {rule} allows, beside too much to be listed: {directories} {consequence}"
             ),
         };
+        // Rules say what their author meant. That a file of ours lies in the way is chance, and easily changed.
+        let is_ours = |origin: &Origin| matches!(origin.source(), Source::Protected(_));
+        let is_chance = self.denials.iter().any(is_ours);
         Warning {
             origin: self.denials.into_iter().next(),
-            message,
-            at_start: false,
+            message: match is_chance {
+                true => format!("{message}; keep it outside of what the command may write"),
+                false => message,
+            },
+            at_start: is_chance,
         }
     }
 }
