@@ -62,6 +62,49 @@ fn sockets_of_the_outside_are_reached_by_no_spelling() {
 }
 
 #[test]
+fn a_name_that_is_rewritten_while_it_is_looked_at_reaches_nobody_else() {
+    // Below what may be written, but for what is denied: names of the same length.
+    let names = ["subsub/sock", "secret/sock"];
+    let sockets = |scene: &Scene| {
+        std::fs::create_dir(scene.work().join("subsub")).expect("a directory");
+        names.map(|name| {
+            let path = scene.work().join(name);
+            let socket = UnixListener::bind(path).expect("a socket");
+            socket.set_nonblocking(true).expect("it need not wait");
+            socket
+        })
+    };
+    // The good one takes them all, or they would wait for it.
+    let accept = |socket: UnixListener| {
+        std::thread::spawn(move || {
+            socket.set_nonblocking(false).expect("it may wait");
+            for stream in socket.incoming() {
+                drop(stream);
+            }
+        })
+    };
+    let callers = |socket: &UnixListener| std::iter::from_fn(|| socket.accept().ok()).count();
+    let act = "race-connect-unix {W}/subsub/sock {W}/secret/sock";
+    let free = Scene::new();
+    let [good, evil] = sockets(&free);
+    accept(good);
+    eventually("the race is won where nothing confines it", || {
+        run(&mut free.unconfined(&format!("{act} 100")));
+        callers(&evil) > 0
+    });
+    let scene = Scene::new();
+    let [good, evil] = sockets(&scene);
+    accept(good);
+    let performed = scene.perform(&format!("{act} 1000"));
+    let answer = performed.answers()[0];
+    assert!(
+        answer.starts_with("ok succeeded=") && answer != "ok succeeded=0",
+        "{answer}"
+    );
+    assert_eq!(callers(&evil), 0, "nobody came");
+}
+
+#[test]
 fn a_socket_that_is_listed_is_reached() {
     let scene = Scene::under(&policy_with_socket());
     listen(&scene);

@@ -4,6 +4,8 @@ use crate::harness::run::{eventually, run};
 use crate::harness::{feature, require, skip};
 use crate::scene::{POLICY, Scene, answered_otherwise_inside};
 use std::net::{TcpListener, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Two servers of the outside, of which a policy allows the first.
 struct Servers {
@@ -173,6 +175,57 @@ fn a_second_connect_is_looked_at_like_the_first() {
     let scene = servers.scene("*:ALLOWED");
     let act = "connect-twice 127.0.0.1:ALLOWED 127.0.0.1:DENIED";
     servers.refuse(&scene, &["EACCES", "EAFNOSUPPORT"], &[act]);
+}
+
+#[test]
+fn an_address_that_is_rewritten_while_it_is_looked_at_reaches_nobody_else() {
+    let servers = Servers::new();
+    let scene = servers.scene("127.0.0.1:ALLOWED");
+    // Both take whoever comes, or the race would wait for them.
+    let denied = counted(&servers.denied);
+    counted(&servers.allowed);
+    let act = servers.text("race-connect-tcp ALLOWED DENIED");
+    eventually("the race is won where nothing confines it", || {
+        run(&mut scene.unconfined(&format!("{act} 500")));
+        denied.load(Ordering::SeqCst) > 0
+    });
+    // All that it sent have come once one more has.
+    let before = || {
+        let seen = denied.load(Ordering::SeqCst);
+        run(&mut scene.unconfined(&servers.text("connect-tcp 127.0.0.1:DENIED")));
+        eventually("one more came", || denied.load(Ordering::SeqCst) > seen);
+        denied.load(Ordering::SeqCst)
+    };
+    before();
+    let before = before();
+    let performed = scene.perform(&format!("{act} 3000"));
+    let answer = performed.answers()[0];
+    assert!(
+        answer.starts_with("ok succeeded=") && answer != "ok succeeded=0",
+        "{answer}"
+    );
+    run(&mut scene.unconfined(&servers.text("connect-tcp 127.0.0.1:DENIED")));
+    eventually("the last came", || denied.load(Ordering::SeqCst) > before);
+    assert_eq!(
+        denied.load(Ordering::SeqCst),
+        before + 1,
+        "nobody else came"
+    );
+}
+
+/// How many came, counted as they come.
+fn counted(listener: &TcpListener) -> Arc<AtomicUsize> {
+    let count = Arc::new(AtomicUsize::new(0));
+    let listener = listener.try_clone().expect("a descriptor");
+    listener.set_nonblocking(false).expect("it may wait");
+    let counter = count.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            drop(stream);
+            counter.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    count
 }
 
 #[test]

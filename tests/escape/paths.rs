@@ -260,12 +260,19 @@ fn no_other_name_is_made_for_what_is_denied() {
 }
 
 #[test]
-fn a_file_that_is_denied_by_name_is_denied_by_its_other_names_beside_it() {
-    let policy = POLICY.replace("\"{W}/secret\"", "\"{W}/secret/key\", \"{W}/sub/hidden\"");
+fn what_is_denied_is_denied_under_its_other_names() {
+    // Of a file that is denied, of one in a directory that is, and of one that may not be written.
+    let policy = POLICY.replace("\"{W}/secret\"", "\"{W}/secret\", \"{W}/sub/hidden\"");
     let prepare = |scene: &Scene| {
         let work = scene.work();
         std::fs::write(work.join("sub/hidden"), "HIT").expect("a file");
-        for (file, alias) in [("secret/key", "sub/alias"), ("sub/hidden", "sub/other")] {
+        for (file, alias) in [
+            ("sub/hidden", "sub/beside"),
+            ("sub/hidden", "sub/deep/below"),
+            ("secret/key", "sub/deep/key"),
+            ("secret/deep/er", "sub/deep/deeper"),
+            (".git/hooks/pre-commit", "sub/deep/hook"),
+        ] {
             std::fs::hard_link(work.join(file), work.join(alias)).expect("a hard link");
         }
     };
@@ -276,15 +283,22 @@ fn a_file_that_is_denied_by_name_is_denied_by_its_other_names_beside_it() {
         &prepare,
         "EACCES",
         &[
-            "read {W}/sub/alias",
-            "read {W}/sub/other",
-            "overwrite {W}/sub/alias x",
-            "openat2 {W}/sub/other r",
+            "read {W}/sub/beside",
+            "read {W}/sub/deep/below",
+            "openat2 {W}/sub/deep/below r",
+            "overwrite {W}/sub/deep/below x",
+            "read {W}/sub/deep/key",
+            "overwrite {W}/sub/deep/key x",
+            "reopen {W}/sub/deep/key path r",
+            "read {W}/sub/deep/deeper",
+            "overwrite {W}/sub/deep/hook x",
+            "truncate {W}/sub/deep/hook 0",
+            "fchmodat {W}/sub/deep/key 777",
+            "fchmodat {W}/sub/deep/hook 777",
         ],
     );
-    let performed =
-        scene.perform("link {W}/sub/alias {W}/sub/deep/alias -- read {W}/sub/deep/alias");
-    assert_eq!(performed.answers(), ["errno EXDEV", "errno ENOENT"]);
+    let performed = scene.perform("ask 1 {W}/sub/deep/key read -- read {W}/sub/mine");
+    assert_eq!(performed.answers(), ["ok refused:denied", "ok mine"]);
 }
 
 #[test]
@@ -518,4 +532,25 @@ fn a_directory_that_is_moved_by_others_takes_no_rights_along() {
     let ran = running.wait();
     assert_eq!(ran.lines()[2..], ["errno EACCES", "errno EACCES"], "{ran}");
     assert!(!scene.outside().join("moved/new").exists());
+}
+
+#[test]
+fn a_file_that_is_gone_is_opened_with_no_more_rights_than_it_had() {
+    let scene = Scene::new();
+    let act = "hold-as 40 {W}/.git/hooks/pre-commit r -- touch-and-wait {W}/sub/ready {W}/sub/go -- open /proc/self/fd/40 rw -- open /dev/fd/40 w,trunc";
+    let remove = |scene: &Scene| {
+        crate::harness::run::eventually_reads(&scene.work().join("sub/ready"));
+        std::fs::remove_file(scene.work().join(".git/hooks/pre-commit")).expect("it is there");
+        std::fs::write(scene.work().join("sub/go"), "").expect("a file");
+    };
+    let running = scene.start(act);
+    remove(&scene);
+    assert_eq!(
+        running.wait().lines()[2..],
+        ["errno EACCES", "errno EACCES"]
+    );
+    let free = Scene::new();
+    let running = crate::harness::run::start(&mut free.unconfined(act));
+    remove(&free);
+    assert_eq!(running.wait().lines()[2..], ["ok", "ok"]);
 }
