@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::Duration;
 use supervisor::audit::{Counts, Layer, State, Status};
 use supervisor::launch::Exit;
-use supervisor::policy::Warning;
+use supervisor::policy::{Origin, Source, Warning};
 use supervisor::session::{self, Watch};
 
 /// The version of the lines on the descriptor.
@@ -36,6 +36,8 @@ pub enum Loudness {
 pub struct Reporter {
     loudness: Loudness,
     status: Option<StatusLines>,
+    /// What may be why the command fails, if it does.
+    in_the_way: Vec<String>,
 }
 
 /// What is known when the command has started.
@@ -100,12 +102,22 @@ impl Reporter {
     /// What is wrong with the descriptor.
     pub fn open(loudness: Loudness, status_fd: Option<RawFd>) -> Result<Self, String> {
         let status = status_fd.map(StatusLines::open).transpose()?;
-        Ok(Self { loudness, status })
+        Ok(Self {
+            loudness,
+            status,
+            in_the_way: Vec::new(),
+        })
     }
 
     /// Says what may go otherwise than the policy's author thought.
-    pub fn warnings(&self, warnings: &[Warning]) {
+    /// That a policy or a record lies where it keeps the command from making files is said when the command fails.
+    pub fn warnings(&mut self, warnings: &[Warning]) {
         for warning in warnings {
+            let is_ours = |origin: &Origin| matches!(origin.source(), Source::Protected(_));
+            if warning.origin.as_ref().is_some_and(is_ours) && self.loudness == Loudness::Usual {
+                self.in_the_way.push(warning.to_string());
+                continue;
+            }
             let least = match warning.at_start {
                 true => Loudness::Usual,
                 false => Loudness::Verbose,
@@ -183,6 +195,11 @@ impl Reporter {
                     quoted(ended.audit)
                 ),
             );
+        }
+        if ended.exit != 0 {
+            for warning in std::mem::take(&mut self.in_the_way) {
+                self.warn(format_args!("{warning}"));
+            }
         }
         self.tell(&Line::End {
             session: ended.session,

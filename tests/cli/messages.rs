@@ -116,16 +116,14 @@ fn a_command_without_the_dashes_is_told_where_it_stands() {
 }
 
 #[test]
-fn a_file_of_ours_in_the_commands_way_is_pointed_out() {
+fn a_file_of_ours_in_the_way_of_a_command_that_fails_is_pointed_out() {
     let scene = Scene::new();
-    let ran = run(&mut scene.script(&["--audit", "log.jsonl"], "true")).expect_code(0);
-    assert_eq!(
-        ran.stderr, "",
-        "there was none when the policy was compiled"
-    );
-    let ran = run(&mut scene.script(&["--audit", "log.jsonl"], "true")).expect_code(0);
+    let flags = ["--audit", "log.jsonl"];
+    let ran = run(&mut scene.script(&flags, "touch made")).expect_code(1);
     assert!(
         ran.stderr.contains("audit log") && ran.stderr.contains("keep it outside"),
         "{ran}"
     );
+    let ran = run(&mut scene.script(&flags, "true")).expect_code(0);
+    assert_eq!(ran.stderr, "");
 }

@@ -78,13 +78,7 @@ fn the_examples_print_what_the_readme_shows() {
     let examples = examples(&readme);
     assert!(examples.len() > 10, "the README has lost its examples");
     let scene = Scene::new();
-    let clone = scene.workspace.make_dir("clone");
-    std::fs::create_dir(clone.join("policies")).expect("a directory");
-    std::fs::copy(
-        tree().join("policies/build.toml"),
-        clone.join("policies/build.toml"),
-    )
-    .expect("a policy");
+    scene.workspace.make_dir("clone");
     let mut script = String::new();
     for example in &examples {
         script.push_str(&format!("{}\necho '<end>'\n", example.command));

@@ -10,7 +10,7 @@ use supervisor::audit::State;
 use supervisor::sandbox::{Listener, prepare};
 
 /// Says it, and fails where the run would fail before its start.
-pub fn run(run: &Run<'_>, reporter: &Reporter) -> Result<u8, Failure> {
+pub fn run(run: &Run<'_>, reporter: &mut Reporter) -> Result<u8, Failure> {
     reporter.warnings(run.ruleset.warnings());
     let missing: Vec<_> = run
         .ruleset

@@ -244,7 +244,7 @@ impl Left {
                 true => format!("{message}; keep it outside of what the command may write"),
                 false => message,
             },
-            at_start: is_chance,
+            at_start: false,
         }
     }
 }
