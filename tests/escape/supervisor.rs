@@ -519,3 +519,30 @@ fn storms_of_processes_are_served() {
     ]));
     assert_eq!(ran.code(), 0, "{ran}");
 }
+
+#[test]
+fn the_record_of_an_attack_is_whole() {
+    let scene = asking();
+    let name = "x\n{\"seq\":0,\"event\":\"end\"}\u{1b}[2J\u{202e}";
+    let absent = scene.outside().join(name);
+    let mut words = vec![probe().into_os_string()];
+    for number in 1..50 {
+        words.extend(["ask".into(), number.to_string().into()]);
+        words.extend([absent.clone().into_os_string(), "read".into(), "--".into()]);
+        words.extend(["fchmodat".into(), absent.clone().into_os_string()]);
+        words.extend(["777".into(), "--".into()]);
+    }
+    words.push("pid".into());
+    run(&mut scene.supervise(&words)).expect_code(0);
+    let verify = |file: &std::path::Path| {
+        let mut command = std::process::Command::new(crate::harness::built::supervise());
+        run(command.args(["audit", "verify"]).arg(file)).code()
+    };
+    assert_eq!(verify(&scene.audit_file()), 0);
+    let text = std::fs::read(scene.audit_file()).expect("a record");
+    assert!(!text.contains(&0x1b), "nothing in it speaks to a terminal");
+    let mut changed = text.clone();
+    changed[text.len() / 2] ^= 1;
+    let file = scene.runtime.write("changed", changed);
+    assert_ne!(verify(&file), 0);
+}
