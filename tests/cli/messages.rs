@@ -1,8 +1,11 @@
 //! What is said on standard error, and when.
 
 use super::Scene;
+use super::harness::built::installed;
+use super::harness::process::{NOBODY, as_uid};
 use super::harness::run::run;
-use super::harness::{feature, require};
+use super::harness::{Workspace, feature, require, set_mode};
+use std::process::Command;
 
 /// A command that is refused one thing.
 const REFUSED: &str = "chmod 600 /etc/passwd 2>&-";
@@ -89,7 +92,7 @@ fn sessions_without_a_place_are_told_where_else_they_can_be() {
 fn a_program_outside_the_policy_is_named_with_the_flag_that_allows_it() {
     let scene = Scene::new();
     let program = scene.workspace.write("program", "#!/bin/sh\necho ran\n");
-    super::harness::set_mode(&program, 0o755);
+    set_mode(&program, 0o755);
     let ran = run(&mut scene.supervise(&["--", "./program"])).expect_code(126);
     let flag = format!("--exec {}", program.display());
     assert!(ran.stderr.contains(&flag), "{ran}");
@@ -126,4 +129,28 @@ fn a_file_of_ours_in_the_way_of_a_command_that_fails_is_pointed_out() {
     );
     let ran = run(&mut scene.script(&flags, "true")).expect_code(0);
     assert_eq!(ran.stderr, "");
+}
+
+#[test]
+fn a_closed_directory_of_the_path_is_passed_over() {
+    require!(feature::root());
+    let installed = installed();
+    let place = Workspace::open_to_all();
+    let closed = place.make_dir("closed");
+    set_mode(&closed, 0o700);
+    let run_in = place.make_dir("open");
+    set_mode(&run_in, 0o777);
+    let find = |name: &str| {
+        let mut supervise = Command::new(&installed.supervise);
+        supervise
+            .args(["--", name])
+            .current_dir(&run_in)
+            .env("PATH", format!("{}:/usr/bin:/bin", closed.display()))
+            .env("XDG_STATE_HOME", place.join("open/state"))
+            .env_remove("XDG_RUNTIME_DIR")
+            .env_remove("SUPERVISE");
+        run(as_uid(&mut supervise, NOBODY))
+    };
+    find("true").expect_code(0);
+    find("no-such-command").expect_code(127);
 }

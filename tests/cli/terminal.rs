@@ -5,6 +5,7 @@ use super::controlling::controlled_by;
 use super::harness::built::supervise;
 use super::harness::process::{eventually_gone, parent, state};
 use super::harness::run::eventually;
+use super::harness::{feature, require};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
@@ -123,6 +124,7 @@ fn supervisor_of(command: i32) -> i32 {
 
 #[test]
 fn the_interrupt_key_reaches_the_command_once() {
+    require!(feature::program("bash"));
     let scene = Scene::new();
     let mut desk = Desk::interactive(&scene);
     scene.workspace.write(
@@ -149,6 +151,7 @@ fn the_interrupt_key_reaches_the_command_once() {
 
 #[test]
 fn the_interrupt_key_ends_a_command_that_does_not_mind() {
+    require!(feature::program("bash"));
     let scene = Scene::new();
     let mut desk = Desk::interactive(&scene);
     desk.types("\"$S\" -- sh -c 'echo p\"\"id=$$; exec sleep 1000'; echo stat''us=$?.\n");
@@ -162,6 +165,7 @@ fn the_interrupt_key_ends_a_command_that_does_not_mind() {
 
 #[test]
 fn the_stop_key_stops_the_job_and_the_shell_continues_it() {
+    require!(feature::program("bash"));
     let scene = Scene::new();
     let mut desk = Desk::interactive(&scene);
     // Not a shell that starts programs in a loop: one that waits in vfork(2) cannot be stopped.
@@ -196,6 +200,7 @@ fn the_stop_key_stops_the_job_and_the_shell_continues_it() {
 
 #[test]
 fn a_command_that_took_the_foreground_and_was_killed_gives_it_back() {
+    require!(feature::program("bash"));
     let scene = Scene::new();
     let mut shell = Command::new("bash");
     // No job control here: nobody but the supervisor puts the foreground right.

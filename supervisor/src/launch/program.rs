@@ -3,7 +3,7 @@
 use super::plan::Image;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
-use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::sys::stat::{Mode, SFlag, fstat, stat};
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -90,6 +90,10 @@ impl Program {
                     Err(reason) => reason,
                 },
                 Err(Errno::ENOENT | Errno::ENOTDIR) => continue,
+                // A directory of PATH that cannot be searched has nothing in it, as far as anybody can tell.
+                Err(Errno::EACCES) if !is_path && stat(&directory.join(&candidate)).is_err() => {
+                    continue;
+                }
                 Err(errno) => not_executable(errno),
             };
             let path = directory.join(&candidate);
