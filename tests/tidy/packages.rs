@@ -1,7 +1,7 @@
 //! Which package may depend on which, and on what from outside; what may lie at the root.
 
 /// Each manifest, the packages of our own it may use, and what else it may use.
-const PACKAGES: [(&str, &[&str], &[&str]); 7] = [
+const PACKAGES: [(&str, &[&str], &[&str]); 8] = [
     (
         "Cargo.toml",
         &["supervisor", "child-shim"],
@@ -44,6 +44,11 @@ const PACKAGES: [(&str, &[&str], &[&str]); 7] = [
         "supervisor/socket/Cargo.toml",
         &["sys", "protocol"],
         &["libc", "nix", "thiserror"],
+    ),
+    (
+        "supervisor/client/Cargo.toml",
+        &["protocol", "socket"],
+        &["nix", "thiserror", "tokio"],
     ),
     (
         "child-shim/Cargo.toml",

@@ -12,7 +12,7 @@ use crate::Peer;
 const CHUNK: usize = 4096;
 
 /// The bytes that came and are not yet used: at most one whole frame's and a chunk.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Inbox {
     buffer: Vec<u8>,
     /// The unused bytes are `buffer[start..end]`.
@@ -59,13 +59,7 @@ pub(crate) struct Frame<'a> {
 
 impl Inbox {
     pub(crate) fn new() -> Self {
-        Self {
-            buffer: Vec::new(),
-            start: 0,
-            end: 0,
-            sender: None,
-            attached: Vec::new(),
-        }
+        Self::default()
     }
 
     /// Whether part of a frame is waiting for its rest.

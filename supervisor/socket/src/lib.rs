@@ -4,10 +4,12 @@
 //! [`protocol`], each with its sender ([`Peer`]) and exactly the descriptors that it speaks of.
 //! Nothing here decides anything, and no identity is ever taken from a message.
 //!
-//! There are two faces: [`SupervisorSocket`] waits, and is for programs; [`Channel`] never waits,
-//! and is for the one loop of a supervisor, which must not be held up by any of its peers.
+//! There are three faces: [`SupervisorSocket`] waits, and is for programs; [`Asker`] never waits, and is
+//! for programs that have a loop; [`Channel`] never waits, and is for the one loop of a supervisor,
+//! which must not be held up by any of its peers.
 #![forbid(unsafe_code)]
 
+mod asker;
 mod blocking;
 mod channel;
 mod error;
@@ -17,6 +19,7 @@ mod peer;
 mod replay;
 mod wait;
 
+pub use asker::{Answer, Asker};
 pub use blocking::SupervisorSocket;
 pub use channel::{Channel, Fed, Incoming, MAX_CONSIDERED};
 pub use error::Error;
