@@ -2,7 +2,7 @@
 
 use super::Scene;
 use super::harness::built::{supervise, tree};
-use super::harness::run::run_with_input;
+use super::harness::run::{run, run_with_input};
 use super::harness::{feature, require};
 use std::process::Command;
 
@@ -166,4 +166,18 @@ fn the_files_that_are_linked_to_exist() {
             );
         }
     }
+}
+
+#[test]
+fn the_policy_that_shows_the_language_is_one() {
+    let readme = std::fs::read_to_string(tree().join("README.md")).expect("it is there");
+    let (_, block) = readme.split_once("```toml\n").expect("a policy is shown");
+    let (policy, _) = block.split_once("```").expect("a block has an end");
+    let scene = Scene::new();
+    for directory in [".git/hooks", "secret", "target"] {
+        scene.workspace.make_dir(directory);
+    }
+    let file = scene.kept.write("shown.toml", policy);
+    let file = file.to_str().expect("a name of ours");
+    run(&mut scene.supervise(&["check", file])).expect_code(0);
 }
