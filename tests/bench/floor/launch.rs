@@ -77,8 +77,7 @@ pub fn launch(plan: &OsStr, command: &[OsString]) -> ExitCode {
     let channel = channel();
 
     // What cannot be recorded does not run.
-    let log = join(&state, &format!("{id}.jsonl"));
-    let audit = write_new(&log, plan.record());
+    let audit = log(&state, plan.record());
 
     let shared = Shared {
         plan_filter: plan.filter(),
@@ -189,7 +188,7 @@ fn open(path: &std::ffi::CStr, flags: c_int) -> i64 {
     )
 }
 
-fn write_new(path: &std::ffi::CStr, content: &[u8]) -> i64 {
+fn write_new(path: &std::ffi::CStr, content: &[u8]) {
     let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_APPEND | libc::O_CLOEXEC;
     let fd = must!(
         libc::SYS_openat,
@@ -199,6 +198,39 @@ fn write_new(path: &std::ffi::CStr, content: &[u8]) -> i64 {
         0o600
     );
     must!(libc::SYS_write, fd, content.as_ptr(), content.len());
+    must!(libc::SYS_close, fd);
+}
+
+/// Appends to the log that is there, with room for what will come.
+fn log(state: &OsStr, record: &[u8]) -> i64 {
+    let path = join(state, "floor.jsonl");
+    let flags = libc::O_RDWR | libc::O_CREAT | libc::O_APPEND | libc::O_CLOEXEC;
+    let fd = must!(
+        libc::SYS_openat,
+        libc::AT_FDCWD,
+        path.as_ptr(),
+        flags,
+        0o600
+    );
+    must!(libc::SYS_flock, fd, libc::LOCK_EX | libc::LOCK_NB);
+    let end = must!(libc::SYS_lseek, fd, 0, libc::SEEK_END);
+    // The last line holds the hash that the next one continues.
+    let mut tail = [0u8; 1024];
+    must!(
+        libc::SYS_pread64,
+        fd,
+        tail.as_mut_ptr(),
+        tail.len(),
+        (end - 1024).max(0)
+    );
+    must!(
+        libc::SYS_fallocate,
+        fd,
+        libc::FALLOC_FL_KEEP_SIZE,
+        end,
+        128 << 10
+    );
+    must!(libc::SYS_write, fd, record.as_ptr(), record.len());
     fd
 }
 
