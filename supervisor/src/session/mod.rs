@@ -116,6 +116,27 @@ pub struct Session {
     deadline: Deadline,
     told_of_orphans: bool,
     stops_seen: u32,
+    /// A request was answered a moment ago.
+    chatty_until: Option<Instant>,
+}
+
+/// How long a program that has just been answered is expected to ask again before this thread sleeps.
+const CHATTY: Duration = Duration::from_micros(50);
+
+/// Waits until one of `fds` is ready. As long as the next request is expected soon the processor is only lent to others: to be
+/// woken from sleep by another processor takes longer than most answers.
+fn poll_for(
+    fds: &mut [PollFd<'_>],
+    chatty_until: Option<Instant>,
+    timeout: PollTimeout,
+) -> Result<(), Errno> {
+    while chatty_until.is_some_and(|until| Instant::now() < until) {
+        if nix::poll::poll(fds, PollTimeout::ZERO)? > 0 {
+            return Ok(());
+        }
+        std::thread::yield_now();
+    }
+    nix::poll::poll(fds, timeout).map(drop)
 }
 
 /// Where the session stands against its time on the wall.
@@ -203,6 +224,7 @@ impl Session {
             deadline,
             told_of_orphans: false,
             stops_seen: 0,
+            chatty_until: None,
         })
     }
 
@@ -283,8 +305,8 @@ impl Session {
             keys.push(key);
             fds.push(PollFd::new(fd, interest));
         }
-        match nix::poll::poll(&mut fds, timeout) {
-            Ok(_) => {}
+        match poll_for(&mut fds, self.chatty_until, timeout) {
+            Ok(()) => {}
             Err(Errno::EINTR) => return Ok(News::ALL),
             Err(errno) => return Err(failed("poll")(errno)),
         }
@@ -299,13 +321,16 @@ impl Session {
         if let (Some(done), Some(calls), true) = (came.get(4), came.get(5), self.door.is_some()) {
             self.serve_calls(!done.is_empty(), !calls.is_empty())?;
         }
+        let mut has_asked = false;
         for (key, what) in keys
             .into_iter()
             .zip(&came[shared..])
             .filter(|(_, what)| !what.is_empty())
         {
+            has_asked = true;
             self.channels.on_ready(key, *what, &mut self.log);
         }
+        self.chatty_until = has_asked.then(|| Instant::now() + CHATTY);
         Ok(News {
             child: !came[0].is_empty() || !came[1].is_empty(),
             signals: !came[2].is_empty(),
