@@ -169,7 +169,8 @@ pub struct BestEffort(pub(super) BTreeSet<String>);
 
 impl BestEffort {
     /// The weakenings that a policy can name, and what each means.
-    pub const NAMES: [(&'static str, &'static str); 5] = [
+    pub const NAMES: [(&'static str, &'static str); 7] = [
+        ("ioctl", "ioctls on devices need no right"),
         ("limits", "limits hold for each process only"),
         (
             "metadata",
@@ -177,6 +178,7 @@ impl BestEffort {
         ),
         ("net", "TCP ports are not confined"),
         ("scope", "signals and abstract sockets are not scoped"),
+        ("truncate", "files that may not be written can be truncated"),
         ("unix", "connects to Unix sockets are refused as a whole"),
     ];
 
