@@ -124,8 +124,6 @@ pub struct Child {
 
 /// The lowest number that the sources of passed descriptors get: above every target.
 const PARKED_FROM: RawFd = 10;
-/// What a launch takes where nothing else runs, and some.
-const LAUNCH_TIME: std::time::Duration = std::time::Duration::from_micros(400);
 /// The first descriptor behind standard input, output and error.
 const FIRST_PASSED: RawFd = 3;
 
@@ -178,7 +176,6 @@ pub fn launch(command: Command, confinement: Arc<Confinement>) -> Result<Child, 
         process: None,
         listener: None,
     };
-    child.watch_launch();
     child
         .wait_for(|child| !child.guardian.report().is(State::Launching))
         .map_err(prepare("poll"))?;
@@ -295,15 +292,6 @@ impl Child {
             )
         })?;
         self.progress()
-    }
-
-    /// Gives the processor away for about as long as a launch takes, until it is decided. To be woken from sleep by another
-    /// processor costs more than that.
-    fn watch_launch(&self) {
-        let start = std::time::Instant::now();
-        while self.guardian.report().is(State::Launching) && start.elapsed() < LAUNCH_TIME {
-            std::thread::yield_now();
-        }
     }
 
     /// Blocks until `done` says so, or the guardian is gone.

@@ -121,7 +121,11 @@ pub fn collect_abandoned(runtime: &Path) -> Result<usize, PlaceError> {
     let held = lock(parent, FlockArg::LockExclusive).map_err(failed("lock", runtime))?;
     let mut abandoned = Vec::new();
     for entry in std::fs::read_dir(runtime).map_err(failed("list", runtime))? {
-        let path = entry.map_err(failed("list", runtime))?.path();
+        let entry = entry.map_err(failed("list", runtime))?;
+        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        let path = entry.path();
         let Ok(directory) = File::open(&path) else {
             continue;
         };
