@@ -327,7 +327,7 @@ fn the_kernel_has_the_last_word_for_an_ordinary_user() {
     require!(root());
     let place = Workspace::open_to_all();
     let copy = place.join("test");
-    fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    crate::harness::built::copy_program(&std::env::current_exe().unwrap(), &copy);
     let mut command = std::process::Command::new(&copy);
     let inner = inner(NAME);
     command.args(inner.get_args());

@@ -94,7 +94,7 @@ struct Circumstances {
 fn try_everything(circumstances: &Circumstances) -> Scene {
     let installed = installed();
     let container = installed.directory.join("contained");
-    std::fs::copy(contained(), &container).expect("a copy");
+    crate::harness::built::copy_program(&contained(), &container);
     set_mode(&container, 0o755);
     let scene = Scene::new();
     let [allowed, denied] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));

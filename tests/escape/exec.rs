@@ -11,7 +11,7 @@ use std::os::fd::AsFd;
 fn what_can_be_written_is_not_executed() {
     let prepare = |scene: &Scene| {
         let copy = scene.work().join("sub/copy");
-        std::fs::copy(probe(), &copy).expect("a copy");
+        crate::harness::built::copy_program(&probe(), &copy);
         set_mode(&copy, 0o755);
         let script = scene.work().join("sub/script");
         std::fs::write(&script, "#!/bin/sh\necho ok\n").expect("a file");
@@ -77,7 +77,7 @@ fn a_set_user_id_program_gives_nothing() {
     require!(feature::root());
     let installed = installed();
     let program = installed.directory.join("set-user-id");
-    std::fs::copy(probe(), &program).expect("a copy");
+    crate::harness::built::copy_program(&probe(), &program);
     std::os::unix::fs::chown(&program, Some(NOBODY), Some(NOBODY)).expect("root may");
     set_mode(&program, 0o6755);
     let scene = Scene::new();
@@ -106,7 +106,7 @@ fn capabilities_of_a_file_give_nothing() {
     require!(feature::root());
     let installed = installed();
     let program = installed.directory.join("capable");
-    std::fs::copy(probe(), &program).expect("a copy");
+    crate::harness::built::copy_program(&probe(), &program);
     set_mode(&program, 0o755);
     // `struct vfs_cap_data` of revision 2: effective, NET_BIND_SERVICE permitted.
     let mut value = 0x0200_0001u32.to_le_bytes().to_vec();
@@ -155,7 +155,7 @@ fn the_supervisors_running_program_is_not_overwritten() {
     // Even where the policy lets everything beside it be written.
     let scene = Scene::new();
     let copy = scene.work().join("sub/supervise");
-    std::fs::copy(supervise(), &copy).expect("a copy");
+    crate::harness::built::copy_program(&supervise(), &copy);
     set_mode(&copy, 0o755);
     let acts = "overwrite {W}/sub/supervise x -- open {W}/sub/supervise rw -- truncate {W}/sub/supervise 0";
     let words: Vec<String> = std::iter::once(probe().display().to_string())

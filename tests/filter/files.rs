@@ -222,3 +222,33 @@ fn nobody_watches() {
     spec.answers.watches = Answer::Allow;
     let_through(&spec, &[watch]);
 }
+
+#[test]
+fn no_file_is_made_that_others_run_as_this_user() {
+    let workspace = Workspace::new();
+    let at = |name: &str| workspace.join(name).display().to_string();
+    let acts = [
+        format!("open {} wronly,creat 4755", at("a")),
+        format!("open {} wronly,creat 2755", at("b")),
+        format!("open {} wronly,tmpfile 4755", workspace.path().display()),
+        // A regular file with the bits 04000 and 02000.
+        format!("mknod {} 0x8800", at("d")),
+        format!("mknod {} 0x8400", at("e")),
+    ];
+    refused(&strictest(), "EPERM", &acts);
+    let acts = [
+        format!("open {} wronly,creat 755", at("c")),
+        // Without O_CREAT nobody looks at the mode.
+        format!("open {} rdonly 4755", at("c")),
+    ];
+    let_through(&strictest(), &acts);
+}
+
+#[test]
+fn nothing_is_opened_for_neither_reading_nor_writing() {
+    refused(&strictest(), "EACCES", &["open /etc/passwd wronly,rdwr"]);
+    let_through(
+        &strictest(),
+        &["open /etc/passwd rdonly", "open /dev/null rdwr"],
+    );
+}

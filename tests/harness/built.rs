@@ -106,11 +106,19 @@ pub struct Installed {
     pub probe: PathBuf,
 }
 
+/// Copies a file that is going to be executed. By another process: were it written by this one, a sibling test that forks at that
+/// moment would hold the descriptor for a while, and the kernel executes nothing that is open for writing (ETXTBSY).
+pub fn copy_program(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("--").arg(from).arg(to).status();
+    let copied = copied.unwrap_or_else(|error| panic!("cp: {error}"));
+    assert!(copied.success(), "{} was not copied", from.display());
+}
+
 pub fn installed() -> Installed {
     let directory = Workspace::open_to_all();
     let copy = |from: PathBuf, name: &str| {
         let to = directory.join(name);
-        std::fs::copy(&from, &to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+        copy_program(&from, &to);
         set_mode(&to, 0o755);
         to
     };

@@ -1,11 +1,34 @@
 //! Signals reach the command once.
 
 use super::Scene;
-use super::harness::run::start;
+use super::harness::require;
+use super::harness::run::{run, start};
 use nix::sys::signal::Signal;
+use std::process::Command;
+
+/// The same with every signal at its default: a shell cannot trap what its caller ignores, as background jobs and nohup do.
+fn with_default_signals(command: &Command) -> Command {
+    let mut env = Command::new("env");
+    env.arg("--default-signal")
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        env.env(name, value.unwrap_or_default());
+    }
+    if let Some(directory) = command.get_current_dir() {
+        env.current_dir(directory);
+    }
+    env
+}
 
 #[test]
 fn signals_sent_to_the_supervisor_reach_the_command() {
+    let can_reset = run(Command::new("env").args(["--default-signal", "true"])).code() == 0;
+    require!(if can_reset {
+        Ok(())
+    } else {
+        Err("this env knows no --default-signal".to_owned())
+    });
     let scene = Scene::new();
     for (signal, name) in [
         (Signal::SIGINT, "INT"),
@@ -19,7 +42,9 @@ fn signals_sent_to_the_supervisor_reach_the_command() {
         let script = format!(
             "trap 'echo got {name}; exit 9' {name}; echo ready; while :; do sleep 0.01; done"
         );
-        let mut running = start(&mut scene.supervise(&[], &["sh", "-c", &script]));
+        let mut running = start(&mut with_default_signals(
+            &scene.supervise(&[], &["sh", "-c", &script]),
+        ));
         running.until_it_says("ready");
         running.signal(signal);
         let ran = running.wait().expect_code(9);
@@ -41,6 +66,6 @@ fn a_command_that_dies_of_a_forwarded_signal_gives_128_and_the_signal() {
 fn a_writer_whose_reader_is_gone_dies_of_sigpipe_as_without_a_supervisor() {
     let scene = Scene::new();
     let script = "sh -c 'yes; echo $? >&2' | head -n 1";
-    let ran = super::harness::run::run(&mut scene.supervise(&[], &["sh", "-c", script]));
+    let ran = run(&mut scene.supervise(&[], &["sh", "-c", script]));
     assert_eq!(ran.stderr.trim(), "141");
 }

@@ -32,7 +32,7 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
         match path.is_dir() {
             true if name == "target" => {}
             true => copy(&path, &to.join(name)),
-            false => drop(std::fs::copy(&path, to.join(name)).expect("a file can be copied")),
+            false => harness::built::copy_program(&path, &to.join(name)),
         }
     }
 }

@@ -324,11 +324,10 @@ fn only_what_the_kernel_refuses_is_asked_for() {
     crate::harness::set_mode(&plain, 0o644);
     let secret = supervisor.file("secret", "granted");
     let program = supervisor.workspace.join("test");
-    std::fs::copy(
-        std::env::current_exe().expect("a test knows its own file"),
+    crate::harness::built::copy_program(
+        &std::env::current_exe().expect("a test knows its own file"),
         &program,
-    )
-    .expect("copied");
+    );
     crate::harness::set_mode(&program, 0o755);
     let as_somebody = |path: &std::path::Path| {
         let mut command = std::process::Command::new(&program);

@@ -156,11 +156,10 @@ fn a_stranger_is_dropped_before_a_byte_is_read() {
     // As if somebody had opened it to all.
     crate::harness::set_mode(&path, 0o777);
     let program = workspace.join("test");
-    std::fs::copy(
-        std::env::current_exe().expect("a test knows its own file"),
+    crate::harness::built::copy_program(
+        &std::env::current_exe().expect("a test knows its own file"),
         &program,
-    )
-    .expect("copied");
+    );
     crate::harness::set_mode(&program, 0o755);
     let mut command = std::process::Command::new(&program);
     command

@@ -144,6 +144,19 @@ const ALWAYS: &[Row] = rows! {
         => EPERM "watches a directory, by signal";
     [RENAMEAT2] int(4) & RENAME_WHITEOUT is_not UNSET
         => EPERM "makes a character device, which Landlock is not asked about";
+    // (What openat2 is asked for lies in memory; Landlock decides what it may read and write, and no more than that.)
+    [OPEN] int(1) & O_ACCMODE is O_NEITHER
+        => EACCES "asks neither to read nor to write, so Landlock is not asked; the driver of a device is";
+    [OPENAT] int(2) & O_ACCMODE is O_NEITHER
+        => EACCES "asks neither to read nor to write, so Landlock is not asked; the driver of a device is";
+    [OPEN] int(1) & MAKES_A_FILE is_not UNSET, int(2) & SET_ID is_not UNSET
+        => EPERM "a program that others run as this user";
+    [OPENAT] int(2) & MAKES_A_FILE is_not UNSET, int(3) & SET_ID is_not UNSET
+        => EPERM "a program that others run as this user";
+    [CREAT MKNOD] int(1) & SET_ID is_not UNSET
+        => EPERM "a program that others run as this user";
+    [MKNODAT] int(2) & SET_ID is_not UNSET
+        => EPERM "a program that others run as this user";
     [FANOTIFY_INIT FANOTIFY_MARK]
         => EPERM "watches whole file systems, and can hold up their users";
     [MEMFD_SECRET]

@@ -106,6 +106,15 @@ pub const F_SETDELEG: u32 = 1040;
 pub const FIOSETOWN: u32 = 0x8901;
 pub const SIOCSPGRP: u32 = 0x8902;
 
+// open(2), mknod(2), inode(7)
+pub const O_ACCMODE: u32 = 3;
+/// The access mode that is neither reading nor writing: a descriptor for ioctls.
+pub const O_NEITHER: u32 = 3;
+/// O_CREAT and the bit of O_TMPFILE that is its own: with either, open takes a mode.
+pub const MAKES_A_FILE: u32 = 0o100 | 0o20_000_000;
+/// Set-user-ID and set-group-ID.
+pub const SET_ID: u32 = 0o6000;
+
 // The rest, one manual page each.
 pub const RENAME_WHITEOUT: u32 = 4;
 pub const MFD_NOEXEC_SEAL: u32 = 8;
@@ -147,6 +156,6 @@ mod tests {
         TIOCEXCL TIOCSTI TIOCLINUX TIOCCONS TIOCSSERIAL TIOCSETD TIOCVHANGUP
         FICLONE FICLONERANGE FS_IOC_GETFLAGS FS_IOC32_GETFLAGS FS_IOC_SETVERSION FS_IOC32_SETVERSION
         F_SETOWN F_SETLEASE F_NOTIFY MFD_NOEXEC_SEAL PRIO_PROCESS PR_SET_MM PTRACE_SETOPTIONS PTRACE_SEIZE
-        PTRACE_O_SUSPEND_SECCOMP RLIMIT_RTTIME RENAME_WHITEOUT
+        PTRACE_O_SUSPEND_SECCOMP RLIMIT_RTTIME RENAME_WHITEOUT O_ACCMODE
     }
 }
