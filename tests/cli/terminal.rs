@@ -53,7 +53,10 @@ impl Desk {
     fn interactive(scene: &Scene) -> Self {
         Self::new(
             scene,
-            Command::new("bash").args(["--norc", "--noprofile", "--noediting", "-i"]),
+            // What the caller of the tests ignores (nohup, background jobs) bash would ignore too.
+            Command::new("env")
+                .args(["--default-signal", "bash"])
+                .args(["--norc", "--noprofile", "--noediting", "-i"]),
         )
     }
 
@@ -202,7 +205,8 @@ fn the_stop_key_stops_the_job_and_the_shell_continues_it() {
 fn a_command_that_took_the_foreground_and_was_killed_gives_it_back() {
     require!(feature::program("bash"));
     let scene = Scene::new();
-    let mut shell = Command::new("bash");
+    let mut shell = Command::new("env");
+    shell.args(["--default-signal", "bash"]);
     // No job control here: nobody but the supervisor puts the foreground right.
     shell.args([
         "-c",
