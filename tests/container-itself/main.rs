@@ -63,7 +63,7 @@ fn the_root_of_a_container_is_not_root() {
 fn a_container_runs_programs() {
     for act in [
         "clone none",
-        "fork 2",
+        "fork-wait 2",
         "threads 2",
         "socket inet stream",
         "socket unix stream",

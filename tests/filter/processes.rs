@@ -51,7 +51,7 @@ fn threads_and_processes_as_ever() {
         &strictest(),
         &[
             "threads 4",
-            "fork 3",
+            "fork-wait 3",
             "clone none",
             "unshare 0x400",
             "unshare 0x200",
