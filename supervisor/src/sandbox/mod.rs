@@ -110,7 +110,11 @@ pub fn prepare(
     tag: Option<Tag>,
 ) -> Result<Confinement, ConfineError> {
     let doors = Doors::find(ruleset, kernel, listener)?;
-    let keep_caps = keep_caps(ruleset)?;
+    let held = sys::caps::permitted().map_err(|errno| ConfineError::Read {
+        what: "capabilities",
+        errno,
+    })?;
+    let keep_caps = keep_caps(ruleset)?.intersection(held);
     let mut limits = limits::make(ruleset.limits()).map_err(|errno| ConfineError::Read {
         what: "resource limits",
         errno,
@@ -188,7 +192,7 @@ pub fn prepare(
     Ok(Confinement {
         limits,
         keep_caps,
-        drop_from_bounding: droppable(keep_caps)?,
+        drop_from_bounding: droppable(keep_caps, held),
         rulesets,
         landlock_flags: 0,
         filter,
@@ -429,7 +433,7 @@ const NEVER_KEPT: [&str; 15] = [
     "MKNOD",
 ];
 
-/// What is kept: what the policy names and the caller has.
+/// What the policy names. What of it the caller has is kept.
 fn keep_caps(ruleset: &Ruleset) -> Result<CapSet, ConfineError> {
     let mut keep = CapSet::EMPTY;
     for name in &ruleset.process().keep_caps {
@@ -445,24 +449,16 @@ fn keep_caps(ruleset: &Ruleset) -> Result<CapSet, ConfineError> {
         keep =
             keep.with(CapSet::number(name).ok_or_else(|| refused("there is no such capability"))?);
     }
-    let held = sys::caps::permitted().map_err(|errno| ConfineError::Read {
-        what: "capabilities",
-        errno,
-    })?;
-    Ok(keep.intersection(held))
+    Ok(keep)
 }
 
 /// What is to be dropped from the bounding set, where that is possible.
-fn droppable(keep: CapSet) -> Result<Vec<u8>, ConfineError> {
-    let held = sys::caps::permitted().map_err(|errno| ConfineError::Read {
-        what: "capabilities",
-        errno,
-    })?;
+fn droppable(keep: CapSet, held: CapSet) -> Vec<u8> {
     let setpcap = CapSet::number("SETPCAP").is_some_and(|number| held.contains(number));
-    Ok(match setpcap {
+    match setpcap {
         true => (0..=sys::caps::last())
             .filter(|number| !keep.contains(*number))
             .collect(),
         false => Vec::new(),
-    })
+    }
 }

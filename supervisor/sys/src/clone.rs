@@ -4,7 +4,7 @@
 //! behave as a thread would: no allocation, no lock, no `errno` ([`crate::raw`]).
 
 use nix::errno::Errno;
-use std::ffi::{c_int, c_long, c_void};
+use std::ffi::{c_int, c_void};
 use std::ptr::NonNull;
 
 /// What the new process runs. It must end by `exit_group` or `execve`, never by returning.
@@ -159,9 +159,6 @@ pub unsafe fn clone_on(
     }
     crate::raw::check(result).map(|pid| pid as i32)
 }
-
-/// The number of a system call, in the type that [`crate::raw::syscall`] takes.
-pub type Number = c_long;
 
 #[cfg(test)]
 mod tests {
