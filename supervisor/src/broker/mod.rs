@@ -19,9 +19,9 @@ mod grant;
 mod locate;
 mod outcome;
 mod peer;
+pub(crate) mod pool;
 mod question;
 mod remembered;
-mod slow;
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -41,13 +41,20 @@ use approver::{Answer, Asked, Desk};
 use grant::Patience;
 use locate::{Located, Lost};
 use peer::Asker;
+use pool::Pool;
 use question::Question;
 use remembered::Remembered;
-use slow::Slow;
 
 pub use claim::Claim;
 pub use outcome::{Grant, Outcome, Refusal};
 pub use peer::Peer;
+
+/// At most so many threads for what may wait. A file server that never answers holds one of them; when all are held, what is
+/// slow waits for its deadline, and what is not slow never comes here.
+const THREADS: usize = 4;
+
+/// At most so many jobs that no thread has begun.
+const QUEUE: usize = 64;
 
 /// Claims that may wait at a time, for whatever it is.
 const WAITING: usize = 128;
@@ -79,7 +86,7 @@ pub struct Broker {
     spent: HashMap<Origin, u32>,
     remembered: Remembered,
     desk: Desk,
-    slow: Slow<(Ticket, Found)>,
+    slow: Pool<(Ticket, Found)>,
     waiting: HashMap<Ticket, Waiting>,
     next: u64,
     timer: TimerFd,
@@ -133,11 +140,11 @@ impl Broker {
     pub fn new(ruleset: Arc<Ruleset>, rules: &BrokerRules) -> Result<Self, Errno> {
         let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
-        let slow = Slow::new()?;
+        let slow = Pool::new(THREADS, QUEUE)?;
         let poll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         // Which one it is does not matter: all of them are looked at.
         poll.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
-        poll.add(slow.fd(), EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
+        poll.add(slow.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
         Ok(Self {
             ruleset,
             spent: HashMap::new(),
@@ -405,7 +412,7 @@ impl Broker {
         stage: Stage,
         job: impl FnOnce() -> (Ticket, Found) + Send + 'static,
     ) -> Step {
-        if self.waiting.len() >= WAITING || !self.slow.submit(job) {
+        if self.waiting.len() >= WAITING || self.slow.submit(job).is_err() {
             return refuse(case, full());
         }
         self.waiting.insert(case.ticket, Waiting { case, stage });

@@ -35,7 +35,6 @@ mod failure;
 mod law;
 mod listens;
 mod locate;
-mod pool;
 mod record;
 mod registers;
 mod tasks;

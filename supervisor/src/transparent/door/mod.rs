@@ -10,11 +10,11 @@ use super::failure::Failure;
 use super::law::Law;
 use super::listens::listen;
 use super::locate::{Located, locate};
-use super::pool::Pool;
 use super::record::{About, Recorder};
 use super::registers::Registers;
 use super::tasks::{Admission, Tasks, can_count};
 use super::thread::Thread;
+use crate::broker::pool::Pool;
 use connecting::CONNECTS;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -33,6 +33,8 @@ use sys::seccomp::{Listener, NATIVE_ARCH, Notification};
 const BATCH: usize = 64;
 /// How many threads may wait for file servers.
 const FILE_THREADS: usize = 16;
+/// How many jobs may wait for a thread of each pool.
+const WAITING: usize = 1024;
 
 /// What the door must know about its session.
 #[derive(Debug)]
@@ -143,8 +145,8 @@ impl Door {
         };
         let make = failed("prepare the transparent door");
         let events = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(&make)?;
-        let files = Pool::new(FILE_THREADS).map_err(&make)?;
-        let streams = Pool::new(CONNECTS).map_err(&make)?;
+        let files = Pool::new(FILE_THREADS, WAITING).map_err(&make)?;
+        let streams = Pool::new(CONNECTS, WAITING).map_err(&make)?;
         let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
         let clock = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags).map_err(&make)?;
         for (fd, token) in [

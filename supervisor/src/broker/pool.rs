@@ -9,8 +9,6 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// How many jobs may wait for a thread.
-const WAITING: usize = 1024;
 /// A system call or two, and the walk of a path.
 const STACK: usize = 128 * 1024;
 
@@ -18,12 +16,14 @@ type Job<T> = Box<dyn FnOnce() -> T + Send>;
 
 /// There is no room for another job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Full;
+pub(crate) struct Full;
 
 /// Threads, their work and what came of it.
-pub(super) struct Pool<T> {
+pub(crate) struct Pool<T> {
     shared: Arc<Shared<T>>,
     most: usize,
+    /// How many jobs may wait for a thread.
+    waiting: usize,
 }
 
 struct Shared<T> {
@@ -48,8 +48,8 @@ impl<T> Shared<T> {
 }
 
 impl<T: Send + 'static> Pool<T> {
-    /// No thread yet, `most` at a time.
-    pub fn new(most: usize) -> Result<Self, Errno> {
+    /// No thread yet, `most` at a time; as many as `waiting` jobs may wait for one.
+    pub fn new(most: usize, waiting: usize) -> Result<Self, Errno> {
         Ok(Self {
             shared: Arc::new(Shared {
                 state: Mutex::new(State {
@@ -63,13 +63,14 @@ impl<T: Send + 'static> Pool<T> {
                 done: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
             }),
             most,
+            waiting,
         })
     }
 
     /// Has `job` done by somebody else. What it yields is among [`Pool::results`] some time.
     pub fn submit(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<(), Full> {
         let mut state = self.shared.lock();
-        if state.jobs.len() >= WAITING {
+        if state.jobs.len() >= self.waiting {
             return Err(Full);
         }
         if state.jobs.len() >= state.idle && state.threads < self.most {
@@ -155,6 +156,10 @@ mod tests {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use std::sync::mpsc::channel;
 
+    const THREADS: usize = 4;
+    const QUEUE: usize = 64;
+    const WAITING: usize = 1024;
+
     fn fetch(pool: &Pool<u32>, count: usize) -> Vec<u32> {
         let mut all = Vec::new();
         while all.len() < count {
@@ -168,7 +173,7 @@ mod tests {
 
     #[test]
     fn one_that_hangs_holds_nobody_up() {
-        let pool = Pool::new(2).unwrap();
+        let pool = Pool::new(2, WAITING).unwrap();
         let (release, wait) = channel::<()>();
         pool.submit(move || {
             let _released = wait.recv();
@@ -185,7 +190,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        let pool = Pool::new(1).unwrap();
+        let pool = Pool::new(1, WAITING).unwrap();
         let (release, wait) = channel::<()>();
         let (started, running) = channel();
         pool.submit(move || {
@@ -203,5 +208,88 @@ mod tests {
         assert_eq!(fetch(&pool, WAITING + 1).len(), WAITING + 1);
         pool.submit(|| 7).unwrap();
         assert_eq!(fetch(&pool, 1), [7]);
+    }
+
+    fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<T: Send + 'static>(slow: &Pool<T>, count: usize) -> Vec<T> {
+        let mut results = Vec::new();
+        while results.len() < count {
+            let mut fds = [PollFd::new(slow.as_fd(), PollFlags::POLLIN)];
+            assert_eq!(poll(&mut fds, PollTimeout::from(20_000u16)), Ok(1));
+            results.extend(slow.results());
+        }
+        results
+    }
+
+    #[test]
+    fn jobs_are_done_while_others_hang() {
+        let slow = Pool::new(THREADS, QUEUE).unwrap();
+        let (release, hang) = channel::<()>();
+        let hang = Arc::new(Mutex::new(hang));
+        for number in 0..THREADS - 1 {
+            let hang = Arc::clone(&hang);
+            slow.submit(move || {
+                // Ends when the sender is gone.
+                let _ended = lock(&hang).recv();
+                1000 + number
+            })
+            .unwrap();
+        }
+        for number in 0..40 {
+            slow.submit(move || number).unwrap();
+        }
+        let mut done = wait(&slow, 40);
+        done.sort_unstable();
+        assert_eq!(done, (0..40).collect::<Vec<_>>());
+        drop(release);
+        assert_eq!(wait(&slow, THREADS - 1).len(), THREADS - 1);
+    }
+
+    /// Of the calling thread: what it can do, and which signals reach it.
+    fn powers() -> (String, String) {
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        let line = |name: &str| {
+            let found = status.lines().find_map(|line| line.strip_prefix(name));
+            found.unwrap().trim().to_owned()
+        };
+        (line("CapEff:"), line("SigBlk:"))
+    }
+
+    #[test]
+    fn threads_have_the_powers_of_the_one_that_serves_and_no_signals() {
+        let serve = || {
+            sys::caps::restrict_thread(sys::caps::CapSet::EMPTY).unwrap();
+            let slow = Pool::new(THREADS, QUEUE).unwrap();
+            slow.submit(powers).unwrap();
+            (powers(), wait(&slow, 1).remove(0))
+        };
+        let (own, aside) = std::thread::spawn(serve).join().unwrap();
+        assert_eq!(own.0, "0000000000000000");
+        assert_eq!(aside.0, own.0);
+        // All but SIGKILL, SIGSTOP and the two or three that the C library keeps for itself.
+        let blocked = u64::from_str_radix(&aside.1, 16).unwrap();
+        assert_eq!(blocked | 1 << 8 | 1 << 18 | 7 << 31, u64::MAX);
+    }
+
+    #[test]
+    fn when_all_threads_hang_the_queue_is_bounded() {
+        let slow = Pool::new(THREADS, QUEUE).unwrap();
+        let (release, hang) = channel::<()>();
+        let hang = Arc::new(Mutex::new(hang));
+        let mut taken = 0;
+        for number in 0..THREADS + QUEUE + 10 {
+            let hang = Arc::clone(&hang);
+            let job = move || {
+                let _ended = lock(&hang).recv();
+                number
+            };
+            taken += usize::from(slow.submit(job).is_ok());
+        }
+        assert!((QUEUE..=QUEUE + THREADS).contains(&taken), "{taken}");
+        drop(release);
+        assert_eq!(wait(&slow, taken).len(), taken);
     }
 }
