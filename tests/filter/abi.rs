@@ -89,6 +89,9 @@ fn what_is_notified_waits_for_a_listener_and_is_not_there_without() {
         processes: Answer::Allow,
         others: Answer::Notify,
         watches: Answer::Notify,
+        // The helper must still load its libraries.
+        reads: Answer::Allow,
+        writes: Answer::Notify,
     };
     assert!(spec.needs_listener());
     let acts = [
@@ -98,6 +101,8 @@ fn what_is_notified_waits_for_a_listener_and_is_not_there_without() {
         raw(libc::SYS_fchmod, "-1 0"),
         raw(libc::SYS_inotify_add_watch, "-1 0 0"),
         raw(libc::SYS_sched_setaffinity, "999999999 0 0"),
+        raw(libc::SYS_mkdirat, "-1 0 0"),
+        raw(libc::SYS_openat2, "-1 0 0 0"),
     ];
     refused(&spec, "ENOSYS", &acts);
     // Nobody but the supervisor answers, whatever descriptor they found.

@@ -12,8 +12,8 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use supervisor::policy::{Access, Facts, FileId, NoFiles, Policy, Ruleset, Subject};
-use supervisor::sandbox::{Kernel, Listener, prepare};
+use supervisor::policy::{Access, Facts, FileId, NativeGrant, NoFiles, Policy, Ruleset, Subject};
+use supervisor::sandbox::{ConfineError, Kernel, Listener, prepare};
 use supervisor::sources::FileSystem;
 
 /// What is tried.
@@ -131,9 +131,7 @@ fn compile(texts: &[String], top: &Path, tmpdir: &Path) -> Option<Ruleset> {
         Ok(ruleset) => Some(ruleset),
         Err(error) => {
             let text = error.to_string();
-            let is_known =
-                text.contains("denies a pattern inside it") || text.contains("is a link to");
-            assert!(is_known, "{text}");
+            assert!(text.contains("is a link to"), "{text}");
             None
         }
     }
@@ -141,15 +139,40 @@ fn compile(texts: &[String], top: &Path, tmpdir: &Path) -> Option<Ruleset> {
 
 /// Does it all on a thread under the ruleset's locks, and says what went through.
 fn attempt(ruleset: &Ruleset, tries: &[Try]) -> Vec<bool> {
-    let confinement =
-        prepare(ruleset, &Kernel::probe(), Listener::Wanted, None).expect("it can be enforced");
-    std::thread::scope(|scope| {
+    enforce(ruleset, tries).expect("it can be enforced")
+}
+
+fn enforce(ruleset: &Ruleset, tries: &[Try]) -> Result<Vec<bool>, ConfineError> {
+    let confinement = prepare(ruleset, &Kernel::probe(), Listener::Wanted, None)?;
+    Ok(std::thread::scope(|scope| {
         let locked = scope.spawn(|| {
             lock_thread(&confinement.rulesets());
             tries.iter().map(Try::now).collect()
         });
         locked.join().expect("nothing panicked")
-    })
+    }))
+}
+
+/// Whether Landlock is known to let more through than the policy says: in a closed ruleset, what it must read in order to execute.
+/// Then no open is left to it; but here nobody else is asked. A pattern must be what denies it, and a grant to execute without
+/// reading what lets it through. And what the pattern denies can indeed be executed.
+fn is_kept_by_the_door(
+    ruleset: &Ruleset,
+    spelled: &Ruleset,
+    attempted: &Try,
+    objects: &BTreeMap<PathBuf, FileId>,
+) -> bool {
+    let (Try::Read(path) | Try::Exec(path)) = attempted else {
+        return false;
+    };
+    let is_executed_only = |grants: &[NativeGrant]| {
+        grants
+            .iter()
+            .any(|grant| grant.executes_only() && path.starts_with(&grant.path))
+    };
+    ruleset.brokered().closed
+        && ruleset.native_layers().any(is_executed_only)
+        && Try::Exec(path.clone()).decided(spelled, objects)
 }
 
 fn rule() -> impl Strategy<Value = (&'static str, String)> {
@@ -173,7 +196,7 @@ fn rule() -> impl Strategy<Value = (&'static str, String)> {
         "/*/*/f.x",
         "/*/f.x",
     ]);
-    let any = prop_oneof![3 => path.clone(), 1 => pattern];
+    let any = prop_oneof![2 => path.clone(), 1 => pattern];
     prop_oneof![
         4 => (prop::sample::select(vec!["read", "write", "exec"]), path),
         2 => (prop::sample::select(vec!["deny", "deny_write"]), any),
@@ -204,7 +227,7 @@ fn the_kernel_allows_nothing_that_the_policy_does_not() {
     let tries = tries(&directories, &files);
     let stack = prop::collection::vec(prop::collection::vec(rule(), 1..6), 1..3);
     let config = Config {
-        cases: 96,
+        cases: 256,
         failure_persistence: None,
         ..Config::default()
     };
@@ -214,12 +237,29 @@ fn the_kernel_allows_nothing_that_the_policy_does_not() {
         let Some(ruleset) = compile(&texts, &top, &tmpdir) else {
             return Ok(());
         };
+        let without_patterns: Vec<String> = stack
+            .iter()
+            .map(|rules| {
+                let spelled = rules
+                    .iter()
+                    .filter(|(key, path)| !(*key == "deny" && path.contains('*')));
+                text(&spelled.cloned().collect::<Vec<_>>())
+            })
+            .collect();
+        let spelled = compile(&without_patterns, &top, &tmpdir).expect("it has less in it");
+        let results = match enforce(&ruleset, &tries) {
+            Err(ConfineError::Closed { .. }) => return Ok(()),
+            results => results.expect("it can be enforced"),
+        };
         let denies = stack
             .iter()
             .flatten()
             .any(|(key, _)| key.starts_with("deny"));
-        for (attempted, went) in tries.iter().zip(attempt(&ruleset, &tries)) {
+        for (attempted, went) in tries.iter().zip(results) {
             let decided = attempted.decided(&ruleset, &objects);
+            if went && !decided && is_kept_by_the_door(&ruleset, &spelled, attempted, &objects) {
+                continue;
+            }
             compared.set(compared.get() + 1);
             passed.set(passed.get() + usize::from(went));
             prop_assert!(

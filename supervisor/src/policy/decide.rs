@@ -142,6 +142,18 @@ impl Layer {
             })
     }
 
+    /// The rights of which something is left to the supervisor.
+    pub fn brokered(&self) -> Access {
+        let asked = self.rules.iter().filter(|rule| !rule.native);
+        asked.fold(self.left, |left, rule| {
+            let anchor = Subject::named(rule.shape.anchor());
+            let rights = rule.access.iter();
+            rights
+                .filter(|right| self.native(&anchor, *right).is_none())
+                .fold(left, Access::union)
+        })
+    }
+
     pub fn needs_connect_door(&self) -> bool {
         let addressed = |rule: &ConnectRule| rule.to != Destination::Anywhere;
         self.connect.iter().any(addressed)

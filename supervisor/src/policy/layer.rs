@@ -172,6 +172,7 @@ impl<'c> Compiler<'c> {
                 .filter(|_| is_tree)
                 .and_then(|entry| entry.object),
             decision,
+            native: native && is_tree,
             ttl,
             budget,
             origin: origin.clone(),
@@ -262,6 +263,7 @@ impl<'c> Compiler<'c> {
             shape: Shape::Tree(canonical),
             object: traced.entry.and_then(|entry| entry.object),
             decision: Decision::Allow,
+            native: true,
             ttl: None,
             budget: None,
             origin,
@@ -274,8 +276,9 @@ impl<'c> Compiler<'c> {
         self.links_stay_put()?;
         self.questions_are_asked()?;
         aliases::deny(&mut self.layer.denials, &self.wanted, self.world, warnings);
-        self.layer.native =
-            native::grants(&self.wanted, &self.layer.denials, self.world, warnings)?;
+        let laid = native::lay(&self.wanted, &self.layer.denials, self.world, warnings)?;
+        self.layer.native = laid.grants;
+        self.layer.left = laid.left;
         Ok(self)
     }
 

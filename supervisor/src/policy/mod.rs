@@ -46,7 +46,7 @@ pub use load::{Library, NoFiles, PolicyText};
 pub use origin::{Origin, Source};
 pub use policy::{Flag, Policy};
 pub use presets::Preset;
-pub use ruleset::Ruleset;
+pub use ruleset::{Brokered, Ruleset};
 pub use settings::{
     Approver, BestEffort, BrokerRules, Limits, NativeGrant, PortRules, ProcessRules, Tmp, Udp,
     Warning,

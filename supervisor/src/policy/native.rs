@@ -4,6 +4,10 @@
 //! each directory on the way to it is listed once and its other entries are granted; the entries of those directories
 //! themselves, and what appears in them later, are left to the supervisor. Where a pattern can match at any depth, the
 //! whole tree is. This errs on one side only: what the kernel grants, the rules allow.
+//!
+//! But for one right. Nobody can execute on the child's behalf, so in a tree that may be executed and has a pattern denied at
+//! any depth, executing stays with the kernel, without reading: a grant of EXEC alone. There a file that the pattern denies could
+//! still be executed; and Landlock cannot give execution without reading, so every open is the supervisor's (a closed session).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -11,7 +15,7 @@ use std::path::{Path, PathBuf};
 use super::access::Access;
 use super::error::PolicyError;
 use super::origin::{Origin, Source};
-use super::pattern::Relation;
+use super::pattern::{Relation, Shape, is_below};
 use super::rules::DenyRule;
 use super::settings::{NativeGrant, Warning};
 use super::world::{Entry, Kind, Planned};
@@ -27,18 +31,27 @@ pub(super) struct Wanted {
 /// How many entries are listed on the way to denials before the rest of a tree is left to the supervisor.
 const ENTRIES: usize = 4096;
 
-/// The grants of one layer, sorted by path; none lies below another that grants the same.
-pub(super) fn grants(
+/// What is the kernel's of one layer, and what is not.
+pub(super) struct Laid {
+    /// Sorted by path; none lies below another that grants the same.
+    pub grants: Vec<NativeGrant>,
+    /// The rights of which something that the rules allow is left to the supervisor, because of a denial.
+    pub left: Access,
+}
+
+/// Lays out one layer.
+pub(super) fn lay(
     wanted: &[Wanted],
     denials: &[DenyRule],
     world: &Planned<'_>,
     warnings: &mut Vec<Warning>,
-) -> Result<Vec<NativeGrant>, PolicyError> {
+) -> Result<Laid, PolicyError> {
     let mut layout = Layout {
         denials,
         world,
         grants: BTreeMap::new(),
         left: BTreeMap::new(),
+        rights_left: Access::NONE,
         entries: 0,
     };
     for tree in wanted {
@@ -46,7 +59,10 @@ pub(super) fn grants(
     }
     let left = layout.left.into_iter();
     warnings.extend(left.map(|((_, extent, rights), left)| left.warning(extent, rights)));
-    Ok(without_repetition(layout.grants))
+    Ok(Laid {
+        grants: without_repetition(layout.grants),
+        left: layout.rights_left,
+    })
 }
 
 struct Layout<'l> {
@@ -55,6 +71,7 @@ struct Layout<'l> {
     grants: BTreeMap<PathBuf, NativeGrant>,
     /// What is left to the supervisor: of which tree, how much of it, which rights.
     left: BTreeMap<(PathBuf, Extent, Access), Left>,
+    rights_left: Access,
     entries: usize,
 }
 
@@ -86,6 +103,7 @@ impl Layout<'_> {
     ) -> Result<(), PolicyError> {
         let mut granted = access;
         let mut inside = Access::NONE;
+        let mut executed = Access::EXEC;
         for denial in self
             .denials
             .iter()
@@ -95,15 +113,17 @@ impl Layout<'_> {
                 Relation::Apart => {}
                 Relation::Covers => {
                     granted = granted.difference(denial.access);
-                    inside = inside.difference(denial.access);
+                    executed = executed.difference(denial.access);
                 }
                 // A denial that leads through what is no directory: were that made one, the name would mean something.
                 Relation::Below if entry.kind != Kind::Directory => {
                     granted = granted.difference(denial.access);
+                    executed = executed.difference(denial.access);
+                    self.rights_left |= denial.access.intersection(access);
                 }
                 Relation::Anywhere if entry.kind != Kind::Directory => {}
                 Relation::Below => {
-                    inside |= denial.access.intersection(granted);
+                    inside |= denial.access.intersection(access);
                     self.leave(tree, path, denial, access, Extent::Entries)?;
                 }
                 Relation::Anywhere => {
@@ -112,12 +132,13 @@ impl Layout<'_> {
                 }
             }
         }
+        granted |= executed.intersection(access);
         inside = inside.intersection(granted);
         self.grant(tree, path, entry, granted.difference(inside));
         if inside.is_empty() {
             return Ok(());
         }
-        for (name, below) in self.entries(tree, path, inside)? {
+        for (name, below) in self.entries(tree, path, entry, inside)? {
             self.share(tree, &name, below, inside)?;
         }
         Ok(())
@@ -128,6 +149,7 @@ impl Layout<'_> {
         &mut self,
         tree: &Wanted,
         path: &Path,
+        entry: Entry,
         rights: Access,
     ) -> Result<Vec<(PathBuf, Entry)>, PolicyError> {
         let names = self.world.list(path).unwrap_or_default();
@@ -140,6 +162,7 @@ impl Layout<'_> {
                     self.leave(tree, path, denial, rights, Extent::TooMuch)?;
                 }
             }
+            self.grant(tree, path, entry, rights.intersection(Access::EXEC));
             return Ok(Vec::new());
         }
         let mut found = Vec::new();
@@ -181,19 +204,21 @@ impl Layout<'_> {
         extent: Extent,
     ) -> Result<(), PolicyError> {
         let rights = denial.access.intersection(access);
-        if extent != Extent::Entries && rights.contains(Access::EXEC) {
-            let why = match extent {
-                Extent::TooMuch => "denies something inside it, beside too much to be listed",
-                Extent::Tree | Extent::Entries => "denies a pattern inside it",
-            };
+        // Of a pattern it is said that a match could be executed; of a name that was spelled out it must not be so.
+        let is_named = |shape: &Shape| matches!(shape, Shape::Tree(named) if is_below(named, path));
+        if extent == Extent::TooMuch
+            && rights.contains(Access::EXEC)
+            && denial.shapes.iter().any(is_named)
+        {
             return Err(PolicyError::new(format!(
-                "{} lets `{}` be executed, and {} {why}",
+                "{} lets `{}` be executed, and {} denies something inside it, beside too much to be listed",
                 tree.origin,
                 path.display(),
                 denial.origin
             ))
-            .help("the kernel cannot leave that out (later): list under `exec` only directories without it"));
+            .help("the kernel cannot leave that out: list under `exec` only directories without it"));
         }
+        self.rights_left |= rights;
         let left = self
             .left
             .entry((tree.path.clone(), extent, rights))
@@ -217,7 +242,14 @@ impl Left {
             .map(|path| format!("`{}`", path.display()))
             .collect();
         let directories = directories.join(", ");
-        let consequence = format!("can be had over the socket only ({rights})");
+        let mut consequence = format!(
+            "can be had over the socket only ({})",
+            rights.difference(Access::EXEC)
+        );
+        if extent != Extent::Entries && rights.contains(Access::EXEC) {
+            consequence +=
+                "; what is denied there cannot be read, but an executable match could still be run";
+        }
         let mut places: Vec<String> = self.denials.iter().map(Origin::to_string).collect();
         places.dedup();
         let denies = match places.as_slice() {

@@ -19,6 +19,8 @@ pub(super) struct Layer {
     pub rules: Vec<FileRule>,
     pub denials: Vec<DenyRule>,
     pub native: Vec<NativeGrant>,
+    /// The rights of which something is left to the supervisor because a denial lies inside.
+    pub left: Access,
     pub connect: Vec<ConnectRule>,
     pub loopback: Option<Loopback>,
     pub unix: Vec<UnixRule>,
@@ -31,6 +33,7 @@ impl Layer {
             rules: Vec::new(),
             denials: Vec::new(),
             native: Vec::new(),
+            left: Access::NONE,
             connect: Vec::new(),
             loopback: None,
             unix: Vec::new(),
@@ -45,6 +48,8 @@ pub(super) struct FileRule {
     pub shape: Shape,
     pub object: Option<FileId>,
     pub decision: Decision,
+    /// The kernel is told of it, if it is there.
+    pub native: bool,
     pub ttl: Option<Duration>,
     pub budget: Option<u32>,
     pub origin: Origin,

@@ -5,12 +5,27 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use serde::Serialize;
+
 use super::access::Access;
 use super::origin::Origin;
 use super::rules::{Environment, Layer};
 use super::settings::{
     BestEffort, BrokerRules, Limits, NativeGrant, PortRules, ProcessRules, Tmp, Udp, Warning,
 };
+
+/// What is left to the supervisor, and so must be asked of it at each open or change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Brokered {
+    /// Something may be read (perhaps after a question) that the kernel was not told of, because something inside its tree is
+    /// denied or because the rule asks, matches or counts. What is only absent yet does not count.
+    pub read: bool,
+    /// The same for what may be written, made, removed and renamed.
+    pub write: bool,
+    /// The kernel had to be given more than the policy allows: it lets files be read that may be executed, where a pattern
+    /// denies some of them. No open may be left to it.
+    pub closed: bool,
+}
 
 /// Everything that a run is allowed. A stack of layers: what one of them does not allow is denied.
 #[derive(Clone, Debug)]
@@ -36,6 +51,21 @@ impl Ruleset {
     /// layers stack here.
     pub fn native_layers(&self) -> impl ExactSizeIterator<Item = &[NativeGrant]> {
         self.layers.iter().map(|layer| layer.native.as_slice())
+    }
+
+    /// What the kernel cannot be left alone with.
+    #[must_use]
+    pub fn brokered(&self) -> Brokered {
+        let left = self
+            .layers
+            .iter()
+            .fold(Access::NONE, |left, layer| left | layer.brokered());
+        let mut native = self.layers.iter().flat_map(|layer| &layer.native);
+        Brokered {
+            read: left.contains(Access::READ),
+            write: left.contains(Access::WRITE),
+            closed: native.any(NativeGrant::executes_only),
+        }
     }
 
     /// The ports that the kernel may let the child connect to, whatever the address.

@@ -30,6 +30,14 @@ pub struct NativeGrant {
     pub origin: Origin,
 }
 
+impl NativeGrant {
+    /// Whether what it grants may be executed and not read, which the kernel cannot tell apart: it reads what it executes.
+    #[must_use]
+    pub fn executes_only(&self) -> bool {
+        self.access.contains(Access::EXEC) && !self.access.contains(Access::READ)
+    }
+}
+
 /// The TCP ports that the kernel can be told to allow, whatever the address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -425,9 +425,91 @@ fn a_pattern_of_one_directory_is_left_out_by_listing_it() {
 }
 
 #[test]
-fn exec_inside_a_denied_pattern_is_an_error() {
-    let text = error("[fs]\nexec = [\"$PWD\"]\ndeny = [\"$PWD/**/.env\"]");
-    assert!(text.contains("denies a pattern inside it"), "{text}");
+fn under_a_denied_pattern_the_kernel_executes_and_does_not_read() {
+    let ruleset = compile("[fs]\nexec = [\"$PWD\"]\ndeny = [\"$PWD/**/.env\", \"$PWD/secret\"]");
+    assert!(ruleset.brokered().closed);
+    let reading = natively(&ruleset, Access::READ);
+    assert!(
+        !reading.iter().any(|path| path.starts_with("/repo")),
+        "{reading:?}"
+    );
+    // What is denied by its name is left out even so.
+    assert_eq!(
+        natively(&ruleset, Access::EXEC),
+        ["/repo/.git", "/repo/notes.txt", "/repo/out", "/repo/src"]
+    );
+    let verdict = |path, right| ruleset.decide(&Subject::named(Path::new(path)), right);
+    let by = |path, right| match verdict(path, right) {
+        Verdict::Allow(allowed) => Some(allowed.mechanism),
+        _ => None,
+    };
+    assert_eq!(
+        by("/repo/out/main", Access::EXEC),
+        Some(Mechanism::Landlock)
+    );
+    assert_eq!(by("/repo/out/main", Access::READ), Some(Mechanism::Broker));
+    for right in [Access::READ, Access::EXEC] {
+        assert_eq!(by("/repo/out/.env", right), None);
+        assert_eq!(by("/repo/secret/key", right), None);
+    }
+}
+
+#[test]
+fn a_pattern_that_is_only_not_written_leaves_reading_and_executing_to_the_kernel() {
+    let ruleset = compile(
+        "[fs]\nwrite = [\"$PWD\"]\nexec = [\"$PWD\"]\ndeny_write = [\"$PWD/**/.git/hooks\"]",
+    );
+    for right in [Access::READ, Access::EXEC] {
+        assert!(natively(&ruleset, right).contains(&"/repo".to_owned()));
+    }
+    assert!(
+        !natively(&ruleset, Access::WRITE)
+            .iter()
+            .any(|path| path.starts_with("/repo"))
+    );
+    let brokered = ruleset.brokered();
+    assert!(brokered.write && !brokered.read && !brokered.closed);
+}
+
+#[test]
+fn too_much_to_list_is_no_reason_to_execute_what_is_denied_by_its_name() {
+    let files: Vec<String> = (0..5000).map(|file| format!("/many/{file}")).collect();
+    let mut files: Vec<&str> = files.iter().map(String::as_str).collect();
+    files.push("/many/key");
+    let world = Memory::new(&files);
+    let compile = |denied: &str| {
+        let text = format!("[fs]\nexec = [\"/many\"]\ndeny = [\"{denied}\"]");
+        compile_in(&world, &[&text])
+    };
+    let error = compile("/many/key").expect_err("it cannot be left out");
+    assert!(error.to_string().contains("too much to be listed"));
+    let ruleset = compile("/many/k*").expect("a match could be executed");
+    assert!(ruleset.brokered().closed);
+    assert_eq!(natively(&ruleset, Access::EXEC), ["/many"]);
+    assert!(!natively(&ruleset, Access::READ).contains(&"/many".to_owned()));
+}
+
+#[test]
+fn what_asks_matches_or_is_requested_is_the_supervisors_and_what_is_absent_waits() {
+    let armed = |text: &str| {
+        let brokered = compile(text).brokered();
+        assert!(!brokered.closed, "{text}");
+        (brokered.read, brokered.write)
+    };
+    let nothing = (false, false);
+    assert_eq!(
+        armed("[fs]\nread = [\"$PWD\", \"/absent?\"]\nwrite = [\"$PWD/out/absent?\"]"),
+        nothing
+    );
+    assert_eq!(armed("[fs]\nask_read = [\"$PWD\"]"), (true, false));
+    assert_eq!(armed("[fs]\nwrite = [\"$PWD/*.txt\"]"), (true, true));
+    let request = "[[request]]\npath = \"$PWD/out\"\naccess = [\"read\"]\ndecision = \"allow\"";
+    assert_eq!(armed(request), (true, false));
+    // What the kernel gives anyway is not asked for.
+    assert_eq!(
+        armed(&format!("[fs]\nread = [\"$PWD\"]\n{request}")),
+        nothing
+    );
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What is really in force, for the start record, `doctor` and whoever wants to know.
 
 use crate::audit::{Layer, State};
+use crate::policy::Access;
 use serde::Serialize;
 
 /// The layers of a confinement as it was applied.
@@ -28,6 +29,8 @@ pub struct Layers {
     pub metadata: Metadata,
     /// Connects are decided by the supervisor. Where not, there are no Unix sockets, and TCP is the kernel's to confine by port.
     pub connect: bool,
+    /// Who decides what is opened, made, removed and moved.
+    pub opens: Opens,
     /// The number of tasks is bounded.
     pub processes: bool,
     /// How far limits reach.
@@ -50,6 +53,35 @@ pub enum Metadata {
     Refused,
     /// Nobody decides: file modes alone do. The policy allowed for that.
     Unguarded,
+}
+
+/// Who decides what is opened, made, removed and moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Opens {
+    /// Landlock alone: it was told of all that the policy allows.
+    Landlock,
+    /// The supervisor is asked first where these rights are wanted, and leaves to Landlock what Landlock grants.
+    Trapped(Access),
+    /// The same, but no open is ever left to Landlock, which lets more be read than the policy does.
+    Closed(Access),
+    /// Landlock alone, though it was not told of all: nobody can be asked. The rest can be had over the socket.
+    SocketOnly,
+}
+
+impl Opens {
+    /// The rights of which each use is asked about.
+    pub fn trapped(self) -> Access {
+        match self {
+            Self::Trapped(rights) | Self::Closed(rights) => rights,
+            Self::Landlock | Self::SocketOnly => Access::NONE,
+        }
+    }
+
+    /// Whether Landlock grants more than the policy, so that no open may be left to it.
+    pub fn closed(self) -> bool {
+        matches!(self, Self::Closed(_))
+    }
 }
 
 impl Layers {
@@ -102,6 +134,24 @@ impl Layers {
                     "decided by the supervisor"
                 } else {
                     "no Unix sockets; TCP by port"
+                }),
+            },
+            Layer {
+                name: "opens",
+                state: match self.opens {
+                    Opens::SocketOnly => State::Weakened,
+                    _ => State::Enforced,
+                },
+                detail: Some(match self.opens {
+                    Opens::Landlock => "by Landlock alone",
+                    Opens::Trapped(rights) if !rights.contains(Access::READ) => {
+                        "those that write: decided by the supervisor"
+                    }
+                    Opens::Trapped(_) => "decided by the supervisor",
+                    Opens::Closed(_) => "decided and done by the supervisor, none by Landlock",
+                    Opens::SocketOnly => {
+                        "no listener: what stands beside a denial over the socket only"
+                    }
                 }),
             },
             optional("processes", self.processes),

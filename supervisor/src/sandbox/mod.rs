@@ -14,10 +14,10 @@ mod rulesets;
 mod tag;
 
 pub use kernel::Kernel;
-pub use layers::{Layers, Metadata};
+pub use layers::{Layers, Metadata, Opens};
 pub use tag::{NoTag, Tag};
 
-use crate::policy::{Origin, PortRules, Ruleset, Udp};
+use crate::policy::{Access, Brokered, Origin, PortRules, Ruleset, Udp};
 use filter::{AnonymousFiles, Answer, Answers, Arch, FilterSpec, Ptrace, Signals, Socket};
 use nix::errno::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -58,6 +58,15 @@ pub enum ConfineError {
         what: &'static str,
         /// Why.
         reason: String,
+    },
+    /// The kernel would let the child read more than the policy does, and nobody can be asked at each open.
+    #[error(
+        "a pattern is denied inside what may be executed, so every open must be decided by the supervisor, which is not to be had: \
+         {reason}; list under `exec` only directories without it"
+    )]
+    Closed {
+        /// Why not.
+        reason: &'static str,
     },
     /// The policy names a capability that does not exist, or that no sandbox may keep.
     #[error("keep_caps: {name}: {reason}")]
@@ -184,6 +193,7 @@ pub fn prepare(
         wait_killable: doors.any() && kernel.wait_killable,
         metadata: doors.metadata,
         connect: doors.connect,
+        opens: doors.opens,
         processes: doors.processes,
         limits: "per-process",
         kept_capabilities: keep_caps.names(),
@@ -231,6 +241,7 @@ impl Confinement {
                 wait_killable: false,
                 metadata: Metadata::Unguarded,
                 connect: false,
+                opens: Opens::Landlock,
                 processes: false,
                 limits: "none",
                 kept_capabilities: Vec::new(),
@@ -266,6 +277,7 @@ impl Confinement {
 struct Doors {
     metadata: Metadata,
     connect: bool,
+    opens: Opens,
     /// Decides who listens where Landlock is not asked.
     listen: Answer,
     watches: Answer,
@@ -321,6 +333,7 @@ impl Doors {
                 Answer::Allow
             }
         };
+        let opens = opens(ruleset.brokered(), no_listener)?;
         let limited = ruleset.limits().processes.is_some();
         let no_count = no_listener
             .map(str::to_owned)
@@ -337,6 +350,7 @@ impl Doors {
                 Some(_) => Metadata::Refused,
             },
             connect: no_connect.is_none(),
+            opens,
             listen,
             watches: match no_connect {
                 None => Answer::Notify,
@@ -348,7 +362,18 @@ impl Doors {
     }
 
     fn any(&self) -> bool {
-        self.metadata == Metadata::Decided || self.connect || self.processes
+        self.metadata == Metadata::Decided
+            || self.connect
+            || self.processes
+            || !self.opens.trapped().is_empty()
+    }
+
+    fn trap(&self, right: Access) -> Answer {
+        if self.opens.trapped().contains(right) {
+            Answer::Notify
+        } else {
+            Answer::Allow
+        }
     }
 
     fn filter_spec(&self, ruleset: &Ruleset, tcp: bool, scoped: bool) -> FilterSpec {
@@ -390,6 +415,8 @@ impl Doors {
                     Answer::Refuse
                 },
                 watches: self.watches,
+                reads: self.trap(Access::READ),
+                writes: self.trap(Access::WRITE),
             },
             ptrace: if ruleset.process().ptrace_own {
                 Ptrace::OwnDomain
@@ -404,6 +431,32 @@ impl Doors {
             },
             allow: Vec::new(),
         }
+    }
+}
+
+/// Whether the door answers trapped opens. While it does not, what would be trapped is had over the socket only, and what
+/// could not be left to Landlock is refused.
+const OPENS_ARE_SERVED: bool = false;
+
+/// Who decides opens and changes, given why nobody can be asked.
+fn opens(brokered: Brokered, no_listener: Option<&'static str>) -> Result<Opens, ConfineError> {
+    let no_listener = no_listener.or((!OPENS_ARE_SERVED).then_some("opens are not served yet"));
+    let mut rights = Access::NONE;
+    for (is_left, right) in [
+        // Where no open may be left to Landlock, all are asked about.
+        (brokered.read || brokered.closed, Access::READ),
+        (brokered.write, Access::WRITE),
+    ] {
+        if is_left {
+            rights |= right;
+        }
+    }
+    match no_listener {
+        _ if rights.is_empty() => Ok(Opens::Landlock),
+        Some(reason) if brokered.closed => Err(ConfineError::Closed { reason }),
+        Some(_) => Ok(Opens::SocketOnly),
+        None if brokered.closed => Ok(Opens::Closed(rights)),
+        None => Ok(Opens::Trapped(rights)),
     }
 }
 

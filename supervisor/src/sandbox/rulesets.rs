@@ -95,7 +95,8 @@ fn rights(grant: &NativeGrant, handled: BitFlags<AccessFs>) -> BitFlags<AccessFs
         rights |= AccessFs::ReadFile | AccessFs::ReadDir;
     }
     if grant.access.contains(Access::EXEC) {
-        rights |= BitFlags::from(AccessFs::Execute);
+        // Execution opens for reading too. Where only that was granted, no open is left to Landlock (a closed session).
+        rights |= AccessFs::Execute | AccessFs::ReadFile;
     }
     if grant.access.contains(Access::WRITE) {
         rights |= AccessFs::WriteFile

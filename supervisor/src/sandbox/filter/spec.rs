@@ -55,6 +55,12 @@ pub struct Answers {
     pub others: Answer,
     /// `inotify_add_watch`. Refused: EACCES. Allowed lets changes be seen wherever the file modes allow reading.
     pub watches: Answer,
+    /// Every open that yields more than a place (O_PATH), whatever it is for. Allowed leaves it to Landlock. Refused: EACCES,
+    /// under which hardly anything runs.
+    pub reads: Answer,
+    /// Opens that write, make or truncate, and the calls that make, remove and move entries. Allowed leaves it to Landlock.
+    /// Refused: EACCES.
+    pub writes: Answer,
 }
 
 /// Who answers a call.
@@ -138,6 +144,8 @@ impl FilterSpec {
                 processes: Answer::Allow,
                 others: Answer::Refuse,
                 watches: Answer::Refuse,
+                reads: Answer::Allow,
+                writes: Answer::Allow,
             },
             ptrace: Ptrace::Refused,
             anonymous_files: AnonymousFiles::NotExecutable,
@@ -156,7 +164,12 @@ impl FilterSpec {
             processes,
             others,
             watches,
+            reads,
+            writes,
         } = self.answers;
-        [metadata, connect, bind, listen, processes, others, watches].contains(&Answer::Notify)
+        [
+            metadata, connect, bind, listen, processes, others, watches, reads, writes,
+        ]
+        .contains(&Answer::Notify)
     }
 }

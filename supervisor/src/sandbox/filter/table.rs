@@ -6,7 +6,7 @@
 
 use super::calls::*;
 use super::rule::{Action, Row, Test, int, long, named};
-use super::spec::{AnonymousFiles, Answers, Facility, FilterSpec, Ptrace, Signals, Socket};
+use super::spec::{AnonymousFiles, Answer, Answers, Facility, FilterSpec, Ptrace, Signals, Socket};
 use super::values::*;
 use nix::errno::Errno;
 
@@ -48,7 +48,14 @@ pub fn table(spec: &FilterSpec) -> Vec<Row> {
         processes,
         others,
         watches,
+        reads,
+        writes,
     } = spec.answers;
+    // Where every open is asked about, those that write are among them.
+    let writing_opens = match reads {
+        Answer::Allow => writes,
+        Answer::Refuse | Answer::Notify => Answer::Allow,
+    };
     for (answer, group) in [
         (metadata, METADATA),
         (connect, CONNECTIONS),
@@ -57,6 +64,9 @@ pub fn table(spec: &FilterSpec) -> Vec<Row> {
         (processes, PROCESSES),
         (others, OTHERS),
         (watches, WATCHES),
+        (reads, OPENS),
+        (writing_opens, WRITING_OPENS),
+        (writes, ENTRIES),
     ] {
         rows.extend(group.iter().filter_map(|row| answer.applied_to(*row)));
     }
@@ -386,4 +396,29 @@ const OTHERS: &[Row] = rows! {
 const WATCHES: &[Row] = rows! {
     [INOTIFY_ADD_WATCH]
         => EACCES "tells of every change; Landlock is not asked";
+};
+
+// With O_PATH the kernel looks at no other flag but O_DIRECTORY and O_NOFOLLOW, and gives a place that can be neither read nor written.
+
+const OPENS: &[Row] = rows! {
+    [OPEN] int(1) & O_PATH is UNSET
+        => EACCES "something in its tree is not the kernel's to give";
+    [OPENAT] int(2) & O_PATH is UNSET
+        => EACCES "something in its tree is not the kernel's to give";
+    [CREAT OPENAT2]
+        => EACCES "something in its tree is not the kernel's to give; what openat2 asks for is in memory";
+};
+
+const WRITING_OPENS: &[Row] = rows! {
+    [OPEN] int(1) & O_PATH is UNSET, int(1) & WRITES_OR_MAKES is_not UNSET
+        => EACCES "something in its tree is not the kernel's to let change";
+    [OPENAT] int(2) & O_PATH is UNSET, int(2) & WRITES_OR_MAKES is_not UNSET
+        => EACCES "something in its tree is not the kernel's to let change";
+    [CREAT OPENAT2]
+        => EACCES "something in its tree is not the kernel's to let change; what openat2 asks for is in memory";
+};
+
+const ENTRIES: &[Row] = rows! {
+    [TRUNCATE MKDIR MKDIRAT MKNOD MKNODAT UNLINK UNLINKAT RMDIR RENAME RENAMEAT RENAMEAT2 LINK LINKAT SYMLINK SYMLINKAT]
+        => EACCES "something in its tree is not the kernel's to let change";
 };
