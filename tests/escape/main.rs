@@ -8,6 +8,10 @@
 mod filtered;
 #[path = "../harness/mod.rs"]
 mod harness;
+#[path = "../harness/successor.rs"]
+mod successor;
+#[path = "../harness/traced.rs"]
+mod traced;
 
 mod container;
 mod exec;
@@ -23,3 +27,4 @@ mod resources;
 mod scene;
 mod supervisor;
 mod terminal;
+mod windows;

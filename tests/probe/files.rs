@@ -529,12 +529,16 @@ fn run(fd: i32, path: &CStr, words: &[CString], flags: i32) -> Answer {
 
 /// `exec PATH WORDS…`: becomes that program; only a refusal is answered.
 fn exec(arguments: &mut Arguments) -> Answer {
-    let words = arguments.rest();
+    program(&arguments.rest())
+}
+
+/// Becomes a program.
+pub fn program(words: &[CString]) -> Answer {
     let Some(path) = words.first() else {
         misused("exec needs a program");
     };
     let environment = environment();
-    let (argv, envp) = (vector(&words), vector(&environment));
+    let (argv, envp) = (vector(words), vector(&environment));
     done(call!(
         libc::SYS_execve,
         path.as_ptr(),

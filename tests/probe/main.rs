@@ -6,6 +6,7 @@
 
 mod arguments;
 mod asking;
+mod doomed;
 mod files;
 mod links;
 mod metadata;
@@ -38,7 +39,7 @@ pub(crate) use call;
 /// A room of acts: `None` when it does not know the name.
 type Room = fn(&str, &mut Arguments) -> Option<Answer>;
 
-const ROOMS: [Room; 9] = [
+const ROOMS: [Room; 10] = [
     files::act,
     links::act,
     metadata::act,
@@ -48,6 +49,7 @@ const ROOMS: [Room; 9] = [
     races::act,
     trapped::act,
     asking::act,
+    doomed::act,
 ];
 
 fn main() {

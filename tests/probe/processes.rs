@@ -184,7 +184,11 @@ fn on_itself(name: &str, arguments: &mut Arguments) -> Option<Answer> {
         )),
         "ignore" => ignore(arguments.flags(&SIGNALS) as i32),
         "default" => disposition(arguments.flags(&SIGNALS) as i32, libc::SIG_DFL),
-        "touch-and-wait" => touch_and_wait(arguments),
+        // `touch-and-wait FILE OTHER`
+        "touch-and-wait" => {
+            let (own, other) = (arguments.text(), arguments.text());
+            touch_and_wait(&own, &other).map(|()| String::new())
+        }
         // Until a signal ends it. Tests wait for what they look for, never for this.
         "linger" => loop {
             std::thread::park_timeout(Duration::from_secs(3600));
@@ -338,14 +342,13 @@ fn disposition(signal: i32, handler: usize) -> Answer {
     }
 }
 
-/// `touch-and-wait FILE OTHER`: writes its pid to FILE, then waits until OTHER is there.
-fn touch_and_wait(arguments: &mut Arguments) -> Answer {
-    let (own, other) = (arguments.text(), arguments.text());
-    announce(&own)?;
-    while !std::path::Path::new(&other).exists() {
+/// Writes its pid to `own`, then waits until `other` is there.
+pub fn touch_and_wait(own: &str, other: &str) -> Result<(), Errno> {
+    announce(own)?;
+    while !std::path::Path::new(other).exists() {
         std::thread::sleep(Duration::from_millis(2));
     }
-    Ok(String::new())
+    Ok(())
 }
 
 /// Writes our pid, so that whoever sees the file sees the whole of it.
@@ -357,7 +360,7 @@ fn announce(file: &str) -> Result<(), Errno> {
 }
 
 /// `fork`, from a process with one thread.
-fn fork() -> Result<i64, Errno> {
+pub fn fork() -> Result<i64, Errno> {
     call!(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0)
 }
 

@@ -1,4 +1,7 @@
 //! What the door leaves in the record: every refusal, and every grant of a connection. Written before the answer.
+//!
+//! Who called is looked up by number, and a number is another task's once the caller is gone: what was found out counts only if
+//! the caller still waits afterwards. A caller that is gone is granted nothing, and is recorded by its number alone.
 
 use super::failure::Failure;
 use super::thread::Thread;
@@ -9,6 +12,7 @@ use std::ffi::CStr;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
+use sys::seccomp::Listener;
 
 /// Who keeps the record. [`Log`] does.
 pub trait Recorder {
@@ -25,11 +29,33 @@ impl Recorder for Log {
     }
 }
 
+/// Who made a call, for as long as it waits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Caller<'a> {
+    /// Where it waits.
+    pub listener: &'a Listener,
+    /// Under which id.
+    pub id: u64,
+    /// The thread.
+    pub thread: Thread,
+}
+
+impl Caller<'_> {
+    /// The process and its program. `None`: the caller is gone, and this was found out about somebody else.
+    fn found(&self) -> Option<(i32, Option<Vec<u8>>)> {
+        let exe = std::fs::read_link(format!("/proc/{}/exe", self.thread.0))
+            .map(|exe| exe.into_os_string().into_vec())
+            .ok();
+        let process = self.thread.process().unwrap_or(self.thread.0);
+        self.listener.is_valid(self.id).then_some((process, exe))
+    }
+}
+
 /// What a decision was about.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct About<'a> {
-    /// The thread that made the call.
-    pub thread: Thread,
+    /// Who made the call.
+    pub caller: Caller<'a>,
     /// The call.
     pub call: &'static str,
     /// The path as the child spelled it.
@@ -44,9 +70,9 @@ pub(super) struct About<'a> {
 
 impl<'a> About<'a> {
     /// A call of which nothing else is known (yet).
-    pub fn call(thread: Thread, call: &'static str) -> Self {
+    pub fn call(caller: Caller<'a>, call: &'static str) -> Self {
         Self {
-            thread,
+            caller,
             call,
             asked: None,
             located: None,
@@ -57,10 +83,15 @@ impl<'a> About<'a> {
 
     /// Records that it will be done. `false`: it must not be.
     pub fn grant(&self, recorder: &mut dyn Recorder, rule: &Origin, mechanism: Mechanism) -> bool {
-        self.write(recorder, Answer::Granted, |decision| Decision {
-            rule: Some(rule),
-            mechanism: Some(mechanism),
-            ..decision
+        let Some((process, exe)) = self.caller.found() else {
+            return false;
+        };
+        self.write(recorder, process, exe, Answer::Granted, |decision| {
+            Decision {
+                rule: Some(rule),
+                mechanism: Some(mechanism),
+                ..decision
+            }
         })
     }
 
@@ -91,13 +122,17 @@ impl<'a> About<'a> {
         rule: Option<&Origin>,
         detail: &str,
     ) -> Errno {
+        let found = self.caller.found();
+        let (process, exe) = found.unwrap_or((self.caller.thread.0, None));
         // A refusal stands, recorded or not.
-        let _recorded = self.write(recorder, Answer::Refused, |decision| Decision {
-            code: Some("denied"),
-            errno: Some(errno),
-            rule,
-            detail: Some(detail),
-            ..decision
+        let _recorded = self.write(recorder, process, exe, Answer::Refused, |decision| {
+            Decision {
+                code: Some("denied"),
+                errno: Some(errno),
+                rule,
+                detail: Some(detail),
+                ..decision
+            }
         });
         errno
     }
@@ -105,14 +140,13 @@ impl<'a> About<'a> {
     fn write<'b>(
         &'b self,
         recorder: &mut dyn Recorder,
+        process: i32,
+        exe: Option<Vec<u8>>,
         answer: Answer,
         fill: impl FnOnce(Decision<'b>) -> Decision<'b>,
     ) -> bool {
-        let exe = std::fs::read_link(format!("/proc/{}/exe", self.thread.0))
-            .map(|exe| exe.into_os_string().into_vec())
-            .ok();
         let who = Who {
-            pid: self.thread.process().unwrap_or(self.thread.0),
+            pid: process,
             uid: nix::unistd::getuid().as_raw(),
             exe: None,
         };

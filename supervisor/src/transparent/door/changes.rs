@@ -49,7 +49,7 @@ impl Door {
                 _ => None,
             },
             access: Some(change.access()),
-            ..About::call(claim.thread, claim.call)
+            ..About::call(claim.caller(&self.listener), claim.call)
         };
         let located = match located {
             Ok(located) => located,

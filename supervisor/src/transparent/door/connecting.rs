@@ -159,7 +159,7 @@ impl Door {
         let about = About {
             asked: Some(&asked),
             located: located.path(),
-            ..About::call(claim.thread, claim.call)
+            ..About::call(claim.caller(&self.listener), claim.call)
         };
         let Some(path) = located.path() else {
             let why = "a socket file that has no name any more";
@@ -217,7 +217,7 @@ impl Door {
     ) -> Result<(), DoorError> {
         let about = About {
             address: Some(address),
-            ..About::call(claim.thread, claim.call)
+            ..About::call(claim.caller(&self.listener), claim.call)
         };
         if let Err(errno) = allowed(court.law.decide_connect(address), &about, court) {
             return self.errno(claim.id, errno);

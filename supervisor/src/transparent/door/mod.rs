@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::law::Law;
 use super::listens::listen;
 use super::locate::{Located, locate};
-use super::record::{About, Recorder};
+use super::record::{About, Caller, Recorder};
 use super::registers::Registers;
 use super::tasks::{Admission, Tasks, can_count};
 use super::thread::Thread;
@@ -111,6 +111,16 @@ struct Claim {
     id: u64,
     thread: Thread,
     call: &'static str,
+}
+
+impl Claim {
+    fn caller<'a>(&self, listener: &'a Listener) -> Caller<'a> {
+        Caller {
+            listener,
+            id: self.id,
+            thread: self.thread,
+        }
+    }
 }
 
 /// What others did for us.
@@ -253,7 +263,12 @@ impl Door {
     fn serve(&mut self, call: &Notification, court: &mut Court<'_>) -> Result<(), DoorError> {
         let thread = Thread(call.thread);
         let Some(known) = calls::find(call.number).filter(|_| call.arch == NATIVE_ARCH) else {
-            let about = About::call(thread, "unknown");
+            let claim = Claim {
+                id: call.id,
+                thread,
+                call: "unknown",
+            };
+            let about = About::call(claim.caller(&self.listener), claim.call);
             let errno = about.fail(court.recorder, Errno::ENOSYS, "a call that is not served");
             return self.errno(call.id, errno);
         };
@@ -313,7 +328,7 @@ impl Door {
                 sent.map(drop).map_err(failed("answer a call"))
             }
             Admission::RefusedFirst => {
-                let about = About::call(claim.thread, claim.call);
+                let about = About::call(claim.caller(&self.listener), claim.call);
                 let why = "the session has as many tasks as it may have";
                 let errno = about.fail(court.recorder, Errno::EAGAIN, why);
                 self.errno(claim.id, errno)
@@ -333,7 +348,7 @@ impl Door {
             let sent = self.listener.respond_continue(claim.id);
             return sent.map(drop).map_err(failed("answer a call"));
         }
-        let about = About::call(claim.thread, claim.call);
+        let about = About::call(claim.caller(&self.listener), claim.call);
         let errno = about.fail(
             court.recorder,
             Errno::EPERM,
@@ -364,7 +379,7 @@ impl Door {
     }
 
     fn fail(&self, claim: Claim, failure: Failure, court: &mut Court<'_>) -> Result<(), DoorError> {
-        let about = About::call(claim.thread, claim.call);
+        let about = About::call(claim.caller(&self.listener), claim.call);
         let errno = about.answer(court.recorder, failure);
         self.errno(claim.id, errno)
     }
