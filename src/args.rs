@@ -25,6 +25,28 @@ pub struct Cli {
     pub run: RunArgs,
 }
 
+/// What a line without a subcommand can hold, which is what nearly every start is given.
+#[derive(Debug, Parser)]
+#[command(name = "supervise", disable_help_flag = true)]
+struct Plain {
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+impl Cli {
+    /// Reads a command line. To set up all subcommands takes most of the time that it takes to read one, so this is done only
+    /// for what cannot be read without; that is also who says what is wrong.
+    ///
+    /// # Errors
+    /// What clap has to say: help, the version, bad usage.
+    pub fn read(words: &[OsString]) -> Result<Self, clap::Error> {
+        match Plain::try_parse_from(words) {
+            Ok(Plain { run }) => Ok(Self { action: None, run }),
+            Err(_) => Self::try_parse_from(words),
+        }
+    }
+}
+
 const EXAMPLES: &str = "\
 Examples:
   supervise -- make test                            the built-in policy: read the system, write here, no network
@@ -258,6 +280,36 @@ mod tests {
         assert!(matches!(cli.action, Some(Action::Run(run)) if run.command == ["doctor"]));
         assert!(Cli::try_parse_from(["supervise", "ls"]).is_err());
         assert!(Cli::try_parse_from(["supervise"]).is_err());
+    }
+
+    #[test]
+    fn what_can_be_read_without_subcommands_means_the_same_with_them() {
+        let lines = [
+            "-- ls",
+            "--read a --read=b -p build -v -- ls --json run",
+            "--timeout 90s --env doctor -- run",
+            "run -- ls",
+            "presets",
+            "--help",
+            "--version",
+            "help run",
+            "ls",
+            "",
+            "--read run",
+            "--read a run -- ls",
+            "--quiet --verbose -- ls",
+            "--hel -- ls",
+        ];
+        for line in lines {
+            let words: Vec<OsString> = ["supervise"]
+                .into_iter()
+                .chain(line.split_whitespace())
+                .map(OsString::from)
+                .collect();
+            let [short, long] = [Cli::read(&words), Cli::try_parse_from(&words)]
+                .map(|read| format!("{:?}", read.map_err(|error| error.to_string())));
+            assert_eq!(short, long, "{line}");
+        }
     }
 
     #[test]

@@ -72,7 +72,10 @@ fn supervise(args: &RunArgs, reporter: &mut Reporter) -> Result<u8, Failure> {
     // Named from where the operator is, whatever --chdir says.
     let audit = args.audit.as_deref().map(std::path::absolute).transpose();
     let audit = audit.map_err(|error| ours(format!("--audit: {error}")))?;
-    let law = Law::read(&args.policy, tmp.clone()).map_err(ours)?;
+    // Neither this nor the ruleset is given back piece by piece: the end of the process frees both at once.
+    let law: &Law = Box::leak(Box::new(
+        Law::read(&args.policy, tmp.clone()).map_err(ours)?,
+    ));
     match session::collect_abandoned(&law.runtime) {
         Ok(0) => {}
         Ok(sessions) => reporter.verbose(format_args!(
@@ -83,6 +86,7 @@ fn supervise(args: &RunArgs, reporter: &mut Reporter) -> Result<u8, Failure> {
         )),
     }
     let ruleset = Arc::new(law.compile(audit.as_deref()).map_err(ours)?);
+    std::mem::forget(Arc::clone(&ruleset));
     check_approver(&ruleset)?;
     let kernel = Kernel::probe();
     let tag = kernel.no_tag.is_none().then_some(new_tag);
@@ -100,7 +104,7 @@ fn supervise(args: &RunArgs, reporter: &mut Reporter) -> Result<u8, Failure> {
     let run = Run {
         args,
         audit,
-        law: &law,
+        law,
         ruleset: &ruleset,
         place: &place,
         kernel: &kernel,

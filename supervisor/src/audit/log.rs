@@ -185,12 +185,18 @@ impl Log {
             path: directory.to_owned(),
             source,
         };
-        let made = DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory);
-        made.map_err(failed)?;
-        let status = std::fs::symlink_metadata(directory).map_err(failed)?;
+        let look = || std::fs::symlink_metadata(directory);
+        let status = match look() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let make = DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(directory);
+                make.and_then(|()| look())
+            }
+            found => found,
+        };
+        let status = status.map_err(failed)?;
         let is_ours = status.is_dir()
             && status.uid() == nix::unistd::geteuid().as_raw()
             && status.mode() & 0o022 == 0;

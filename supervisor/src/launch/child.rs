@@ -523,9 +523,17 @@ fn capabilities(plan: &Plan, _: &Report) -> Result<(), Errno> {
             0
         )?
     };
-    for number in &plan.confinement.drop_from_bounding {
-        // SAFETY: scalars only.
-        unsafe { raw_syscall!(libc::SYS_prctl, libc::PR_CAPBSET_DROP, *number, 0, 0, 0)? };
+    let mut number = 0u8;
+    while number < 64 && plan.confinement.shrink_bounding {
+        if !plan.confinement.keep_caps.contains(number) {
+            // SAFETY: scalars only.
+            match unsafe { raw_syscall!(libc::SYS_prctl, libc::PR_CAPBSET_DROP, number, 0, 0, 0) } {
+                // Behind the last one that this kernel knows.
+                Err(Errno::EINVAL) if number >= caps::NAMED => break,
+                result => result?,
+            };
+        }
+        number += 1;
     }
     let mut header = caps::Header {
         version: caps::VERSION_3,

@@ -6,7 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use super::error::{PolicyError, nearest};
-use super::pattern::{Glob, Shape, has_wildcard};
+use super::pattern::{Glob, Shape, has_wildcard, is_canonical};
 use super::policy::{Rule, What};
 
 /// The world's facts that rules may name. Values, found by whoever starts the run.
@@ -111,13 +111,15 @@ impl Expander<'_> {
     }
 
     fn path(&self, rule: &Rule, text: &[u8], optional: bool) -> Result<Expanded, PolicyError> {
-        // Most rules are plain: nothing to replace, nothing to match.
-        let is_plain = text.first() == Some(&b'/') && !text.contains(&b'$') && !has_wildcard(text);
-        let glyphs = if is_plain {
-            text.iter().map(|byte| (*byte, true)).collect()
-        } else {
-            self.glyphs(rule, text)?
-        };
+        // Most rules are plain: nothing to replace, nothing to match, nothing to clean.
+        let plain_text = Path::new(OsStr::from_bytes(text));
+        if is_canonical(plain_text) && !text.contains(&b'$') && !has_wildcard(text) {
+            return Ok(Expanded {
+                shape: Shape::Tree(plain_text.to_owned()),
+                optional,
+            });
+        }
+        let glyphs = self.glyphs(rule, text)?;
         if glyphs.first() != Some(&(b'/', true)) && glyphs.first() != Some(&(b'/', false)) {
             return Err(not_absolute(rule, text));
         }

@@ -182,14 +182,16 @@ impl<'c> Compiler<'c> {
 
     /// What is shipped must not open a whole home because of where it was started.
     fn writes_too_much(&self, rule: &Rule, access: Access, path: &Path) -> Result<(), PolicyError> {
-        let is_shipped = matches!(
-            rule.site.origin().source(),
-            Source::BuiltIn | Source::Preset(_)
-        );
         let Some(home) = &self.expander.facts.home else {
             return Ok(());
         };
-        if is_shipped && access.contains(Access::WRITE) && home.starts_with(path) {
+        let is_shipped = || {
+            matches!(
+                rule.site.origin().source(),
+                Source::BuiltIn | Source::Preset(_)
+            )
+        };
+        if access.contains(Access::WRITE) && home.starts_with(path) && is_shipped() {
             return Err(rule
                 .error(format!(
                     "`{}` is the home directory or above it: too much to be written by a policy that is not your own",

@@ -10,6 +10,7 @@
 //! still be executed; and Landlock cannot give execution without reading, so every open is the supervisor's (a closed session).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::access::Access;
@@ -68,11 +69,29 @@ pub(super) fn lay(
 struct Layout<'l> {
     denials: &'l [DenyRule],
     world: &'l Planned<'l>,
-    grants: BTreeMap<PathBuf, NativeGrant>,
+    /// By place, in the order of [`Walked`].
+    grants: BTreeMap<Walked, NativeGrant>,
     /// What is left to the supervisor: of which tree, how much of it, which rights.
     left: BTreeMap<(PathBuf, Extent, Access), Left>,
     rights_left: Access,
     entries: usize,
+}
+
+/// A canonical path, ordered as a walk through the tree finds it: right behind a directory comes what is below it. As paths
+/// are ordered too, but without taking each of them apart again for every comparison.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Walked(Vec<u8>);
+
+impl Walked {
+    fn new(path: &Path) -> Self {
+        let bytes = path.as_os_str().as_bytes().iter();
+        // No name holds a zero byte, so that a slash made one comes before all names that are longer.
+        Self(
+            bytes
+                .map(|byte| if *byte == b'/' { 0 } else { *byte })
+                .collect(),
+        )
+    }
 }
 
 /// Why a tree, or what is new in some of its directories, is not the kernel's.
@@ -183,7 +202,7 @@ impl Layout<'_> {
         }
         let grant = self
             .grants
-            .entry(path.to_owned())
+            .entry(Walked::new(path))
             .or_insert_with(|| NativeGrant {
                 path: path.to_owned(),
                 object: entry.object,
@@ -282,13 +301,13 @@ impl Left {
 }
 
 /// Leaves out what a grant further up gives already. A device keeps its own: ioctls are granted by it alone.
-fn without_repetition(grants: BTreeMap<PathBuf, NativeGrant>) -> Vec<NativeGrant> {
+fn without_repetition(grants: BTreeMap<Walked, NativeGrant>) -> Vec<NativeGrant> {
     let mut kept: Vec<NativeGrant> = Vec::with_capacity(grants.len());
     let mut above: Vec<(PathBuf, Access)> = Vec::new();
     for grant in grants.into_values() {
         while above
             .last()
-            .is_some_and(|(path, _)| !grant.path.starts_with(path))
+            .is_some_and(|(path, _)| !is_below(&grant.path, path))
         {
             above.pop();
         }

@@ -168,7 +168,8 @@ impl Flag {
 impl Rule {
     /// The same rule, wherever it stands.
     fn same(&self, other: &Self) -> bool {
-        self.key == other.key && self.text == other.text && self.what == other.what
+        // The texts first, for they differ: every rule that is added is held against all that are there.
+        self.text == other.text && self.key == other.key && self.what == other.what
     }
 
     /// What `without` calls it.
@@ -223,8 +224,12 @@ impl Policy {
     /// The rules of both; a setting of `other` stands before one of ours.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
-        for rule in other.rules {
-            self.add(rule);
+        if self.rules.is_empty() {
+            self.rules = other.rules;
+        } else {
+            for rule in other.rules {
+                self.add(rule);
+            }
         }
         self.files.extend(other.files);
         self.wall = other.wall.or(self.wall);

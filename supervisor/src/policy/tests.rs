@@ -249,6 +249,23 @@ fn rules_reach_what_their_links_lead_to() {
 }
 
 #[test]
+fn a_name_means_the_same_in_a_directory_that_was_seen_before() {
+    let world = Memory::new(&["/other/link -> /srv/x", "/srv/x/y", "/far/y/z"]);
+    let mut policy = parse("").expect("good");
+    for (flag, value) in [
+        (Flag::Read, "/other"),
+        (Flag::Exec, "/other/link"),
+        (Flag::Read, "/far/y"),
+        (Flag::Write, "/far/y/.."),
+    ] {
+        policy.add_flag(flag, OsStr::new(value)).expect("good");
+    }
+    let ruleset = Ruleset::compile(&[policy], &facts(), &world, &[]).expect("good");
+    assert_eq!(natively(&ruleset, Access::EXEC), ["/srv/x"]);
+    assert_eq!(natively(&ruleset, Access::WRITE), ["/far"]);
+}
+
+#[test]
 fn a_denial_wins_wherever_it_stands() {
     let first = compile("[fs]\nread = [\"$PWD\"]\ndeny = [\"$PWD/secret\"]");
     let second = compile("[fs]\ndeny = [\"$PWD/secret\"]\nread = [\"$PWD\", \"$PWD/secret/key\"]");

@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
 
+use super::pattern::is_canonical;
 use super::subject::FileId;
 
 /// What is known about names of files.
@@ -96,10 +97,34 @@ const LINKS: usize = 40;
 pub(super) fn trace(world: &Planned<'_>, path: &Path) -> Result<Traced, Errno> {
     let mut names = Vec::new();
     let mut links = Vec::new();
-    let mut rest: VecDeque<OsString> = parts(path).collect();
-    let mut here = PathBuf::from("/");
+    // Most rules name something in a directory that an earlier one led to.
+    let is_near = is_canonical(path) && path.parent().is_some_and(|above| world.has_seen(above));
+    let (mut here, mut rest) = match is_near {
+        true => (path.to_owned(), VecDeque::new()),
+        false => (PathBuf::from("/"), parts(path).collect::<VecDeque<_>>()),
+    };
     let mut entry = world.look(&here)?;
-    while let Some(part) = rest.pop_front() {
+    loop {
+        if entry.is_some_and(|found| found.kind == Kind::Link) {
+            if links.len() >= LINKS {
+                return Err(Errno::ELOOP);
+            }
+            let name = rest.iter().fold(here.clone(), |name, part| name.join(part));
+            remember(&mut names, name);
+            links.push(here.clone());
+            let target = world.link(&here)?;
+            here.pop();
+            if target.is_absolute() {
+                here = PathBuf::from("/");
+            }
+            entry = world.look(&here)?;
+            for part in parts(&target).collect::<Vec<_>>().into_iter().rev() {
+                rest.push_front(part);
+            }
+        }
+        let Some(part) = rest.pop_front() else {
+            break;
+        };
         if part == ".." {
             here.pop();
             entry = world.look(&here)?;
@@ -111,27 +136,6 @@ pub(super) fn trace(world: &Planned<'_>, path: &Path) -> Result<Traced, Errno> {
             Some(above) if above.kind == Kind::Directory => world.look(&here)?,
             _ => None,
         };
-        if entry.is_none_or(|found| found.kind != Kind::Link) {
-            continue;
-        }
-        if links.len() >= LINKS {
-            return Err(Errno::ELOOP);
-        }
-        let name = rest.iter().fold(here.clone(), |name, part| name.join(part));
-        remember(&mut names, name);
-        links.push(here.clone());
-        let target = world.link(&here)?;
-        here.pop();
-        if target.is_absolute() {
-            here = PathBuf::from("/");
-        }
-        entry = world.look(&here)?;
-        for part in parts(&target).collect::<Vec<_>>().into_iter().rev() {
-            rest.push_front(part);
-        }
-    }
-    if !path.components().any(|part| part == Component::ParentDir) {
-        remember(&mut names, path.to_owned());
     }
     names.retain(|name| *name != here);
     names.push(here);
@@ -161,6 +165,7 @@ fn parts(path: &Path) -> impl DoubleEndedIterator<Item = OsString> {
 pub(super) struct Planned<'w> {
     world: &'w dyn World,
     made: BTreeSet<PathBuf>,
+    /// Those that were seen, and those that will be made.
     directories: RefCell<HashMap<OsString, Entry>>,
 }
 
@@ -195,21 +200,27 @@ impl<'w> Planned<'w> {
                 Some(_) => return Err(Errno::ENOTDIR),
             }
         }
-        self.made.extend(missing.iter().cloned());
+        for path in &missing {
+            let entry = Entry {
+                object: None,
+                kind: Kind::Directory,
+                links: 1,
+            };
+            self.directories.get_mut().insert(path.into(), entry);
+            self.made.insert(path.clone());
+        }
         Ok(missing)
+    }
+
+    /// Whether a directory of this name was seen. Links are followed before a name is looked at, so none leads there.
+    fn has_seen(&self, path: &Path) -> bool {
+        self.directories.borrow().contains_key(path.as_os_str())
     }
 
     /// What a path names; see [`World::look`].
     pub fn look(&self, path: &Path) -> Result<Option<Entry>, Errno> {
         if let Some(entry) = self.directories.borrow().get(path.as_os_str()) {
             return Ok(Some(*entry));
-        }
-        if self.made.contains(path) {
-            return Ok(Some(Entry {
-                object: None,
-                kind: Kind::Directory,
-                links: 1,
-            }));
         }
         let found = self.world.look(path)?;
         if let Some(entry) = found

@@ -30,8 +30,8 @@ use sys::process::Limit;
 pub struct Confinement {
     pub(crate) limits: Vec<(u32, Limit)>,
     pub(crate) keep_caps: CapSet,
-    /// Empty where the caller may not shrink it (no CAP_SETPCAP): then `no_new_privs` is what keeps it from mattering.
-    pub(crate) drop_from_bounding: Vec<u8>,
+    /// False where the caller may not shrink it (no CAP_SETPCAP): then `no_new_privs` is what keeps it from mattering.
+    pub(crate) shrink_bounding: bool,
     pub(crate) rulesets: Vec<OwnedFd>,
     pub(crate) landlock_flags: u32,
     pub(crate) filter: Vec<libc::sock_filter>,
@@ -202,7 +202,7 @@ pub fn prepare(
     Ok(Confinement {
         limits,
         keep_caps,
-        drop_from_bounding: droppable(keep_caps, held),
+        shrink_bounding: CapSet::number("SETPCAP").is_some_and(|number| held.contains(number)),
         rulesets,
         landlock_flags: 0,
         filter,
@@ -224,7 +224,7 @@ impl Confinement {
         Self {
             limits: Vec::new(),
             keep_caps: CapSet::EMPTY,
-            drop_from_bounding: Vec::new(),
+            shrink_bounding: false,
             rulesets: Vec::new(),
             landlock_flags: 0,
             filter: vec![allow],
@@ -503,15 +503,4 @@ fn keep_caps(ruleset: &Ruleset) -> Result<CapSet, ConfineError> {
             keep.with(CapSet::number(name).ok_or_else(|| refused("there is no such capability"))?);
     }
     Ok(keep)
-}
-
-/// What is to be dropped from the bounding set, where that is possible.
-fn droppable(keep: CapSet, held: CapSet) -> Vec<u8> {
-    let setpcap = CapSet::number("SETPCAP").is_some_and(|number| held.contains(number));
-    match setpcap {
-        true => (0..=sys::caps::last())
-            .filter(|number| !keep.contains(*number))
-            .collect(),
-        false => Vec::new(),
-    }
 }

@@ -155,16 +155,17 @@ fn make_private(path: &Path) -> io::Result<()> {
 
 /// Opens `path`, made when absent, and makes sure that it is a directory of ours that nobody else can enter.
 fn own_directory(path: &Path) -> Result<File, PlaceError> {
-    match DirBuilder::new().mode(0o700).recursive(true).create(path) {
-        Ok(()) => {}
-        Err(error) => return Err(failed("make", path)(error)),
-    }
     let flags = (nix::fcntl::OFlag::O_DIRECTORY | nix::fcntl::OFlag::O_NOFOLLOW).bits();
-    let directory = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags)
-        .open(path)
-        .map_err(failed("open", path))?;
+    let open = || OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let directory = match open() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let make = DirBuilder::new().mode(0o700).recursive(true).create(path);
+            make.map_err(failed("make", path))?;
+            open()
+        }
+        result => result,
+    };
+    let directory = directory.map_err(failed("open", path))?;
     let status = directory.metadata().map_err(failed("look at", path))?;
     if status.uid() != nix::unistd::geteuid().as_raw() || status.mode() & 0o077 != 0 {
         let reason = "it must belong to you and have mode 0700; remove it or set XDG_RUNTIME_DIR";
@@ -218,6 +219,10 @@ fn read_record(path: &Path) -> (Option<Tag>, Option<PathBuf>) {
 /// Removes a directory and all below it, however deep: a directory that is not empty is moved up to the top before it is
 /// emptied, so no path grows and nothing recurses. Never follows a symbolic link. One that is absent is no error.
 fn remove_tree(top: &Path) -> io::Result<()> {
+    // Most are empty, and need not be listed to find that out.
+    if std::fs::remove_dir(top).is_ok() {
+        return Ok(());
+    }
     let mut moved = 0u64;
     let mut waiting = vec![top.to_owned()];
     while let Some(path) = waiting.last().cloned() {

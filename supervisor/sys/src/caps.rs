@@ -51,6 +51,9 @@ const NAMES: [&str; 41] = [
     "CHECKPOINT_RESTORE",
 ];
 
+/// How many capabilities have names here: every kernel with Landlock knows that many, and newer ones perhaps more.
+pub const NAMED: u8 = NAMES.len() as u8;
+
 impl CapSet {
     /// No capability at all.
     pub const EMPTY: Self = Self(0);
@@ -173,19 +176,6 @@ pub fn restrict_thread(keep: CapSet) -> Result<(), Errno> {
     // SAFETY: capset(2) version 3 reads one header and two halves; both are live. The raw call acts on this thread only.
     let result = unsafe { libc::syscall(libc::SYS_capset, &raw mut header, data.as_ptr()) };
     Errno::result(result).map(drop)
-}
-
-/// The highest capability that the running kernel knows.
-pub fn last() -> u8 {
-    (0..64u8)
-        .take_while(|number| {
-            // SAFETY: PR_CAPBSET_READ takes a number and only answers (prctl(2)).
-            unsafe {
-                libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(*number), 0, 0, 0) >= 0
-            }
-        })
-        .last()
-        .unwrap_or(0)
 }
 
 #[cfg(test)]
