@@ -123,7 +123,7 @@ impl Layer {
     }
 
     /// The most generous rule about this file, so that the order of rules means nothing.
-    fn rule(&self, subject: &Subject<'_>, right: Access) -> Option<&FileRule> {
+    pub fn rule(&self, subject: &Subject<'_>, right: Access) -> Option<&FileRule> {
         self.rules
             .iter()
             .filter(|rule| rule.access.contains(right))

@@ -6,7 +6,7 @@
 //!
 //! To be read in this order: `document` (one text), `load` (what it extends), `policy` (rules as they were written, merged),
 //! `facts` and `world` (what variables and names stand for), `compile` (a stack of policies), `layer` (one of them), `native`
-//! and `aliases` (what the kernel is told), `rules` and `ruleset` (what comes out), `decide`. The laws are in `laws`, and with
+//! and `aliases` (what the kernel is told), `rules` and `ruleset` (what comes out), `decide`, `moves`. The laws are in `laws`, and with
 //! the kernel as their judge in the root package's `policy` tests.
 
 mod access;
@@ -21,6 +21,7 @@ mod laws;
 mod layer;
 mod listing;
 mod load;
+mod moves;
 mod native;
 mod origin;
 mod pattern;

@@ -55,6 +55,17 @@ pub enum Relation {
     Apart,
 }
 
+/// Which names below a path a shape means. Where two paths have the same remainder, the same names below them are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Remainder<'s> {
+    /// None.
+    Nothing,
+    /// All.
+    All,
+    /// Those that go on with this path, and then as a pattern does in some of its steps.
+    Below(&'s Path, Vec<bool>),
+}
+
 /// What is wrong with a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadPattern {
@@ -95,6 +106,32 @@ impl Shape {
         match self {
             Self::Tree(tree) => is_below(path, tree),
             Self::Glob(glob) => glob.matches(path),
+        }
+    }
+
+    /// Which names below the path are meant.
+    #[must_use]
+    pub fn remainder(&self, path: &Path) -> Remainder<'_> {
+        let anchor = self.anchor();
+        if is_below(path, anchor) {
+            return match self {
+                Self::Tree(_) => Remainder::All,
+                Self::Glob(glob) => glob.remainder(path),
+            };
+        }
+        match anchor.strip_prefix(path) {
+            Ok(rest) => Remainder::Below(rest, Vec::new()),
+            Err(_) => Remainder::Nothing,
+        }
+    }
+
+    /// Whether the path's own name is on the way to what is meant: were it no directory, or one that stands elsewhere, the names
+    /// below it would mean something else. `matched`: also where a wildcard is all that the name meets.
+    #[must_use]
+    pub fn leads_through(&self, path: &Path, matched: bool) -> bool {
+        match self {
+            Self::Tree(tree) => tree != path && is_below(tree, path),
+            Self::Glob(glob) => is_below(&glob.prefix, path) || glob.leads_through(path, matched),
         }
     }
 
@@ -213,16 +250,9 @@ impl Glob {
         if self.prefix.starts_with(path) && self.prefix != path {
             return Relation::Below;
         }
-        let Ok(rest) = path.strip_prefix(&self.prefix) else {
-            return Relation::Apart;
+        let Some(states) = self.follow(path) else {
+            return Relation::Covers;
         };
-        let mut states = self.start();
-        for component in rest.components() {
-            states = self.advance(&states, component);
-            if states[self.steps.len()] {
-                return Relation::Covers;
-            }
-        }
         let live = || states.iter().take(self.steps.len()).enumerate();
         if live().any(|(at, live)| *live && self.steps[at] == Step::Any) {
             Relation::Anywhere
@@ -231,6 +261,47 @@ impl Glob {
         } else {
             Relation::Apart
         }
+    }
+
+    fn remainder(&self, path: &Path) -> Remainder<'_> {
+        match self.follow(path) {
+            None => Remainder::All,
+            Some(states) if states.contains(&true) => Remainder::Below(Path::new(""), states),
+            Some(_) => Remainder::Nothing,
+        }
+    }
+
+    fn leads_through(&self, path: &Path, matched: bool) -> bool {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return false;
+        };
+        let Some(states) = self.follow(parent) else {
+            return false;
+        };
+        let mut steps = self.steps.iter().zip(states);
+        steps.any(|(step, live)| match step {
+            Step::One(tokens) => {
+                let is_spelled = || tokens.iter().all(|token| matches!(token, Token::Byte(_)));
+                live && name_matches(tokens, name.as_bytes()) && (matched || is_spelled())
+            }
+            Step::Any => false,
+        })
+    }
+
+    /// The steps that the next component after the path may meet; `None`: the path is meant, or one above it. A path that is
+    /// not below the literal directory meets none.
+    fn follow(&self, path: &Path) -> Option<Vec<bool>> {
+        let Ok(rest) = path.strip_prefix(&self.prefix) else {
+            return Some(vec![false; self.steps.len() + 1]);
+        };
+        let mut states = self.start();
+        for component in rest.components() {
+            states = self.advance(&states, component);
+            if states[self.steps.len()] {
+                return None;
+            }
+        }
+        Some(states)
     }
 
     /// The steps that the next component may meet; the last entry stands for "matched".

@@ -179,7 +179,7 @@ fn parse(text: &str) -> Result<Policy, PolicyError> {
     )
 }
 
-fn compile_in(world: &Memory, texts: &[&str]) -> Result<Ruleset, PolicyError> {
+pub(super) fn compile_in(world: &Memory, texts: &[&str]) -> Result<Ruleset, PolicyError> {
     let policies: Result<Vec<Policy>, PolicyError> = texts.iter().map(|text| parse(text)).collect();
     Ruleset::compile(&policies?, &facts(), world, &[])
 }

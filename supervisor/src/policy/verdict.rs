@@ -113,6 +113,9 @@ pub enum Reason {
     /// A rule would allow executing it, but the kernel could not be given that right here (a denial lies
     /// inside the same tree, or the file appeared later), and nobody can execute on the child's behalf.
     NotNative,
+    /// It may be written here and there, but under its new name more could be done with it, or other names in it would be denied.
+    /// What the kernel says of another file system is right here, too (`EXDEV`): programs then copy.
+    WouldGain,
     /// The socket belongs to a service that acts outside every sandbox, and no rule names it with
     /// `unconfined_peer = true`.
     UnconfinedPeer,
@@ -128,6 +131,10 @@ impl fmt::Display for Denial {
             (Some(rule), Reason::NotNative) => write!(
                 f,
                 "{rule} would allow it, but a denial inside that tree keeps the kernel from granting exec"
+            ),
+            (Some(rule), Reason::WouldGain) => write!(
+                f,
+                "{rule} does not say the same of its new name: it can be copied, not moved or linked"
             ),
             (_, Reason::UnconfinedPeer) => f.write_str(
                 "the service behind this socket acts outside the sandbox; a rule must name it with unconfined_peer = true",

@@ -1,0 +1,120 @@
+//! What may be moved and linked, against all the names that it could have below it.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::super::{Kind, Mechanism, Subject, Verdict};
+use super::{Access, Oracle, Sketch, compiled, policy, sketches, tree};
+
+/// Names below a directory, up to three deep, of all that patterns and rules here speak of, and of what they do not.
+fn below() -> Vec<String> {
+    let names = ["a", "b", "f", "f.x", "other"];
+    let mut found = vec![String::new()];
+    let mut last = found.clone();
+    for _ in 0..3 {
+        last = last
+            .iter()
+            .flat_map(|path| names.map(|name| format!("{path}/{name}")))
+            .collect();
+        found.extend(last.clone());
+    }
+    found
+}
+
+fn place() -> impl Strategy<Value = String> {
+    let part = prop::sample::select(vec!["a", "b", "c", "f", "f.x", "new"]);
+    prop::collection::vec(part, 1..4).prop_map(|parts| format!("/t/{}", parts.join("/")))
+}
+
+/// Rules under which there is something to move.
+fn writing() -> impl Strategy<Value = Vec<Sketch>> {
+    let write = |path: &str| Sketch {
+        key: "write",
+        path: path.to_owned(),
+    };
+    let place = prop::sample::subsequence(vec!["/t", "/t/a", "/t/b", "/t/*"], 1..3);
+    (sketches(), place).prop_map(move |(mut rules, paths)| {
+        rules.extend(paths.into_iter().map(write));
+        rules
+    })
+}
+
+fn subject(path: &str) -> Subject<'_> {
+    Subject::named(Path::new(path))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_moved_directory_has_below_it_what_it_had(layers in prop::collection::vec(writing(), 1..3), from in place(), to in place()) {
+        let (world, _) = tree();
+        let ruleset = compiled(&layers.iter().map(|rules| policy(rules)).collect::<Vec<_>>(), &world);
+        let oracles: Vec<Oracle> = layers.iter().map(|rules| Oracle::new(rules)).collect();
+        let verdict = ruleset.decide_move(&subject(&from), &subject(&to), Kind::Directory);
+        let Verdict::Allow(allowed) = verdict else {
+            return Ok(());
+        };
+        for oracle in &oracles {
+            for rest in below() {
+                let (old, new) = (format!("{from}{rest}"), format!("{to}{rest}"));
+                for right in [Access::READ, Access::WRITE] {
+                    prop_assert!(!oracle.allows(&new, right) || oracle.allows(&old, right), "{right} {old} gained as {new}");
+                    prop_assert_eq!(oracle.denies(&old, right), oracle.denies(&new, right), "{} {} {}", right, old, new);
+                }
+            }
+        }
+        // What the kernel does alone, it was told of for the directories that both stand in; and what it was told of that stands in
+        // what is moved is right in its new place.
+        for (layer, oracle) in ruleset.native_layers().zip(&oracles) {
+            let told = |path: &str| layer.iter().any(|grant| grant.access.contains(Access::WRITE)
+                && Path::new(path).parent().is_some_and(|directory| directory.starts_with(&grant.path)));
+            prop_assert!(allowed.mechanism != Mechanism::Landlock || (told(&from) && told(&to)));
+            for grant in layer.iter().filter(|grant| grant.is_dir) {
+                let Ok(rest) = grant.path.strip_prefix(&from) else {
+                    continue;
+                };
+                let moved = Path::new(&to).join(rest).display().to_string();
+                for right in grant.access.iter() {
+                    prop_assert!(oracle.allows(moved.trim_end_matches('/'), right), "{right} of {:?}", grant.path);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_taken_away_or_becomes_a_link_leads_to_no_denied_name(rules in writing(), path in place()) {
+        let (world, _) = tree();
+        let ruleset = compiled(&[policy(&rules)], &world);
+        let oracle = Oracle::new(&rules);
+        let is_written = oracle.allows(&path, Access::WRITE);
+        let leads = rules.iter().any(|rule| rule.denies() && !rule.is_glob()
+            && Path::new(&rule.path).starts_with(&path) && rule.path != path);
+        prop_assert_eq!(ruleset.decide_replace(&subject(&path)).is_allowed(), is_written && !leads);
+        prop_assert_eq!(ruleset.decide_make(&subject(&path), Kind::Directory).is_allowed(), is_written);
+        let made = |kind| ruleset.decide_make(&subject(&path), kind).is_allowed();
+        prop_assert!(!(made(Kind::Link) || made(Kind::File)) || (is_written && !leads));
+        prop_assert!(!made(Kind::Link) || made(Kind::File), "a link is the harder thing to make");
+        // Were it a link, no name below it that is denied would be one that another name in its place is not denied below.
+        if made(Kind::Link) {
+            let parent = Path::new(&path).parent().expect("a directory").display().to_string();
+            for rest in below() {
+                let (here, beside) = (format!("{path}{rest}"), format!("{parent}/something{rest}"));
+                prop_assert!(!oracle.denies(&here, Access::WRITE) || oracle.denies(&beside, Access::WRITE), "{here}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_name_of_a_file_gives_nothing_that_it_did_not_have(layers in prop::collection::vec(writing(), 1..3), from in place(), to in place()) {
+        let (world, _) = tree();
+        let ruleset = compiled(&layers.iter().map(|rules| policy(rules)).collect::<Vec<_>>(), &world);
+        let linked = ruleset.decide_link(&subject(&from), &subject(&to)).is_allowed();
+        let may = |path: &str, right| ruleset.decide(&subject(path), right).is_allowed();
+        let gains = [Access::READ, Access::WRITE, Access::EXEC].into_iter().any(|right| may(&to, right) && !may(&from, right));
+        let made = ruleset.decide_make(&subject(&to), Kind::Link).is_allowed();
+        prop_assert_eq!(linked, made && !gains);
+        prop_assert!(!linked || may(&to, Access::WRITE));
+    }
+}

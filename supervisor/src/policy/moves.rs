@@ -1,0 +1,365 @@
+//! Whether an entry may be made, taken away, moved or given another name.
+//!
+//! A rule is about names, and what stands below a directory has its names from it. So to move a directory, or to put a link or a
+//! file in its place, changes what rules mean; and what is moved keeps what the kernel was told to grant. Nothing here may make
+//! a denied thing reachable under another name, nor an allowed thing do its work under a denied one.
+
+use std::path::Path;
+
+use super::access::Access;
+use super::origin::Origin;
+use super::pattern::{Shape, is_below};
+use super::rules::{Decision, Layer};
+use super::ruleset::Ruleset;
+use super::settings::NativeGrant;
+use super::subject::Subject;
+use super::verdict::{Allowed, Denial, Mechanism, Reason, Verdict};
+use super::world::Kind;
+
+impl Ruleset {
+    /// Whether an entry of this kind may be made where there is none. A directory is made where the child may write. On the way
+    /// to a denied name only a directory is made: with a link there the name would mean something else, and some programs let
+    /// a file stand for a directory elsewhere (`.git`).
+    ///
+    /// The mechanism is the kernel's only if it lets the directory be written that the entry stands in.
+    pub fn decide_make(&self, subject: &Subject<'_>, kind: Kind) -> Verdict {
+        let entry = self.decide_entry(subject);
+        let leads = |shape: &Shape| shape.leads_through(subject.path, kind == Kind::Link);
+        match self.denied_by(leads) {
+            Some(denial) if kind != Kind::Directory => entry.and(denial),
+            _ => entry,
+        }
+    }
+
+    /// Whether an entry may be taken away, replaced, or made a symbolic link: it may be written, and nothing below it is denied by
+    /// its name, whether that exists or not. Of what is neither a directory nor a link, taking it away asks for no more than
+    /// [`Ruleset::decide_make`] of a directory there.
+    pub fn decide_replace(&self, subject: &Subject<'_>) -> Verdict {
+        let entry = self.decide_entry(subject);
+        let is_named_below = |shape: &Shape| {
+            matches!(shape, Shape::Tree(_)) && shape.leads_through(subject.path, false)
+        };
+        let denial = self.denied_by(is_named_below);
+        denial.into_iter().fold(entry, Verdict::and)
+    }
+
+    /// Whether what stands at `from`, of this kind, may be moved to `to`, over what may be there. Two entries are exchanged if each
+    /// may be moved to where the other is.
+    pub fn decide_move(&self, from: &Subject<'_>, to: &Subject<'_>, kind: Kind) -> Verdict {
+        let ends = self
+            .decide_replace(from)
+            .and(self.decide_replace(to))
+            .and(self.decide_make(to, kind));
+        let differing = || {
+            let mut layers = self.layers.iter();
+            layers.find_map(|layer| differing_below(layer, from, to.path))
+        };
+        match self.gain(from, to, Access::READ | Access::WRITE) {
+            None if kind == Kind::Directory => differing().into_iter().fold(ends, Verdict::and),
+            gain => gain.into_iter().fold(ends, Verdict::and),
+        }
+    }
+
+    /// Whether the file (or the symbolic link itself) at `from` may get another name at `to`, under which nothing may be done with
+    /// it that may not be done already.
+    pub fn decide_link(&self, from: &Subject<'_>, to: &Subject<'_>) -> Verdict {
+        let made = self.decide_make(to, Kind::Link);
+        let gain = self.gain(from, to, Access::ALL);
+        gain.into_iter().fold(made, Verdict::and)
+    }
+
+    /// What the kernel was told that makes an access its own: each must still stand where it stood (the object at the path), or
+    /// the kernel was told of something else. `None`: some right is not the kernel's.
+    #[must_use]
+    pub fn grants_of(&self, subject: &Subject<'_>, access: Access) -> Option<Vec<&NativeGrant>> {
+        let rights = || access.iter();
+        let layers = self.layers.iter();
+        layers
+            .flat_map(|layer| rights().map(|right| layer.native(subject, right)))
+            .collect()
+    }
+
+    /// Writing, where the kernel does its part only if it was told of the directory above.
+    fn decide_entry(&self, subject: &Subject<'_>) -> Verdict {
+        let verdict = self.decide(subject, Access::WRITE);
+        let is_native = subject.path.parent().is_some_and(|directory| {
+            self.grants_of(&Subject::named(directory), Access::WRITE)
+                .is_some()
+        });
+        match verdict {
+            Verdict::Allow(allowed) if !is_native => Verdict::Allow(Allowed {
+                mechanism: Mechanism::Broker,
+                ..allowed
+            }),
+            verdict => verdict,
+        }
+    }
+
+    /// The refusal by a denial of which some shape is so.
+    fn denied_by(&self, is_so: impl Fn(&Shape) -> bool) -> Option<Verdict> {
+        let mut denials = self.layers.iter().flat_map(|layer| &layer.denials);
+        let denial = denials.find(|denial| denial.shapes.iter().any(&is_so))?;
+        Some(refused(Some(&denial.origin), Reason::Rule))
+    }
+
+    /// The refusal by a rule that lets more of these rights be had at `to` than at `from`.
+    fn gain(&self, from: &Subject<'_>, to: &Subject<'_>, rights: Access) -> Option<Verdict> {
+        let gained = rights.iter().find_map(|right| {
+            match (self.decide(from, right), self.decide(to, right)) {
+                (Verdict::Allow(_), _) | (_, Verdict::Deny(_)) => None,
+                (Verdict::Ask(_), Verdict::Ask(_)) => None,
+                (_, Verdict::Allow(allowed)) => Some(allowed.rule),
+                (_, Verdict::Ask(question)) => Some(question.rule),
+            }
+        })?;
+        Some(refused(Some(&gained), Reason::WouldGain))
+    }
+}
+
+/// The refusal because something below `to` would not be what it was below `from`.
+fn differing_below(layer: &Layer, from: &Subject<'_>, to: &Path) -> Option<Verdict> {
+    let differs = |shape: &Shape| shape.remainder(from.path) != shape.remainder(to);
+    let mut denials = layer.denials.iter();
+    if let Some(denial) = denials.find(|denial| denial.shapes.iter().any(differs)) {
+        return Some(refused(Some(&denial.origin), Reason::WouldGain));
+    }
+    let reaches_below = |path: &Path, right| {
+        let mut rules = layer.rules.iter();
+        rules.any(|rule| {
+            rule.decision == Decision::Allow
+                && rule.access.contains(right)
+                && matches!(&rule.shape, Shape::Tree(tree) if is_below(path, tree))
+        })
+    };
+    // What is moved must have been the child's as a whole: a pattern allows what it matches, and nothing below.
+    let mut rights = (Access::READ | Access::WRITE).iter();
+    if let Some(right) = rights.find(|right| !reaches_below(from.path, *right)) {
+        let rule = layer.rule(from, right).map(|rule| &rule.origin);
+        return Some(refused(rule, Reason::WouldGain));
+    }
+    // The kernel's grants go with the directories that they were given on.
+    let mut grants = layer.native.iter().filter(|grant| grant.is_dir);
+    let lost = grants.find(|grant| match grant.path.strip_prefix(from.path) {
+        Ok(rest) => {
+            let moved = to.join(rest);
+            !grant
+                .access
+                .iter()
+                .all(|right| reaches_below(&moved, right))
+        }
+        Err(_) => false,
+    })?;
+    Some(refused(Some(&lost.origin), Reason::WouldGain))
+}
+
+fn refused(rule: Option<&Origin>, reason: Reason) -> Verdict {
+    Verdict::Deny(Denial {
+        rule: rule.cloned(),
+        access: Some(Access::WRITE),
+        reason,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::tests::{Memory, compile_in};
+    use super::super::{Kind, Mechanism, Reason, Ruleset, Subject, Verdict};
+
+    fn ruleset(text: &str) -> Ruleset {
+        let world = Memory::new(&[
+            "/repo/.git/config",
+            "/repo/src/main.rs",
+            "/repo/out/main",
+            "/repo/Cargo.toml",
+            "/data/file",
+        ]);
+        compile_in(&world, &[text]).expect("good")
+    }
+
+    /// `kernel`, `us`, or why not.
+    fn said(verdict: Verdict) -> &'static str {
+        match verdict {
+            Verdict::Allow(allowed) if allowed.mechanism == Mechanism::Landlock => "kernel",
+            Verdict::Allow(_) => "us",
+            Verdict::Ask(_) => "ask",
+            Verdict::Deny(denial) => match denial.reason {
+                Reason::Rule => "rule",
+                Reason::WouldGain => "gain",
+                _ => "no rule",
+            },
+        }
+    }
+
+    fn at(path: &str) -> Subject<'_> {
+        Subject::named(Path::new(path))
+    }
+
+    fn moved(ruleset: &Ruleset, from: &str, to: &str, kind: Kind) -> &'static str {
+        said(ruleset.decide_move(&at(from), &at(to), kind))
+    }
+
+    #[test]
+    fn what_leads_to_a_denied_name_stays_where_and_what_it_is() {
+        let ruleset = ruleset(
+            "[fs]\nwrite = [\"/repo\"]\ndeny_write = [\"/repo/.git/hooks\", \"/repo/.cargo/config.toml\"]",
+        );
+        for (path, expected) in [
+            ("/repo/.git", "rule"),
+            ("/repo/.git/hooks", "rule"),
+            ("/repo/.cargo", "rule"),
+            ("/repo/src", "us"),
+            ("/repo/src/main.rs", "kernel"),
+            ("/repo/.git/index", "us"),
+        ] {
+            assert_eq!(said(ruleset.decide_replace(&at(path))), expected, "{path}");
+        }
+        let make = |path, kind| said(ruleset.decide_make(&at(path), kind));
+        assert_eq!(make("/repo/.cargo", Kind::Directory), "us");
+        assert_eq!(make("/repo/.cargo", Kind::File), "rule");
+        assert_eq!(make("/repo/.cargo", Kind::Link), "rule");
+        assert_eq!(make("/repo/new", Kind::Link), "us");
+        assert_eq!(make("/repo/src/new", Kind::File), "kernel");
+        assert_eq!(make("/repo/.git/hooks/pre-commit", Kind::File), "rule");
+        assert_eq!(make("/elsewhere", Kind::Directory), "no rule");
+        let denial = match ruleset.decide_replace(&at("/repo/.git")) {
+            Verdict::Deny(denial) => denial.to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert!(denial.contains("/repo/.git/hooks"), "{denial}");
+    }
+
+    #[test]
+    fn a_directory_does_not_take_its_content_to_where_other_names_are_denied() {
+        let ruleset = ruleset(
+            "[fs]\nwrite = [\"/repo\", \"/data\"]\ndeny_write = [\"/repo/**/.git/hooks\"]\ndeny = [\"/repo/**/.env\"]",
+        );
+        for (from, to, expected) in [
+            ("/repo/src", "/repo/lib", "us"),
+            ("/repo/src", "/repo/out/src", "us"),
+            // What was no hook becomes one.
+            ("/repo/src", "/repo/sub/.git", "gain"),
+            // And what was one is one no more.
+            ("/repo/sub/.git", "/repo/src", "gain"),
+            ("/repo/src", "/data/src", "gain"),
+            ("/data/src", "/repo/src", "gain"),
+            ("/data/one", "/data/two", "kernel"),
+            ("/repo/src", "/repo/.env", "rule"),
+        ] {
+            assert_eq!(
+                moved(&ruleset, from, to, Kind::Directory),
+                expected,
+                "{from} {to}"
+            );
+        }
+        // A file has no names below it. But none is put where a directory of hooks would be, and no link.
+        assert_eq!(moved(&ruleset, "/repo/a", "/data/a", Kind::File), "us");
+        assert_eq!(
+            moved(&ruleset, "/repo/a", "/repo/b/.git", Kind::File),
+            "rule"
+        );
+        assert_eq!(
+            moved(&ruleset, "/repo/a", "/repo/b/.git", Kind::Link),
+            "rule"
+        );
+        let make = |path, kind| said(ruleset.decide_make(&at(path), kind));
+        assert_eq!(make("/repo/b/.git", Kind::Directory), "us");
+        assert_eq!(make("/repo/b/.git", Kind::File), "rule");
+        assert_eq!(make("/repo/b/link", Kind::Link), "us");
+    }
+
+    #[test]
+    fn links_do_not_stand_where_a_pattern_leads_through_whatever_name() {
+        let ruleset = ruleset("[fs]\nwrite = [\"/repo\"]\ndeny = [\"/repo/*/key\"]");
+        let make = |path, kind| said(ruleset.decide_make(&at(path), kind));
+        assert_eq!(make("/repo/any", Kind::Link), "rule");
+        assert_eq!(make("/repo/any", Kind::File), "us");
+        assert_eq!(make("/repo/any/link", Kind::Link), "us");
+        assert_eq!(
+            moved(&ruleset, "/repo/one", "/repo/two", Kind::Directory),
+            "us"
+        );
+        assert_eq!(
+            moved(&ruleset, "/repo/one", "/repo/two/one", Kind::Directory),
+            "gain"
+        );
+    }
+
+    #[test]
+    fn what_a_pattern_allows_is_not_moved_with_what_is_below() {
+        let ruleset = ruleset("[fs]\nwrite = [\"/repo/*\", \"/data\"]");
+        assert_eq!(
+            moved(&ruleset, "/repo/src", "/data/src", Kind::Directory),
+            "gain"
+        );
+        assert_eq!(moved(&ruleset, "/repo/src", "/data/src", Kind::File), "us");
+        assert_eq!(
+            moved(&ruleset, "/data/src", "/repo/src", Kind::Directory),
+            "us"
+        );
+    }
+
+    #[test]
+    fn another_name_gives_no_more_than_the_first() {
+        let ruleset = ruleset(
+            "[fs]\nread = [\"/data\"]\nwrite = [\"/repo\"]\nexec = [\"/repo/out\"]\ndeny = [\"/repo/key\"]",
+        );
+        let linked = |from, to| said(ruleset.decide_link(&at(from), &at(to)));
+        assert_eq!(linked("/repo/src/main.rs", "/repo/src/other"), "kernel");
+        assert_eq!(linked("/repo/out/main", "/repo/src/main"), "kernel");
+        assert_eq!(linked("/repo/src/main", "/repo/out/main"), "gain");
+        assert_eq!(linked("/data/file", "/repo/src/file"), "gain");
+        assert_eq!(linked("/repo/key", "/repo/src/key"), "gain");
+        assert_eq!(linked("/repo/src/main", "/data/main"), "no rule");
+    }
+
+    #[test]
+    fn an_entry_is_the_kernels_only_where_its_directory_is() {
+        let ruleset = ruleset("[fs]\nwrite = [\"/repo\"]\ndeny = [\"/repo/key\"]");
+        let granted = |path| {
+            let grants = ruleset.grants_of(&at(path), super::Access::WRITE);
+            grants.map(|grants| {
+                grants
+                    .iter()
+                    .map(|grant| grant.path.display().to_string())
+                    .collect::<Vec<_>>()
+            })
+        };
+        assert_eq!(
+            granted("/repo/src/main.rs"),
+            Some(vec!["/repo/src".to_owned()])
+        );
+        assert_eq!(granted("/repo/src"), Some(vec!["/repo/src".to_owned()]));
+        assert_eq!(granted("/repo/new"), None);
+        // To be written, `src` is the kernel's; to be removed it is not.
+        assert_eq!(
+            said(ruleset.decide(&at("/repo/src"), super::Access::WRITE)),
+            "kernel"
+        );
+        assert_eq!(said(ruleset.decide_replace(&at("/repo/src"))), "us");
+        assert_eq!(
+            moved(&ruleset, "/repo/src/a", "/repo/out/a", Kind::Directory),
+            "kernel"
+        );
+        assert_eq!(
+            moved(&ruleset, "/repo/src", "/repo/lib", Kind::Directory),
+            "us"
+        );
+    }
+
+    #[test]
+    fn what_is_moved_keeps_no_grant_that_its_new_place_does_not_have() {
+        let ruleset = ruleset(
+            "[fs]\nwrite = [\"/repo\", \"/data\"]\nexec = [\"/repo/out\"]\ndeny = [\"/repo/key\"]",
+        );
+        assert_eq!(
+            moved(&ruleset, "/repo/out", "/repo/other", Kind::Directory),
+            "gain"
+        );
+        assert_eq!(
+            moved(&ruleset, "/repo/src", "/repo/other", Kind::Directory),
+            "us"
+        );
+    }
+}
