@@ -5,6 +5,7 @@ mod harness;
 
 mod connects;
 mod metadata;
+mod opens;
 mod programs;
 mod races;
 mod slow;

@@ -12,9 +12,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use supervisor::audit::{Decision, Error, Event};
-use supervisor::policy::{
-    Access, Allowed, Denial, FileId, Mechanism, Origin, Reason, Subject, Verdict,
-};
+use supervisor::policy::{Access, Allowed, Denial, Mechanism, Origin, Reason, Subject, Verdict};
 use supervisor::transparent::{Channel, Class, Door, Facts, Law, Recorder, numbers};
 use sys::caps::CapSet;
 use sys::seccomp::{self, Instruction, Listener};
@@ -32,6 +30,8 @@ pub struct Lists {
     pub udp: bool,
     /// How many tasks there may be.
     pub processes: Option<u64>,
+    /// Whether opens are trapped, and none of them is the kernel's to allow.
+    pub closed: bool,
     /// What stands for the session.
     pub session_socket: Option<PathBuf>,
 }
@@ -68,21 +68,23 @@ impl Lists {
 }
 
 impl Law for Lists {
-    fn decide_write(&self, subject: &Subject<'_>) -> Verdict {
-        assert!(subject.path.is_absolute() && subject.object.is_some());
-        // A name that leads to what was located, unless it was moved meanwhile, by races on purpose.
-        let _id: Option<FileId> = subject.object;
-        Self::verdict(
-            Self::holds(&self.write, subject.path) && !Self::holds(&self.deny, subject.path),
-        )
-    }
-
-    fn decide_read(&self, subject: &Subject<'_>) -> Verdict {
-        Self::verdict(!Self::holds(&self.deny, subject.path))
+    fn decide(&self, subject: &Subject<'_>, access: Access) -> Verdict {
+        assert!(subject.path.is_absolute());
+        let denied = Self::holds(&self.deny, subject.path);
+        let writes = access.contains(Access::WRITE);
+        let verdict = Self::verdict(!denied && (!writes || Self::holds(&self.write, subject.path)));
+        match verdict {
+            // In these tests no Landlock enforces anything.
+            Verdict::Allow(allowed) if self.closed => Verdict::Allow(Allowed {
+                mechanism: Mechanism::Broker,
+                ..allowed
+            }),
+            verdict => verdict,
+        }
     }
 
     fn decide_unix(&self, subject: &Subject<'_>) -> Verdict {
-        self.decide_write(subject)
+        self.decide(subject, Access::WRITE)
     }
 
     fn decide_connect(&self, address: SocketAddr) -> Verdict {
@@ -152,7 +154,7 @@ impl Supervised {
     pub fn new(lists: Lists) -> Self {
         let (orders, inbox) = channel::<Order>();
         let (hand_over, listener) = channel();
-        let program = trapping(lists.processes.is_some());
+        let program = trapping(lists.processes.is_some(), lists.closed);
         let filtered = std::thread::spawn(move || {
             confine();
             let flags = seccomp::NEW_LISTENER | seccomp::WAIT_KILLABLE_RECV;
@@ -234,6 +236,7 @@ fn serve(
         rulesets: Vec::new(),
         guardian: std::process::id() as i32,
         processes: lists.processes,
+        closed: lists.closed,
     };
     let mut door = Door::new(listener, facts).expect("the door opens");
     loop {
@@ -272,7 +275,7 @@ fn serve(
 }
 
 /// A filter that traps what the door answers, one comparison after the other.
-fn trapping(tasks: bool) -> Vec<Instruction> {
+fn trapping(tasks: bool, opens: bool) -> Vec<Instruction> {
     let code = |bits: u32| bits as u16;
     let instruction = |code, jt, jf, k| Instruction { code, jt, jf, k };
     let load = code(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS);
@@ -286,6 +289,9 @@ fn trapping(tasks: bool) -> Vec<Instruction> {
             trapped.extend(numbers(class));
         }
     }
+    if opens {
+        trapped.extend(numbers(Class::Open));
+    }
     if tasks {
         trapped.extend(numbers(Class::NewTask));
     }
@@ -295,6 +301,18 @@ fn trapping(tasks: bool) -> Vec<Instruction> {
         instruction(equal, 0, 1, libc::SYS_clone3 as u32),
         instruction(ret, 0, 0, libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32),
     ];
+    // As in every session: a descriptor that only names a file is the kernel's to give.
+    let bits = code(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K);
+    for (number, flags) in by_flags() {
+        let low_half = 16 + 8 * flags;
+        program.extend([
+            instruction(equal, 0, 4, number as u32),
+            instruction(load, 0, 0, low_half),
+            instruction(bits, 0, 1, libc::O_PATH as u32),
+            instruction(ret, 0, 0, libc::SECCOMP_RET_ALLOW),
+            instruction(load, 0, 0, 0),
+        ]);
+    }
     for (at, number) in trapped.iter().enumerate() {
         let to_trap = (trapped.len() - at) as u8;
         program.push(instruction(equal, to_trap, 0, *number as u32));
@@ -302,6 +320,15 @@ fn trapping(tasks: bool) -> Vec<Instruction> {
     program.push(instruction(ret, 0, 0, libc::SECCOMP_RET_ALLOW));
     program.push(instruction(ret, 0, 0, libc::SECCOMP_RET_USER_NOTIF));
     program
+}
+
+/// The opens whose flags are in a register, and in which.
+fn by_flags() -> Vec<(libc::c_long, u32)> {
+    vec![
+        (libc::SYS_openat, 2),
+        #[cfg(target_arch = "x86_64")]
+        (libc::SYS_open, 1),
+    ]
 }
 
 /// Does something in a thread that is what a child is, but not supervised.

@@ -203,6 +203,7 @@ impl Session {
                     rulesets: rulesets.map_err(failed("hold the rulesets"))?,
                     guardian: child.guardian_pid(),
                     processes: ruleset.limits().processes,
+                    closed: confinement.layers().opens.closed(),
                 };
                 Some(Door::new(listener.into(), facts)?)
             }

@@ -5,10 +5,8 @@ use std::net::SocketAddr;
 
 /// Who decides. [`Ruleset`] does.
 pub trait Law {
-    /// Whether the child may change this located object.
-    fn decide_write(&self, subject: &Subject<'_>) -> Verdict;
-    /// Whether it may read it.
-    fn decide_read(&self, subject: &Subject<'_>) -> Verdict;
+    /// Whether the child may access this located object so.
+    fn decide(&self, subject: &Subject<'_>, access: Access) -> Verdict;
     /// Whether it may connect to this located socket file.
     fn decide_unix(&self, subject: &Subject<'_>) -> Verdict;
     /// Whether it may open a TCP connection to this address.
@@ -18,12 +16,8 @@ pub trait Law {
 }
 
 impl Law for Ruleset {
-    fn decide_write(&self, subject: &Subject<'_>) -> Verdict {
-        self.decide(subject, Access::WRITE)
-    }
-
-    fn decide_read(&self, subject: &Subject<'_>) -> Verdict {
-        self.decide(subject, Access::READ)
+    fn decide(&self, subject: &Subject<'_>, access: Access) -> Verdict {
+        Ruleset::decide(self, subject, access)
     }
 
     fn decide_unix(&self, subject: &Subject<'_>) -> Verdict {

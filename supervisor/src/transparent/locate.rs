@@ -4,7 +4,7 @@ use super::calls::{Base, Place};
 use super::failure::{Failure, refused};
 use super::thread::Thread;
 use super::walk;
-use crate::policy::FileId;
+use crate::policy::{Access, FileId};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use std::ffi::{CStr, OsStr};
@@ -27,7 +27,7 @@ pub(super) struct Located {
     /// Whether acting on it may wait for a file server.
     pub is_slow: bool,
     /// Whether it lies on a proc file system, where names mean something else to everybody who asks.
-    is_proc: bool,
+    pub is_proc: bool,
 }
 
 /// What a located object is called.
@@ -37,8 +37,8 @@ pub(super) enum Name {
     Path(PathBuf),
     /// Nothing (any more): it was unlinked, or never had a name.
     None {
-        /// Whether the child holds it by a descriptor that is open for writing.
-        is_held_for_writing: bool,
+        /// What the child may do to it through the descriptor by which it was found.
+        held: Access,
     },
 }
 
@@ -76,13 +76,13 @@ impl Located {
                 let descriptor = thread.descriptor(number)?;
                 Name::None {
                     // The number may mean another file since it was looked behind.
-                    is_held_for_writing: descriptor.is_writable()
-                        && descriptor.ino == Some(facts.ino),
+                    held: match descriptor.ino == Some(facts.ino) {
+                        true => descriptor.access(),
+                        false => Access::NONE,
+                    },
                 }
             }
-            (None, None) => Name::None {
-                is_held_for_writing: false,
-            },
+            (None, None) => Name::None { held: Access::NONE },
         };
         Ok(Self {
             fd,
@@ -158,7 +158,18 @@ pub(super) fn resolve(
     } else {
         OFlag::O_NOFOLLOW
     };
-    match openat2::locate(from, as_path(path), flags, lookup) {
+    resolve_within(from, path, flags, 0, lookup)
+}
+
+/// The same, with flags of an open and restrictions of `openat2(2)`.
+pub(super) fn resolve_within(
+    from: Option<BorrowedFd<'_>>,
+    path: &CStr,
+    flags: OFlag,
+    restrictions: u64,
+    lookup: Lookup,
+) -> Result<OwnedFd, Failure> {
+    match openat2::locate_within(from, as_path(path), flags, restrictions, lookup) {
         Ok(fd) => Ok(fd),
         Err(Errno::EAGAIN) if lookup == Lookup::Cached => Err(Failure::WouldWait),
         Err(Errno::EMFILE | Errno::ENFILE) => Err(refused("the supervisor is out of means")),

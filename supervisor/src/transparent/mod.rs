@@ -37,8 +37,10 @@ mod listens;
 mod locate;
 mod record;
 mod registers;
+mod target;
 mod tasks;
 mod thread;
+mod umask;
 mod walk;
 
 pub use calls::{Class, numbers};

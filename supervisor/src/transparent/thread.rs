@@ -4,6 +4,7 @@
 //! was found out this way holds only if the notification is still valid afterwards: numbers of threads are used again.
 
 use super::failure::{Failure, refused};
+use crate::policy::Access;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::{Mode, lstat};
@@ -23,9 +24,15 @@ pub(super) struct Descriptor {
 }
 
 impl Descriptor {
-    /// Whether it can be written to.
-    pub fn is_writable(self) -> bool {
-        self.flags & libc::O_PATH == 0 && self.flags & libc::O_ACCMODE != libc::O_RDONLY
+    /// What can be done through it.
+    pub fn access(self) -> Access {
+        match self.flags & libc::O_ACCMODE {
+            _ if self.flags & libc::O_PATH != 0 => Access::NONE,
+            libc::O_RDONLY => Access::READ,
+            libc::O_WRONLY => Access::WRITE,
+            libc::O_RDWR => Access::READ | Access::WRITE,
+            _ => Access::NONE,
+        }
     }
 
     /// Whether it is closed on exec.
@@ -109,13 +116,18 @@ impl Thread {
 
     /// The process it belongs to.
     pub fn process(self) -> Result<i32, Failure> {
-        let path = format!("/proc/{}/status", self.0);
-        let text = std::fs::read(path).map_err(|_| Failure::Native(Errno::ESRCH))?;
-        // The name of the program stands on the first line, with a line break in it escaped.
-        let text = String::from_utf8_lossy(&text);
-        let line = text.lines().find_map(|line| line.strip_prefix("Tgid:"));
+        let status = self.status()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
         line.and_then(|pid| pid.trim().parse().ok())
             .ok_or(Failure::Native(Errno::ESRCH))
+    }
+
+    /// What the kernel says of it, line by line (proc_pid_status(5)). The name of the program stands on the first line, with a
+    /// line break in it escaped.
+    pub fn status(self) -> Result<String, Failure> {
+        let path = format!("/proc/{}/status", self.0);
+        let text = std::fs::read(path).map_err(|_| Failure::Native(Errno::ESRCH))?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
     /// A duplicate of one of its descriptors: the very same open file.
@@ -155,12 +167,12 @@ mod tests {
     fn descriptors_are_seen_as_they_were_opened() {
         let (reader, writer) = nix::unistd::pipe().unwrap();
         let seen = |fd: &OwnedFd| own().descriptor(fd.as_raw_fd()).unwrap();
-        assert!(!seen(&reader).is_writable());
-        assert!(seen(&writer).is_writable());
+        assert_eq!(seen(&reader).access(), Access::READ);
+        assert_eq!(seen(&writer).access(), Access::WRITE);
         assert!(seen(&writer).ino.is_some());
         let only = own().behind(writer.as_raw_fd()).unwrap();
         let is_path_only = |fd: &OwnedFd| own().is_path_only(fd.as_raw_fd());
-        assert!(!seen(&only).is_writable());
+        assert_eq!(seen(&only).access(), Access::NONE);
         assert_eq!(is_path_only(&only), Ok(true));
         assert_eq!(is_path_only(&reader), Ok(false));
         assert_eq!(is_path_only(&writer), Ok(false));
@@ -180,7 +192,8 @@ mod tests {
     fn what_the_kernel_writes_is_parsed() {
         let text = "pos:\t0\nflags:\t02100001\nmnt_id:\t15\nino:\t1234\n";
         let descriptor = Descriptor::parse(text).unwrap();
-        assert!(descriptor.is_writable() && descriptor.is_closed_on_exec());
+        assert_eq!(descriptor.access(), Access::WRITE);
+        assert!(descriptor.is_closed_on_exec());
         assert_eq!(descriptor.ino, Some(1234));
         assert_eq!(Descriptor::parse("pos:\t0\n"), None);
     }

@@ -32,12 +32,25 @@ pub fn locate(
     flags: OFlag,
     lookup: Lookup,
 ) -> Result<OwnedFd, Errno> {
-    let resolve = match lookup {
-        Lookup::Cached => {
-            ResolveFlag::RESOLVE_NO_MAGICLINKS | ResolveFlag::from_bits_retain(RESOLVE_CACHED)
-        }
-        Lookup::Full => ResolveFlag::RESOLVE_NO_MAGICLINKS,
-    };
+    locate_within(directory, path, flags, 0, lookup)
+}
+
+/// The same, under restrictions: `RESOLVE_*` of `openat2(2)`.
+///
+/// # Errors
+/// As for [`locate`].
+pub fn locate_within(
+    directory: Option<BorrowedFd<'_>>,
+    path: &Path,
+    flags: OFlag,
+    restrictions: u64,
+    lookup: Lookup,
+) -> Result<OwnedFd, Errno> {
+    let mut resolve =
+        ResolveFlag::RESOLVE_NO_MAGICLINKS | ResolveFlag::from_bits_retain(restrictions);
+    if lookup == Lookup::Cached {
+        resolve |= ResolveFlag::from_bits_retain(RESOLVE_CACHED);
+    }
     let how = OpenHow::new()
         .flags(flags | OFlag::O_PATH | OFlag::O_CLOEXEC)
         .resolve(resolve);
@@ -60,6 +73,23 @@ pub fn create(
         .mode(Mode::from_bits_truncate(mode))
         .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
     again(|| openat2(directory, name, how))
+}
+
+/// Makes a regular file without a name on the file system of a located directory (`O_TMPFILE`), and opens it. `flags` say how;
+/// `mode` is subject to the thread's umask.
+///
+/// # Errors
+/// The errno of `openat2(2)`: `EOPNOTSUPP` where the file system has no such files.
+pub fn create_unnamed(
+    directory: BorrowedFd<'_>,
+    flags: OFlag,
+    mode: u32,
+) -> Result<OwnedFd, Errno> {
+    let how = OpenHow::new()
+        .flags(flags | OFlag::O_TMPFILE | OFlag::O_CLOEXEC)
+        .mode(Mode::from_bits_truncate(mode))
+        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
+    again(|| openat2(directory, ".", how))
 }
 
 /// Opens just what `fd` holds, whatever its name means by now. The kernel checks permissions as if it were opened by name.

@@ -3,10 +3,12 @@
 //! The order of checks is the kernel's own, so that a call with several faults gets the errno that it would get without us.
 
 mod metadata;
+mod opens;
 mod sockets;
 mod tasks;
 
 pub(super) use metadata::Change;
+pub(super) use opens::{Opening, Target};
 
 use super::address::Address;
 use super::failure::Failure;
@@ -19,6 +21,8 @@ use std::ffi::{CString, c_long};
 pub(super) enum Wish {
     /// To change what is known about an object.
     Change(Place, Change),
+    /// To open a file.
+    Open(Target),
     /// To connect a socket.
     Connect {
         /// The child's number of the socket.
@@ -73,6 +77,9 @@ pub(super) enum Base {
 pub enum Class {
     /// They change mode, owner, times or attributes. Always trapped where there is a listener.
     Metadata,
+    /// They open files. Trapped where some rule about files is not the kernel's alone to enforce; `open` and `openat` as far as
+    /// their flags say that such a rule may be concerned.
+    Open,
     /// They connect a socket. Trapped where sockets could be duplicated (`pidfd_getfd`).
     Connect,
     /// They wait for connections, and take a free port when none was bound. Trapped as above, where ports are limited.
@@ -98,7 +105,7 @@ pub(super) struct Call {
 
 /// Every trapped call.
 fn all() -> impl Iterator<Item = &'static Call> {
-    [metadata::TABLE, sockets::TABLE, tasks::TABLE]
+    [metadata::TABLE, opens::TABLE, sockets::TABLE, tasks::TABLE]
         .into_iter()
         .flatten()
 }
@@ -208,6 +215,7 @@ mod tests {
         assert_eq!(numbers(Class::Listen).count(), 1);
         assert_eq!(numbers(Class::Watch).count(), 1);
         let others = [
+            Class::Open,
             Class::Connect,
             Class::Listen,
             Class::Watch,

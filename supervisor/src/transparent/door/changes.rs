@@ -1,7 +1,7 @@
 //! Changes of metadata, and being told of them: from the claim to the answer.
 
 use super::{Claim, Court, Door, DoorError, Finished};
-use crate::policy::{Subject, Verdict};
+use crate::policy::{Access, Subject, Verdict};
 use crate::transparent::calls::{Change, Place};
 use crate::transparent::failure::Failure;
 use crate::transparent::locate::{Located, Name, locate};
@@ -98,11 +98,7 @@ fn refusal(
                 path,
                 object: Some(located.id()),
             };
-            let verdict = match change {
-                Change::Watch { .. } => court.law.decide_read(&subject),
-                _ => court.law.decide_write(&subject),
-            };
-            match verdict {
+            match court.law.decide(&subject, change.access()) {
                 // What is counted or ends some day is granted over the socket, where that is kept.
                 Verdict::Allow(allowed) if allowed.ttl.is_none() && allowed.budget.is_none() => {}
                 Verdict::Deny(denial) => return Some(about.deny(court.recorder, &denial)),
@@ -112,12 +108,8 @@ fn refusal(
                 }
             }
         }
-        Name::None {
-            is_held_for_writing: true,
-        } => {}
-        Name::None {
-            is_held_for_writing: false,
-        } => {
+        Name::None { held } if held.contains(Access::WRITE) => {}
+        Name::None { .. } => {
             let why = "it has no name, and the caller cannot write to it";
             return Some(about.fail(court.recorder, Errno::EACCES, why));
         }

@@ -2,6 +2,7 @@
 
 mod changes;
 mod connecting;
+mod opens;
 
 use super::address::Address;
 use super::calls::{self, Change, Place, Wish};
@@ -12,6 +13,7 @@ use super::listens::listen;
 use super::locate::{Located, locate};
 use super::record::{About, Caller, Recorder};
 use super::registers::Registers;
+use super::target::Found;
 use super::tasks::{Admission, Tasks, can_count};
 use super::thread::Thread;
 use crate::broker::pool::Pool;
@@ -20,6 +22,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
+use opens::Order;
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -33,6 +36,8 @@ use sys::seccomp::{Listener, NATIVE_ARCH, Notification};
 const BATCH: usize = 64;
 /// How many threads may wait for file servers.
 const FILE_THREADS: usize = 16;
+/// How many threads may wait for the other ends of FIFOs.
+const FIFOS: usize = 64;
 /// How many jobs may wait for a thread of each pool.
 const WAITING: usize = 1024;
 
@@ -47,6 +52,8 @@ pub struct Facts {
     pub guardian: i32,
     /// How many tasks the session may have.
     pub processes: Option<u64>,
+    /// Whether the kernel lets the child read more than the rules do, so that no open may be left to it.
+    pub closed: bool,
 }
 
 /// A member of the session connected to it.
@@ -89,6 +96,10 @@ pub struct Door {
     events: Epoll,
     files: Pool<Finished>,
     streams: Pool<Finished>,
+    /// Opens of FIFOs, each until somebody opens the other end.
+    waits: Pool<Finished>,
+    /// The FIFOs that are being opened, by notification.
+    fifos: HashMap<u64, OwnedFd>,
     /// The sockets of streams that wait for their handshake, by notification.
     handshakes: HashMap<u64, OwnedFd>,
     /// Unix sockets that are being connected, by the number they are watched under.
@@ -104,6 +115,7 @@ pub struct Door {
 const FILES: u64 = 0;
 const STREAMS: u64 = 1;
 const CLOCK: u64 = 2;
+const WAITS: u64 = 3;
 
 /// A trapped call on its way.
 #[derive(Debug, Clone, Copy)]
@@ -127,6 +139,8 @@ impl Claim {
 enum Finished {
     Located(Claim, Box<(Place, Change)>, Result<Located, Failure>),
     Examined(Claim, Address, Result<Connect, Failure>),
+    Found(Claim, Box<(Order, Result<Found, Failure>)>),
+    Opened(Claim, Box<Order>, Result<OwnedFd, Errno>),
     Performed(u64, Result<i64, Errno>),
 }
 
@@ -157,12 +171,14 @@ impl Door {
         let events = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(&make)?;
         let files = Pool::new(FILE_THREADS, WAITING).map_err(&make)?;
         let streams = Pool::new(CONNECTS, WAITING).map_err(&make)?;
+        let waits = Pool::new(FIFOS, FIFOS).map_err(&make)?;
         let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
         let clock = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags).map_err(&make)?;
         for (fd, token) in [
             (files.as_fd(), FILES),
             (streams.as_fd(), STREAMS),
             (clock.as_fd(), CLOCK),
+            (waits.as_fd(), WAITS),
         ] {
             events
                 .add(fd, EpollEvent::new(EpollFlags::EPOLLIN, token))
@@ -175,9 +191,11 @@ impl Door {
             events,
             files,
             streams,
+            waits,
+            fifos: HashMap::new(),
             handshakes: HashMap::new(),
             connectors: HashMap::new(),
-            next_connector: CLOCK + 1,
+            next_connector: WAITS + 1,
             waiting: VecDeque::new(),
             clock,
         })
@@ -243,6 +261,7 @@ impl Door {
             match event.data() {
                 FILES => self.finish(self.files.results(), &mut court)?,
                 STREAMS => self.finish(self.streams.results(), &mut court)?,
+                WAITS => self.finish(self.waits.results(), &mut court)?,
                 // All that it has to say is said by waking us.
                 CLOCK => drop(self.clock.wait()),
                 number => self.connected(number)?,
@@ -292,6 +311,7 @@ impl Door {
                 Err(Failure::WouldWait) => self.locate_slowly(claim, place, change, court),
                 located => self.located(claim, &place, change, located, court),
             },
+            Ok(Wish::Open(target)) => self.open(claim, target, court),
             Ok(Wish::Connect { socket, address }) => self.examine(claim, socket, address, court),
         }
     }
@@ -305,6 +325,13 @@ impl Door {
                 }
                 Finished::Examined(claim, address, examined) => {
                     self.examined(claim, address, examined, court)?;
+                }
+                Finished::Found(claim, found) => {
+                    let (order, found) = *found;
+                    self.found(claim, order, found, court)?;
+                }
+                Finished::Opened(claim, order, opened) => {
+                    self.opened(claim, *order, opened, court)?;
                 }
                 Finished::Performed(id, result) => {
                     self.handshakes.remove(&id);
@@ -324,8 +351,7 @@ impl Door {
         match admission {
             Admission::Admitted => {
                 // All that the kernel will look at is in registers, which wait with their thread and were judged by the filter.
-                let sent = self.listener.respond_continue(claim.id);
-                sent.map(drop).map_err(failed("answer a call"))
+                self.leave_to_the_kernel(claim)
             }
             Admission::RefusedFirst => {
                 let about = About::call(claim.caller(&self.listener), claim.call);
@@ -345,8 +371,7 @@ impl Door {
         let is_own = [0, claim.thread.0].contains(&task) || claim.thread.process() == Ok(task);
         if is_own {
             // Whose and which is in registers. The values, in memory, are the caller's to choose, now as well as then.
-            let sent = self.listener.respond_continue(claim.id);
-            return sent.map(drop).map_err(failed("answer a call"));
+            return self.leave_to_the_kernel(claim);
         }
         let about = About::call(claim.caller(&self.listener), claim.call);
         let errno = about.fail(

@@ -1,0 +1,408 @@
+//! Opens: from the claim to the answer.
+//!
+//! Three answers are possible. What the kernel itself lets the child have is left to it: it decides once more, on what it then
+//! finds, so nothing can be gained by changing what we looked at. What only the rules allow is opened here, and the descriptor is
+//! put into the child. What they refuse is refused. In a *closed* session the first is not possible: there the kernel lets
+//! the child have more than the rules do (executing a file takes the right to read it), so every open gets a descriptor or an
+//! errno.
+
+use super::{Claim, Court, Door, DoorError, FIFOS, Finished, failed};
+use crate::policy::{Access, Mechanism, Reason, Subject, Verdict};
+use crate::transparent::calls::{Opening, Target};
+use crate::transparent::failure::{Failure, refused};
+use crate::transparent::locate::{Located, Name};
+use crate::transparent::record::About;
+use crate::transparent::target::{Found, find};
+use crate::transparent::thread::Thread;
+use crate::transparent::umask;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::stat::fstat;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use sys::openat2::{self, Lookup};
+
+/// How often a file that others make and remove at the same time is looked for again.
+const ATTEMPTS: u32 = 4;
+
+/// An open on its way: what is asked for, and how often it was begun.
+#[derive(Debug)]
+pub(super) struct Order {
+    target: Target,
+    attempt: u32,
+}
+
+/// What is to become of an open that was found.
+enum Answer {
+    /// The kernel's to decide.
+    Kernel,
+    /// To be done by us. Whether the kernel grants it as well, so that a device is one that a rule names.
+    Perform { native: bool },
+    /// This.
+    Errno(Errno),
+}
+
+impl Door {
+    pub(super) fn open(
+        &mut self,
+        claim: Claim,
+        target: Target,
+        court: &mut Court<'_>,
+    ) -> Result<(), DoorError> {
+        // A descriptor of that kind gives no access, and cannot be put into another process.
+        if target.how.has(OFlag::O_PATH) {
+            if !self.facts.closed {
+                return self.leave_to_the_kernel(claim);
+            }
+            let about = self.about(claim, &target);
+            let why = "a file is not only named by openat2 where every open is answered here; openat does it";
+            let errno = about.fail(court.recorder, Errno::EACCES, why);
+            return self.errno(claim.id, errno);
+        }
+        self.find(claim, Order { target, attempt: 0 }, court)
+    }
+
+    fn find(&mut self, claim: Claim, order: Order, court: &mut Court<'_>) -> Result<(), DoorError> {
+        match find(claim.thread, &order.target, Lookup::Cached) {
+            Err(Failure::WouldWait) => {
+                let submitted = self.files.submit(move || {
+                    let found = find(claim.thread, &order.target, Lookup::Full);
+                    Finished::Found(claim, Box::new((order, found)))
+                });
+                match submitted {
+                    Ok(()) => Ok(()),
+                    Err(_) => self.fail(claim, Failure::WouldWait, court),
+                }
+            }
+            found => self.found(claim, order, found, court),
+        }
+    }
+
+    pub(super) fn found(
+        &mut self,
+        claim: Claim,
+        order: Order,
+        found: Result<Found, Failure>,
+        court: &mut Court<'_>,
+    ) -> Result<(), DoorError> {
+        // What was found is what the caller meant only if the caller still waits.
+        if !self.listener.is_valid(claim.id) {
+            return Ok(());
+        }
+        let found = match found {
+            Ok(found) => found,
+            // No right is needed to be told that there is nothing, and the kernel knows best how to say it.
+            Err(_) if !self.facts.closed => return self.leave_to_the_kernel(claim),
+            Err(failure) => {
+                let about = self.about(claim, &order.target);
+                let errno = about.answer(court.recorder, failure);
+                return self.errno(claim.id, errno);
+            }
+        };
+        let answer = self.judge(claim, &order.target, &found, court);
+        match answer {
+            Answer::Kernel => self.leave_to_the_kernel(claim),
+            Answer::Errno(errno) => self.errno(claim.id, errno),
+            Answer::Perform { native } => self.perform(claim, order, found, native, court),
+        }
+    }
+
+    fn perform(
+        &mut self,
+        claim: Claim,
+        order: Order,
+        found: Found,
+        native: bool,
+        court: &mut Court<'_>,
+    ) -> Result<(), DoorError> {
+        let how = order.target.how;
+        if !found.is_slow() && !waits_for_another(&found, how) {
+            match open(claim.thread, &found, how, native, Patience::None) {
+                // Leased to somebody, who is asked to give it back.
+                Err(Errno::EAGAIN) => {}
+                opened => return self.opened(claim, order, opened, court),
+            }
+        }
+        let pool = match waits_for_another(&found, how) {
+            false => &self.files,
+            true => match self.await_the_other_end(claim, &found) {
+                Ok(()) => &self.waits,
+                Err(failure) => return self.fail(claim, failure, court),
+            },
+        };
+        let listener = Arc::clone(&self.listener);
+        let submitted = pool.submit(move || {
+            // Nobody waits for it any more: it must not happen behind a back.
+            let opened = match listener.is_valid(claim.id) {
+                true => open(claim.thread, &found, how, native, Patience::Whatever),
+                false => Err(Errno::EINTR),
+            };
+            Finished::Opened(claim, Box::new(order), opened)
+        });
+        match submitted {
+            Ok(()) => Ok(()),
+            Err(_) => self.fail(claim, Failure::WouldWait, court),
+        }
+    }
+
+    /// Notes that a FIFO is being opened, and frees the places of those for whom nobody waits any more.
+    fn await_the_other_end(&mut self, claim: Claim, found: &Found) -> Result<(), Failure> {
+        if self.fifos.len() >= FIFOS {
+            for (id, fifo) in &self.fifos {
+                if !self.listener.is_valid(*id) {
+                    // Both ends at once: whoever waits for either goes on.
+                    let both = OFlag::O_RDWR | OFlag::O_NONBLOCK;
+                    drop(openat2::reopen(fifo.as_fd(), both));
+                }
+            }
+            return Err(Failure::WouldWait);
+        }
+        let (Found::There(Located { fd, .. })
+        | Found::New {
+            parent: Located { fd, .. },
+            ..
+        }) = found;
+        let fifo = fd.try_clone();
+        let fifo = fifo.map_err(|_| refused("the supervisor is out of means"))?;
+        self.fifos.insert(claim.id, fifo);
+        Ok(())
+    }
+
+    pub(super) fn opened(
+        &mut self,
+        claim: Claim,
+        order: Order,
+        opened: Result<OwnedFd, Errno>,
+        court: &mut Court<'_>,
+    ) -> Result<(), DoorError> {
+        self.fifos.remove(&claim.id);
+        let how = order.target.how;
+        match opened {
+            // Made by somebody else meanwhile: then it is that which is asked for. A decision of its own.
+            Err(Errno::EEXIST) if !how.has(OFlag::O_EXCL) && order.attempt < ATTEMPTS => {
+                let order = Order {
+                    attempt: order.attempt + 1,
+                    ..order
+                };
+                self.find(claim, order, court)
+            }
+            Err(errno) => self.errno(claim.id, errno),
+            Ok(fd) => self.deliver(claim, fd, how.has(OFlag::O_CLOEXEC)),
+        }
+    }
+
+    /// Puts a descriptor into the child, then lets the call return its number. In two steps: in one, a signal to us in between
+    /// would make the call return 0 with no descriptor behind it.
+    fn deliver(&self, claim: Claim, fd: OwnedFd, close_on_exec: bool) -> Result<(), DoorError> {
+        match self
+            .listener
+            .add_fd(claim.id, fd.as_fd(), close_on_exec, None)
+        {
+            Ok(number) => self.value(claim.id, i64::from(number)),
+            // The caller is gone.
+            Err(Errno::ENOENT) => Ok(()),
+            // Its table is full, most likely.
+            Err(errno) => self.errno(claim.id, errno),
+        }
+    }
+
+    fn about<'a>(&'a self, claim: Claim, target: &'a Target) -> About<'a> {
+        About {
+            asked: Some(&target.path),
+            access: Some(target.how.access()),
+            ..About::call(claim.caller(&self.listener), claim.call)
+        }
+    }
+
+    /// Decides; a refusal is recorded.
+    fn judge(&self, claim: Claim, target: &Target, found: &Found, court: &mut Court<'_>) -> Answer {
+        let closed = self.facts.closed;
+        let how = target.how;
+        let makes = matches!(found, Found::New { .. }) || how.is_temporary();
+        let access = match makes {
+            // To make a file is to write, whatever it is then opened for.
+            true => how.access() | Access::WRITE,
+            false => how.access(),
+        };
+        let about = About {
+            access: Some(access),
+            ..self.about(claim, target)
+        };
+        let Some(subject) = found.subject() else {
+            return match found {
+                _ if !closed => Answer::Kernel,
+                Found::There(Located {
+                    name: Name::None { held },
+                    ..
+                }) if held.contains(access) => Answer::Perform { native: false },
+                _ => {
+                    let why = "it has no name, and the caller does not hold it so";
+                    Answer::Errno(about.fail(court.recorder, Errno::EACCES, why))
+                }
+            };
+        };
+        let about = About {
+            located: Some(subject.path),
+            ..about
+        };
+        match court.law.decide(&subject, access) {
+            // What is counted or ends some day is granted over the socket, where that is kept.
+            Verdict::Allow(allowed) if allowed.ttl.is_none() && allowed.budget.is_none() => {
+                let native = allowed.mechanism == Mechanism::Landlock;
+                match native && !closed {
+                    true => Answer::Kernel,
+                    false => Answer::Perform { native },
+                }
+            }
+            Verdict::Allow(_) | Verdict::Ask(_) => {
+                let why = "granted on request only, over the session's socket";
+                Answer::Errno(about.fail(court.recorder, Errno::EACCES, why))
+            }
+            Verdict::Deny(denial)
+                if denial.reason == Reason::NoRule
+                    && access == Access::READ
+                    && is_own_process(claim.thread, &subject) =>
+            {
+                Answer::Perform { native: false }
+            }
+            Verdict::Deny(denial) => Answer::Errno(about.deny(court.recorder, &denial)),
+        }
+    }
+
+    /// The call goes on in the kernel, which decides about it by the child's Landlock domain.
+    pub(super) fn leave_to_the_kernel(&self, claim: Claim) -> Result<(), DoorError> {
+        let sent = self.listener.respond_continue(claim.id);
+        sent.map(drop).map_err(failed("answer a call"))
+    }
+}
+
+/// Whether it is one of the files in which the kernel tells a process about itself. A process may read those; what it sees
+/// there of the network is the whole machine's.
+fn is_own_process(thread: Thread, subject: &Subject<'_>) -> bool {
+    let Ok(process) = thread.process() else {
+        return false;
+    };
+    let Ok(inside) = subject.path.strip_prefix(format!("/proc/{process}")) else {
+        return false;
+    };
+    let parts: Vec<&std::ffi::OsStr> = inside.iter().collect();
+    let rest = match parts.as_slice() {
+        [task, _, rest @ ..] if *task == "task" => rest,
+        rest => rest,
+    };
+    rest.first().is_none_or(|first| *first != "net")
+}
+
+/// Whether an open may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// Where the file is leased to somebody, `EAGAIN`.
+    None,
+    /// For a file server, for a lease to be given back, for the other end of a FIFO.
+    Whatever,
+}
+
+/// Whether an open lasts until somebody opens the other end.
+fn waits_for_another(found: &Found, how: Opening) -> bool {
+    let is_fifo = matches!(found, Found::There(located) if located.facts.is(libc::S_IFIFO));
+    let is_half = how.flags & OFlag::O_ACCMODE != OFlag::O_RDWR;
+    is_fifo && is_half && !how.has(OFlag::O_NONBLOCK)
+}
+
+/// What of an open's flags goes to the kernel when the located object is opened.
+const PASSED: OFlag = OFlag::O_ACCMODE
+    .union(OFlag::O_APPEND)
+    .union(OFlag::O_TRUNC)
+    .union(OFlag::O_DIRECT)
+    .union(OFlag::O_DIRECTORY)
+    .union(OFlag::O_DSYNC)
+    .union(OFlag::O_SYNC)
+    .union(OFlag::O_NOATIME);
+
+/// Those flags of an open file that `F_SETFL` sets: all of them are to be as the caller wants them.
+const SETTABLE: OFlag = OFlag::O_APPEND
+    .union(OFlag::O_DIRECT)
+    .union(OFlag::O_NOATIME);
+
+/// Opens what was found, as the caller would have.
+///
+/// # Errors
+/// The errno of `open(2)`. `EEXIST` when what was to be made is there by now, made by somebody else.
+fn open(
+    thread: Thread,
+    found: &Found,
+    how: Opening,
+    native: bool,
+    patience: Patience,
+) -> Result<OwnedFd, Errno> {
+    let mut flags = (how.flags & PASSED) | OFlag::O_NOCTTY;
+    if patience == Patience::None || how.has(OFlag::O_NONBLOCK) {
+        flags |= OFlag::O_NONBLOCK;
+    }
+    let fd = match found {
+        Found::New { parent, name, .. } => {
+            let name = crate::transparent::locate::as_path(name);
+            under_its_umask(thread, || {
+                openat2::create(parent.fd.as_fd(), name, flags, how.mode)
+            })?
+        }
+        Found::There(directory) if how.is_temporary() => {
+            // `O_EXCL`: it never gets a name.
+            flags |= how.flags & OFlag::O_EXCL;
+            under_its_umask(thread, || {
+                openat2::create_unnamed(directory.fd.as_fd(), flags, how.mode)
+            })?
+        }
+        Found::There(located) => {
+            suits(thread, located, how, native)?;
+            openat2::reopen(located.fd.as_fd(), flags)?
+        }
+    };
+    if flags.contains(OFlag::O_NONBLOCK) && !how.has(OFlag::O_NONBLOCK) {
+        fcntl(&fd, FcntlArg::F_SETFL(how.flags & SETTABLE))?;
+    }
+    Ok(fd)
+}
+
+fn under_its_umask<T>(thread: Thread, make: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+    match umask::of(thread) {
+        Ok(mask) => umask::under(mask, make),
+        Err(Failure::Native(errno) | Failure::Refused(errno, _)) => Err(errno),
+        Err(Failure::WouldWait) => Err(Errno::EACCES),
+    }
+}
+
+/// Says no to what the kernel would refuse by what the object is, and to devices that mean something else to us than to the
+/// caller.
+fn suits(thread: Thread, located: &Located, how: Opening, native: bool) -> Result<(), Errno> {
+    if how.has(OFlag::O_CREAT | OFlag::O_EXCL) {
+        return Err(Errno::EEXIST);
+    }
+    match located.facts.mode & libc::S_IFMT {
+        libc::S_IFLNK => Err(Errno::ELOOP),
+        libc::S_IFSOCK => Err(Errno::ENXIO),
+        libc::S_IFDIR if how.creates() || how.access().contains(Access::WRITE) => {
+            Err(Errno::EISDIR)
+        }
+        // The raw disk below every file of the policy.
+        libc::S_IFBLK if !native => Err(Errno::EACCES),
+        libc::S_IFCHR => {
+            let device = fstat(&located.fd)?.st_rdev;
+            match (libc::major(device), libc::minor(device)) {
+                // The terminal of whoever opens it: ours, and the caller's as long as it has not left our session.
+                (5, 0) if native && is_in_our_session(thread) => Ok(()),
+                (5, 0) => Err(Errno::ENXIO),
+                _ if native => Ok(()),
+                // Terminals, memory, ports: only where a rule names them.
+                (4 | 5 | 136..=143, _) | (1, 1 | 2 | 4) => Err(Errno::EACCES),
+                _ => Ok(()),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_in_our_session(thread: Thread) -> bool {
+    let of = |pid| nix::unistd::getsid(pid).ok();
+    of(Some(nix::unistd::Pid::from_raw(thread.0))).is_some_and(|session| Some(session) == of(None))
+}
