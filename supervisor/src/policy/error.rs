@@ -1,5 +1,6 @@
 //! What is wrong with a policy, said as a compiler says it: the place, the line, the word, what is allowed there.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,13 +11,14 @@ use super::origin::{Origin, Source};
 #[derive(Debug)]
 pub(super) struct SourceText {
     pub source: Source,
-    pub text: String,
+    pub text: Cow<'static, str>,
     /// Where each line but the first begins.
     lines: Vec<usize>,
 }
 
 impl SourceText {
-    pub fn new(source: Source, text: String) -> Self {
+    pub fn new(source: Source, text: impl Into<Cow<'static, str>>) -> Self {
+        let text = text.into();
         let starts = text.match_indices('\n').map(|(at, _)| at + 1);
         Self {
             lines: starts.collect(),

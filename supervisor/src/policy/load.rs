@@ -59,12 +59,11 @@ impl Policy {
     /// # Errors
     /// Never for the text that is shipped.
     pub fn built_in() -> Result<Self, PolicyError> {
-        let text = Preset::BUILT_IN.text.to_owned();
         let mut loader = Loader {
             library: &mut NoFiles,
             open: Vec::new(),
         };
-        loader.read(SourceText::new(Source::BuiltIn, text), Path::new(""))
+        loader.merged(Preset::BUILT_IN.document()?, Path::new(""))
     }
 
     /// A text, as if it stood in a file of this name.
@@ -116,16 +115,8 @@ impl Loader<'_> {
                 None => known,
             }));
         };
-        let source = if preset.name == Preset::BUILT_IN.name {
-            Source::BuiltIn
-        } else {
-            Source::Preset(preset.name.into())
-        };
         self.enter(preset.name, &wrong)?;
-        let policy = self.read(
-            SourceText::new(source, preset.text.to_owned()),
-            Path::new(""),
-        )?;
+        let policy = self.merged(preset.document()?, Path::new(""))?;
         self.open.pop();
         Ok(policy)
     }
@@ -176,8 +167,13 @@ impl Loader<'_> {
     }
 
     fn read(&mut self, text: SourceText, directory: &Path) -> Result<Policy, PolicyError> {
-        let is_base = text.source == Source::Preset("base".into());
-        let document = Document::parse(&Arc::new(text))?;
+        self.merged(Document::parse(&Arc::new(text))?, directory)
+    }
+
+    /// A document with what it extends below it.
+    fn merged(&mut self, document: Document, directory: &Path) -> Result<Policy, PolicyError> {
+        // A file is there under its place, which is absolute.
+        let is_base = self.open.last().is_some_and(|open| open == "base");
         let mut policy = Policy::nothing();
         let is_named = |extend: &Extend| extend.name == "base";
         if document.base && !is_base && !document.extends.iter().any(is_named) {

@@ -4,12 +4,13 @@
 //! system. Out goes a [`Ruleset`]: what the kernel is told to grant, and the one function that decides everything
 //! else. Nothing here reads a file, the environment or a clock.
 //!
-//! To be read in this order: `document` (one text), `load` (what it extends), `policy` (rules as they were written, merged),
-//! `facts` and `world` (what variables and names stand for), `compile` (a stack of policies), `layer` (one of them), `native`
-//! and `aliases` (what the kernel is told), `rules` and `ruleset` (what comes out), `decide`, `moves`. The laws are in `laws`, and with
-//! the kernel as their judge in the root package's `policy` tests.
+//! To be read in this order: `document` (one text; `ahead` and `written`: two that were read before), `load` (what it extends),
+//! `policy` (rules as they were written, merged), `facts` and `world` (what variables and names stand for), `compile` (a stack of
+//! policies), `layer` (one of them), `native` and `aliases` (what the kernel is told), `rules` and `ruleset` (what comes out),
+//! `decide`, `moves`. The laws are in `laws`, and with the kernel as their judge in the root package's `policy` tests.
 
 mod access;
+mod ahead;
 mod aliases;
 mod compile;
 mod decide;
@@ -37,6 +38,7 @@ mod subject;
 mod tests;
 mod verdict;
 mod world;
+mod written;
 
 pub use access::Access;
 pub use compile::Protected;

@@ -1,5 +1,13 @@
 //! The policies that are compiled in.
 
+use std::sync::Arc;
+
+use super::ahead;
+use super::document::Document;
+use super::error::{PolicyError, SourceText};
+use super::origin::Source;
+use super::written;
+
 /// A policy that has a name of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct Preset {
@@ -42,6 +50,21 @@ impl Preset {
             .into_iter()
             .chain([Self::BUILT_IN])
             .find(|preset| preset.name == name)
+    }
+
+    /// What its text says.
+    pub(super) fn document(self) -> Result<Document, PolicyError> {
+        let is_built_in = self.name == Self::BUILT_IN.name;
+        let source = match is_built_in {
+            true => Source::BuiltIn,
+            false => Source::Preset(self.name.into()),
+        };
+        let text = Arc::new(SourceText::new(source, self.text));
+        match self.name {
+            "base" => ahead::document(&text, written::BASE),
+            _ if is_built_in => ahead::document(&text, written::BUILT_IN),
+            _ => Document::parse(&text),
+        }
     }
 
     /// What it is for: the first line of its text.
