@@ -1,7 +1,7 @@
 //! Names and links: every spelling of a path, and every call that reaches the same object.
 
 use crate::harness::require;
-use crate::harness::run::{eventually, run};
+use crate::harness::run::run;
 use crate::harness::{feature, skip};
 use crate::scene::{POLICY, Scene, assert_unchanged, refused, refused_in};
 
@@ -492,29 +492,6 @@ fn devices_are_neither_made_nor_opened() {
         Ok(())
     });
     refused_in(&scene, &prepare, "EACCES", &there);
-}
-
-#[test]
-fn nothing_is_reached_while_names_change_places() {
-    // A directory that may be used and a link to one that may not, exchanged all the time.
-    let prepare = |scene: &Scene| {
-        let sub = scene.work().join("sub");
-        std::fs::create_dir(sub.join("a")).expect("a directory");
-        std::fs::write(sub.join("a/key"), "fine").expect("a file");
-        std::os::unix::fs::symlink(scene.work().join("secret"), sub.join("b")).expect("a link");
-    };
-    let (free, scene) = (Scene::new(), Scene::new());
-    prepare(&free);
-    prepare(&scene);
-    let act = "race-swap {W}/sub/a {W}/sub/b {W}/sub/a/key";
-    eventually("the race is won where nothing confines it", || {
-        let won = run(&mut free.unconfined(&format!("{act} 2000"))).stdout;
-        won.starts_with("ok hit=") && !won.starts_with("ok hit=0 ")
-    });
-    let performed = scene.perform(&format!("{act} 200000"));
-    let answer = performed.answers()[0];
-    assert!(answer.starts_with("ok hit=0 "), "{answer}");
-    assert!(!answer.contains("refused=0"), "the race was run: {answer}");
 }
 
 #[test]

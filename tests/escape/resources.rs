@@ -116,17 +116,8 @@ fn time_on_the_processor_is_no_more_than_the_policy_says() {
 fn a_supervisor_out_of_descriptors_refuses_and_goes_on() {
     // The caller's own limit is the supervisor's, too.
     let scene = Scene::under(&format!("{POLICY}[net]\nunix = [\"{{W}}/ok.sock\"]\n"));
-    let inside = scene.inside("connections 300 -- fchmodat {W}/sub/mine 640 -- fchmodat {W}/secret/key 777 -- read {W}/secret/key");
-    let mut shell = std::process::Command::new("sh");
-    shell
-        .args(["-c", "ulimit -n 64; exec \"$@\"", "sh"])
-        .arg(inside.get_program())
-        .args(inside.get_args())
-        .current_dir(scene.work());
-    for (name, value) in inside.get_envs() {
-        shell.env(name, value.expect("set"));
-    }
-    let ran = run(&mut shell);
+    let acts = "connections 300 -- fchmodat {W}/sub/mine 640 -- fchmodat {W}/secret/key 777 -- read {W}/secret/key";
+    let ran = run(&mut with_descriptors(64, &scene, acts));
     let answers = ran.lines();
     stopped_at(answers[0]);
     assert_eq!(answers[2..], ["errno EACCES", "errno EACCES"], "{ran}");
@@ -146,4 +137,175 @@ fn whoever_ignores_the_polite_signal_is_ended_all_the_same() {
     assert!(is_alive(pid));
     running.signal(nix::sys::signal::SIGKILL);
     eventually_gone(&[pid]);
+}
+
+#[test]
+fn memory_is_counted_where_a_process_has_it_for_itself() {
+    // Also what was left behind by moving it.
+    let performed = limited("memory = \"64MiB\"").perform("eat-remapped 200");
+    let (mebibytes, error) = stopped_at(performed.answers()[0]);
+    assert!(
+        mebibytes < 33 && error == "ENOMEM",
+        "{mebibytes} then {error}"
+    );
+    // What is shared counts for nobody; what is a file is as large as a file may be, wherever it is.
+    let performed = limited("memory = \"64MiB\"").perform("eat-shared 100");
+    assert_eq!(performed.answers(), ["ok 100"], "as README says");
+    let scene = limited("memory = \"64MiB\"\nfile_size = \"8MiB\"");
+    let shared = std::path::Path::new("/dev/shm").is_dir();
+    let performed = scene.perform("ignore 25 -- eat-memfd 100 -- fill {W}/sub/large");
+    let answers = performed.answers();
+    assert_eq!(stopped_at(answers[1]), (8, "EFBIG"));
+    assert_eq!(answers[2], "errno EFBIG");
+    if shared {
+        let name = format!("/dev/shm/supervise-escape-{}", std::process::id());
+        let text = std::fs::read_to_string(scene.policy_file()).expect("a policy");
+        scene.policy(&text.replace("\nwrite = [", "\nwrite = [\"/dev/shm\", "));
+        let performed = scene.perform(&format!("ignore 25 -- fill {name} -- unlink {name}"));
+        assert_eq!(performed.answers(), ["ok", "errno EFBIG", "ok"]);
+    }
+    let unlimited = run(&mut Scene::new().unconfined("eat-remapped 40 -- eat-memfd 9"));
+    assert_eq!(unlimited.lines(), ["ok 40", "ok 9"]);
+}
+
+/// As `scene.inside(acts)` where the caller has a limit of open files, which is the supervisor's, too.
+fn with_descriptors(count: u32, scene: &Scene, acts: &str) -> std::process::Command {
+    let inside = scene.inside(acts);
+    let mut shell = std::process::Command::new("sh");
+    shell
+        .args(["-c", &format!("ulimit -n {count}; exec \"$@\""), "sh"])
+        .arg(inside.get_program())
+        .args(inside.get_args())
+        .current_dir(scene.work());
+    for (name, value) in inside.get_envs() {
+        shell.env(name, value.expect("set"));
+    }
+    shell
+}
+
+#[test]
+fn more_questions_than_there_are_descriptors_are_refused_and_nobody_after_them() {
+    let scene = Scene::new();
+    let script = "#!/bin/sh\ncat >/dev/null\nwhile [ ! -s {O}/answer ]; do sleep 0.01; done\nexit $(cat {O}/answer)\n";
+    let approver = scene.runtime.write("approver", scene.text(script));
+    crate::harness::set_mode(&approver, 0o755);
+    scene.policy(&format!(
+        "{POLICY}[[request]]\npath = \"{{O}}/dir\"\naccess = [\"read\"]\ndecision = \"ask\"\n[[request]]\npath = \"{{O}}/file\"\naccess = [\"read\"]\ndecision = \"allow\"\n[broker]\napprover = {{ command = [\"{}\"] }}\ntimeout = \"50s\"\n",
+        approver.display()
+    ));
+    let acts = "ask-at-once {O}/dir/file 40 {W}/sub/sent -- ask 1 {O}/file read -- fchmodat {W}/sub/mine 640 -- fchmodat {W}/secret/key 777 -- read {W}/secret/key";
+    let running = crate::harness::run::start(&mut with_descriptors(64, &scene, acts));
+    eventually("all of them were asked", || {
+        scene.work().join("sub/sent").exists()
+    });
+    std::fs::write(scene.outside().join("answer"), "1").expect("a file");
+    let ran = running.wait();
+    let answers = ran.lines();
+    let counts = answers[0].strip_prefix("ok ").expect("counts");
+    for count in counts.split(' ') {
+        let (word, _) = count.split_once('=').expect("a count");
+        assert!(
+            [
+                "EACCES",
+                "refused:ask_refused",
+                "refused:denied",
+                "refused:unavailable"
+            ]
+            .contains(&word),
+            "{ran}"
+        );
+    }
+    assert!(
+        counts.contains("EACCES=") && counts.contains("ask_refused="),
+        "{ran}"
+    );
+    assert_eq!(
+        answers[1..],
+        [
+            "ok granted:HIT outside",
+            "ok",
+            "errno EACCES",
+            "errno EACCES"
+        ],
+        "{ran}"
+    );
+    assert_eq!(scene.events("end").len(), 1, "it ended in order");
+}
+
+/// A disk of its own for `test`, which is run again for that, with room for 64 files. The disk is where `DISK` says.
+const DISK: &str = "SUPERVISE_TEST_DISK";
+
+fn with_disk(test: &str) {
+    let place = crate::harness::Workspace::new();
+    let script = "mount -t tmpfs -o size=256k,nr_inodes=64 none \"$0\" && exec \"$@\"";
+    let unshared = |command: &[&std::ffi::OsStr]| {
+        let mut unshare = std::process::Command::new("unshare");
+        if !nix::unistd::geteuid().is_root() {
+            unshare.args(["--user", "--map-root-user"]);
+        }
+        unshare
+            .args(["--mount", "sh", "-c", script])
+            .arg(place.path())
+            .args(command);
+        unshare
+    };
+    let can = run(&mut unshared(&["true".as_ref()]));
+    require!(match can.code() {
+        0 => Ok(()),
+        _ => Err(format!("no disk can be mounted here: {}", can.stderr)),
+    });
+    let own = std::env::current_exe().expect("a test knows its own file");
+    let words = [
+        own.as_os_str(),
+        "--exact".as_ref(),
+        test.as_ref(),
+        "--nocapture".as_ref(),
+    ];
+    let ran = run(unshared(&words).env(DISK, place.path()));
+    assert!(ran.stdout.contains("1 passed"), "{ran}");
+}
+
+#[test]
+fn a_full_disk_is_the_programs_loss_alone() {
+    let Some(disk) = std::env::var_os(DISK) else {
+        return with_disk("resources::a_full_disk_is_the_programs_loss_alone");
+    };
+    let disk = std::path::PathBuf::from(disk);
+    let full = disk.join("full");
+    std::fs::create_dir(&full).expect("a directory");
+    // Everything of the session is on the disk, the record as well.
+    let scene = Scene::new();
+    let text = std::fs::read_to_string(scene.policy_file()).expect("a policy");
+    let write = format!("\nwrite = [\"{}\", ", full.display());
+    scene.policy(&text.replace("\nwrite = [", &write));
+    let fill = [
+        format!("eat-files {} 1000", full.display()),
+        format!("unlink {}/f1", full.display()),
+        format!("fill {}/large", full.display()),
+    ]
+    .join(" -- ");
+    let acts = format!(
+        "{fill} -- fchmodat {{W}}/sub/mine 640 -- fchmodat {{W}}/secret/key 777 -- read {{W}}/secret/key -- write {}/more x",
+        full.display()
+    );
+    let mut command = scene.inside(&acts);
+    // The last word counts.
+    command.env("TMPDIR", &disk).env("XDG_RUNTIME_DIR", &disk);
+    let ran = run(&mut command);
+    let answers = ran.lines();
+    let (files, error) = stopped_at(answers[0]);
+    assert!(files < 64 && error == "ENOSPC", "{files} then {error}");
+    assert_eq!(
+        answers[1..],
+        [
+            "ok",
+            "errno ENOSPC",
+            "ok",
+            "errno EACCES",
+            "errno EACCES",
+            "errno ENOSPC"
+        ],
+        "{ran}"
+    );
+    assert_eq!(scene.events("end").len(), 1, "it ended in order");
 }

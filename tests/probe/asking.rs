@@ -17,13 +17,18 @@ pub fn act(name: &str, arguments: &mut Arguments) -> Option<Answer> {
             let frame = open_frame(arguments);
             inherited().and_then(|door| ask(&door, &frame))
         }
-        // The same over a connection made by name.
+        // `ask-hold NUMBER PATH RIGHTS…`: what is granted stays open, with this number.
+        "ask-hold" => ask_hold(arguments),
+        // As `ask` over a connection made by name.
         "ask-named" => {
             let frame = open_frame(arguments);
             connect().and_then(|door| ask(&door, &frame))
         }
         // `ask-many PATH COUNT`: how many of the requests were granted.
         "ask-many" => ask_many(arguments),
+        // `ask-at-once PATH COUNT FILE`: that many requests, each over a connection of its own, before any answer is read; FILE is made
+        // in between.
+        "ask-at-once" => ask_at_once(arguments),
         // `tell TEXT`: one frame with any text, and what is answered.
         "tell" => {
             let frame = frame(&arguments.text());
@@ -193,6 +198,17 @@ fn ask(door: &OwnedFd, frame: &[u8]) -> Answer {
     heard(door)
 }
 
+fn ask_hold(arguments: &mut Arguments) -> Answer {
+    let (number, path, rights) = (arguments.number(), arguments.text(), arguments.rest());
+    let door = inherited()?;
+    send(&door, &frame(&request(2_000_000 + number, &path, &rights)))?;
+    match answer(&door)? {
+        Some((_, Some(fd))) => done(call!(libc::SYS_dup3, fd.as_raw_fd(), number, 0)),
+        Some((text, None)) => Ok(format!("refused:{}", text["code"])),
+        None => Ok("closed".to_owned()),
+    }
+}
+
 fn ask_many(arguments: &mut Arguments) -> Answer {
     let (path, count) = (arguments.text(), arguments.number());
     let door = inherited()?;
@@ -203,4 +219,26 @@ fn ask_many(arguments: &mut Arguments) -> Answer {
         granted += i64::from(heard(&door)?.starts_with("granted"));
     }
     Ok(granted.to_string())
+}
+
+/// What came of each, and how often.
+fn ask_at_once(arguments: &mut Arguments) -> Answer {
+    let (path, count, sent) = (arguments.text(), arguments.number(), arguments.text());
+    let read = CString::new("read").map_err(|_| Errno::EINVAL)?;
+    let asked: Vec<Result<OwnedFd, Errno>> = (0..count)
+        .map(|id| {
+            let door = connect()?;
+            let frame = frame(&request(id, &path, std::slice::from_ref(&read)));
+            send(&door, &frame).map(|()| door)
+        })
+        .collect();
+    File::create(sent).map_err(errno)?;
+    let mut tally = std::collections::BTreeMap::<String, u32>::new();
+    for door in asked {
+        let outcome = door.and_then(|door| heard(&door));
+        let word = outcome.unwrap_or_else(|errno| format!("{errno:?}"));
+        *tally.entry(word).or_default() += 1;
+    }
+    let words = tally.iter().map(|(word, count)| format!("{word}={count}"));
+    Ok(words.collect::<Vec<_>>().join(" "))
 }

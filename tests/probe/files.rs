@@ -399,7 +399,10 @@ fn stat(path: &CStr, flags: i32) -> Answer {
 }
 
 fn list(path: &CStr) -> Answer {
-    let fd = open(path, libc::O_RDONLY | libc::O_DIRECTORY)?;
+    names_in(open(path, libc::O_RDONLY | libc::O_DIRECTORY)?)
+}
+
+pub fn names_in(fd: OwnedFd) -> Answer {
     let mut directory = nix::dir::Dir::from_fd(fd)?;
     let mut names = Vec::new();
     for entry in directory.iter() {
@@ -514,7 +517,8 @@ fn environment() -> Vec<CString> {
         .collect()
 }
 
-fn run(fd: i32, path: &CStr, words: &[CString], flags: i32) -> Answer {
+/// Becomes the program at `path` seen from `fd`.
+pub fn run(fd: i32, path: &CStr, words: &[CString], flags: i32) -> Answer {
     let environment = environment();
     let (argv, envp) = (vector(words), vector(&environment));
     done(call!(

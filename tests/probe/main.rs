@@ -10,8 +10,10 @@ mod doomed;
 mod files;
 mod links;
 mod metadata;
+mod passing;
 mod processes;
 mod races;
+mod sharing;
 mod sockets;
 mod system;
 mod trapped;
@@ -39,7 +41,7 @@ pub(crate) use call;
 /// A room of acts: `None` when it does not know the name.
 type Room = fn(&str, &mut Arguments) -> Option<Answer>;
 
-const ROOMS: [Room; 10] = [
+const ROOMS: [Room; 12] = [
     files::act,
     links::act,
     metadata::act,
@@ -50,6 +52,8 @@ const ROOMS: [Room; 10] = [
     trapped::act,
     asking::act,
     doomed::act,
+    passing::act,
+    sharing::act,
 ];
 
 fn main() {

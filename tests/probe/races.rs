@@ -7,12 +7,17 @@ use nix::errno::Errno;
 use std::ffi::CStr;
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::{Duration, Instant};
 
 pub fn act(name: &str, arguments: &mut Arguments) -> Option<Answer> {
     Some(match name {
         "race-name" => race_name(arguments),
         "race-swap" => race_swap(arguments),
+        "race-exec" => race_exec(arguments),
+        "exit-as" => exit_as(arguments.number()),
         _ => return None,
     })
 }
@@ -88,10 +93,12 @@ fn race_name(arguments: &mut Arguments) -> Answer {
     tally.answer()
 }
 
-/// `race-swap ONE OTHER OPENED TRIES`: two names change places all the time while a path that leads through them is opened.
+/// `race-swap ONE OTHER OPENED TRIES [SECONDS]`: two names change places all the time while a path that leads through them is
+/// opened: that often, and for that long.
 fn race_swap(arguments: &mut Arguments) -> Answer {
     let (one, other) = (arguments.path(), arguments.path());
     let (opened, tries) = (arguments.path(), arguments.number());
+    let end = Instant::now() + Duration::from_secs(arguments.number_or(0) as u64);
     let over = AtomicBool::new(false);
     let mut tally = Tally::default();
     let exchange = |a: &CStr, b: &CStr| {
@@ -113,12 +120,84 @@ fn race_swap(arguments: &mut Arguments) -> Answer {
             }
             last
         });
-        for _ in 0..tries {
+        let mut done = 0;
+        while done < tries || Instant::now() < end {
             tally.count(open(&opened, libc::O_RDONLY).and_then(is_hit));
+            done += 1;
         }
         over.store(true, Ordering::Relaxed);
         swapped = swapped.and(swapper.join().unwrap_or(Err(Errno::EIO)));
     });
     // A race that was never run proves nothing.
     swapped.and_then(|_| tally.answer())
+}
+
+/// `exit-as INODE`: ends at once and says nothing, with 0 if this program is that file and with 9 if it is not.
+fn exit_as(inode: i64) -> ! {
+    let own = std::fs::metadata("/proc/self/exe").map(|own| own.ino() == inode as u64);
+    std::process::exit(own.map_or(1, |is_it| if is_it { 0 } else { 9 }))
+}
+
+/// `race-exec ALLOWED FORBIDDEN TRIES`: starts a program by a name that another thread keeps rewriting. Both are copies of this
+/// program; which of them it became a program can tell. Both paths have the same length.
+fn race_exec(arguments: &mut Arguments) -> Answer {
+    let (allowed, forbidden, tries) = (arguments.path(), arguments.path(), arguments.number());
+    let [first, second] = [&allowed, &forbidden].map(|path| path.to_bytes_with_nul());
+    if first.len() != second.len() {
+        crate::arguments::misused("race-exec wants two paths of the same length");
+    }
+    let path = std::path::Path::new(std::ffi::OsStr::from_bytes(allowed.to_bytes()));
+    let inode = std::fs::metadata(path).map_err(errno)?.ino().to_string();
+    let inode = std::ffi::CString::new(inode).map_err(|_| Errno::EINVAL)?;
+    let words = [c"race".as_ptr(), c"exit-as".as_ptr(), inode.as_ptr()];
+    let argv = words.map(<*const libc::c_char>::cast_mut);
+    let argv = [argv[0], argv[1], argv[2], std::ptr::null_mut()];
+    let envp = [std::ptr::null_mut()];
+    let name: Vec<AtomicU8> = first.iter().map(|byte| AtomicU8::new(*byte)).collect();
+    let over = AtomicBool::new(false);
+    let mut tally = Tally::default();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                for path in [second, first] {
+                    for (cell, byte) in name.iter().zip(path) {
+                        cell.store(*byte, Ordering::Relaxed);
+                    }
+                }
+            }
+        });
+        for _ in 0..tries {
+            tally.count(spawned(name.as_ptr().cast(), &argv, &envp));
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    tally.answer()
+}
+
+/// Starts a program as programs do, in a child that shares this memory until it is another program, and so executes what the
+/// path says by then. Whether it was the wrong one.
+fn spawned(
+    path: *const libc::c_char,
+    argv: &[*mut libc::c_char],
+    envp: &[*mut libc::c_char],
+) -> Result<bool, Errno> {
+    let mut pid = 0;
+    // SAFETY: all arrays end with a null and live, as does what they point to; the path always ends with a zero byte, whatever
+    // stands before it.
+    let result = unsafe {
+        libc::posix_spawn(
+            &raw mut pid,
+            path,
+            std::ptr::null(),
+            std::ptr::null(),
+            argv.as_ptr(),
+            envp.as_ptr(),
+        )
+    };
+    if result != 0 {
+        return Err(Errno::from_raw(result));
+    }
+    let mut status = 0i32;
+    call!(libc::SYS_wait4, pid, &raw mut status, 0, 0)?;
+    Ok(libc::WEXITSTATUS(status) == 9)
 }

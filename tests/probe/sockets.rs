@@ -263,7 +263,7 @@ fn encoded(address: &SocketAddr) -> Vec<u8> {
 }
 
 /// `struct sockaddr_un` of a path, cut where the kernel would refuse more.
-fn pathname(path: &CStr) -> Vec<u8> {
+pub fn pathname(path: &CStr) -> Vec<u8> {
     let mut bytes = (libc::AF_UNIX as u16).to_ne_bytes().to_vec();
     bytes.extend(path.to_bytes_with_nul());
     bytes
@@ -315,7 +315,7 @@ fn disconnect(fd: &OwnedFd) -> Result<(), Errno> {
     connect(fd, &[0; 16])
 }
 
-fn connect_unix(kind: i32, address: &[u8]) -> Result<OwnedFd, Errno> {
+pub fn connect_unix(kind: i32, address: &[u8]) -> Result<OwnedFd, Errno> {
     let fd = socket(libc::AF_UNIX, kind)?;
     connect(&fd, address).map(|()| fd)
 }
@@ -372,7 +372,7 @@ fn connect_nonblocking(address: &SocketAddr) -> Answer {
     }
 }
 
-fn send_to(fd: &OwnedFd, address: &[u8], flags: i32) -> Result<(), Errno> {
+pub fn send_to(fd: &OwnedFd, address: &[u8], flags: i32) -> Result<(), Errno> {
     let flags = flags | libc::MSG_NOSIGNAL;
     call!(
         libc::SYS_sendto,

@@ -126,8 +126,20 @@ impl Thread {
     /// line break in it escaped.
     pub fn status(self) -> Result<String, Failure> {
         let path = format!("/proc/{}/status", self.0);
-        let text = std::fs::read(path).map_err(|_| Failure::Native(Errno::ESRCH))?;
+        let text = std::fs::read(path).map_err(|error| {
+            match Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)) {
+                Errno::ENOENT => Errno::ESRCH.into(),
+                other => unseen(other),
+            }
+        })?;
         Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// A descriptor of the process it belongs to, and its number.
+    pub fn process_descriptor(self) -> Result<(Pidfd, i32), Failure> {
+        let process = self.process()?;
+        let pidfd = Pidfd::open(process).map_err(unseen)?;
+        Ok((pidfd, process))
     }
 
     /// A duplicate of one of its descriptors: the very same open file.
@@ -135,9 +147,10 @@ impl Thread {
         let pidfd = match Pidfd::open_thread(self.0) {
             // Before Linux 6.9 only a process can be opened. Its threads share one table, but for the few that unshared it:
             // those get what *their process* has under that number, which the child holds as well.
-            Err(Errno::EINVAL) => Pidfd::open(self.process()?)?,
-            other => other?,
-        };
+            Err(Errno::EINVAL) => Pidfd::open(self.process()?),
+            other => other,
+        }
+        .map_err(unseen)?;
         pidfd.get_fd(number).map_err(|errno| match errno {
             Errno::EBADF => Errno::EBADF.into(),
             other => unseen(other),

@@ -16,7 +16,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 use sys::connector::Connector;
 use sys::openat2::Lookup;
-use sys::pidfd::Pidfd;
 
 /// How many connects may be under way: each takes a process or a thread, and some descriptors.
 pub(super) const CONNECTS: usize = 64;
@@ -132,8 +131,7 @@ impl Door {
             let flags = nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK);
             nix::fcntl::fcntl(&theirs, flags)?;
         }
-        let pid = claim.thread.process()?;
-        let process = Pidfd::open(pid)?;
+        let (process, pid) = claim.thread.process_descriptor()?;
         let number = connect.number;
         let closes = claim.thread.descriptor(number)?.is_closed_on_exec();
         // Adding a descriptor checks that the caller still waits, so what was found out is the caller's.
