@@ -20,6 +20,8 @@ pub struct Claim {
     pub(super) create: Create,
     pub(super) mode: u32,
     pub(super) why: Option<String>,
+    /// The trapped call that it was; `None`: it came over the socket.
+    pub(super) call: Option<&'static str>,
 }
 
 impl Claim {
@@ -43,6 +45,7 @@ impl Claim {
             create: request.create,
             mode: request.mode & 0o777,
             why: request.why,
+            call: None,
         };
         let contradiction =
             |errno, what| Err(Refusal::new(Code::BadRequest, errno).explained(what));
@@ -58,6 +61,37 @@ impl Claim {
             return contradiction(Errno::EINVAL, "what is only read cannot be truncated");
         }
         Ok(claim)
+    }
+
+    /// A trapped call that opens `path` so. `flags` are those of `open(2)`.
+    #[must_use]
+    pub fn called(
+        call: &'static str,
+        path: PathBuf,
+        access: Access,
+        flags: OFlag,
+        mode: u32,
+    ) -> Self {
+        let known = [
+            (OFlag::O_APPEND, OpenFlags::APPEND),
+            (OFlag::O_TRUNC, OpenFlags::TRUNCATE),
+            (OFlag::O_NONBLOCK, OpenFlags::NONBLOCK),
+        ];
+        let held = known.into_iter().filter(|(flag, _)| flags.contains(*flag));
+        Self {
+            id: 0,
+            path,
+            access,
+            flags: held.fold(OpenFlags::NONE, |all, (_, flag)| all.union(flag)),
+            create: match flags {
+                flags if flags.contains(OFlag::O_CREAT | OFlag::O_EXCL) => Create::New,
+                flags if flags.contains(OFlag::O_CREAT) => Create::Yes,
+                _ => Create::No,
+            },
+            mode: mode & 0o777,
+            why: None,
+            call: Some(call),
+        }
     }
 
     /// The request's number on its connection.

@@ -21,10 +21,10 @@ const LINKS: usize = 40;
 
 /// The object of a claim, held open so that it stays the same whatever becomes of its name.
 #[derive(Debug)]
-pub(super) struct Located {
+pub struct Located {
     /// Its canonical name, as the policy sees it.
     path: PathBuf,
-    pub object: Object,
+    pub(super) object: Object,
 }
 
 #[derive(Debug)]
@@ -61,8 +61,26 @@ impl From<Errno> for Lost {
 }
 
 impl Located {
+    /// What was found elsewhere: an `O_PATH` descriptor of it, and its canonical name.
+    #[must_use]
+    pub fn there(path: PathBuf, fd: OwnedFd, facts: Facts) -> Self {
+        let object = Object::There { fd, facts };
+        Self { path, object }
+    }
+
+    /// The place, found elsewhere, of what is to be made under that name in that directory; `path` is its canonical name then.
+    #[must_use]
+    pub fn to_be_made(path: PathBuf, directory: OwnedFd, facts: Facts, name: OsString) -> Self {
+        let object = Object::New {
+            directory,
+            facts,
+            name,
+        };
+        Self { path, object }
+    }
+
     /// What the policy decides about.
-    pub fn subject(&self) -> Subject<'_> {
+    pub(super) fn subject(&self) -> Subject<'_> {
         let object = match &self.object {
             Object::There { facts, .. } => Some(FileId {
                 dev: facts.dev,
@@ -76,12 +94,12 @@ impl Located {
         }
     }
 
-    pub fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Whether what is done to it may wait for a file server.
-    pub fn may_wait(&self) -> bool {
+    pub(super) fn may_wait(&self) -> bool {
         let (Object::There { facts, .. } | Object::New { facts, .. }) = &self.object;
         openat2::may_wait(facts)
     }

@@ -39,13 +39,14 @@ use crate::policy::{Allowed, BrokerRules, Mechanism, Origin, Question as Asks, R
 
 use approver::{Answer, Asked, Desk};
 use grant::Patience;
-use locate::{Located, Lost};
+use locate::Lost;
 use peer::Asker;
 use pool::Pool;
 use question::Question;
 use remembered::Remembered;
 
 pub use claim::Claim;
+pub use locate::Located;
 pub use outcome::{Grant, Outcome, Refusal};
 pub use peer::Peer;
 
@@ -161,15 +162,36 @@ impl Broker {
 
     /// Considers a claim. What cannot be recorded is not granted.
     pub fn claim(&mut self, log: &mut Log, peer: &Peer<'_>, claim: Claim) -> Progress {
+        let case = self.case(peer, claim);
+        let found = locate::locate(&case.claim, &case.asker, Lookup::Cached);
+        self.begin(log, case, found)
+    }
+
+    /// The same for what was located already, as the asker sees it.
+    pub fn claim_located(
+        &mut self,
+        log: &mut Log,
+        peer: &Peer<'_>,
+        claim: Claim,
+        located: Located,
+    ) -> Progress {
+        let case = self.case(peer, claim);
+        self.begin(log, case, Ok(located))
+    }
+
+    fn case(&mut self, peer: &Peer<'_>, claim: Claim) -> Case {
         let ticket = Ticket(self.next);
         self.next += 1;
-        let case = Case {
+        Case {
             ticket,
             asker: Asker::of(peer, &claim),
             claim: Arc::new(claim),
             path: None,
-        };
-        let found = locate::locate(&case.claim, &case.asker, Lookup::Cached);
+        }
+    }
+
+    fn begin(&mut self, log: &mut Log, case: Case, found: Result<Located, Lost>) -> Progress {
+        let ticket = case.ticket;
         let step = self.judge(log, case, found, 0);
         self.set_alarm();
         match step {
@@ -364,7 +386,11 @@ impl Broker {
                 Some((case, Outcome::Granted(grant)))
             }
             // Made by somebody else meanwhile: then it is that which is asked for. A decision of its own.
-            Err(Errno::EEXIST) if case.claim.create == Create::Yes && attempt < ATTEMPTS => {
+            Err(Errno::EEXIST)
+                if case.claim.create == Create::Yes
+                    && case.claim.call.is_none()
+                    && attempt < ATTEMPTS =>
+            {
                 let found = locate::locate(&case.claim, &case.asker, Lookup::Cached);
                 self.judge(log, case, found, attempt + 1)
             }
@@ -538,13 +564,17 @@ impl std::fmt::Debug for Broker {
 /// What is recorded of a case, whatever came of it.
 fn decision(case: &Case, answer: Recorded) -> Decision<'_> {
     let path = case.path.as_deref();
+    let (door, call, id) = match case.claim.call {
+        Some(call) => (Door::Call, call, None),
+        None => (Door::Socket, "open", Some(case.claim.id)),
+    };
     Decision {
-        id: Some(case.claim.id),
+        id,
         path: path.map(Bytes::from),
         asked: (path != Some(&case.claim.path)).then(|| Bytes::from(case.claim.path.as_path())),
         access: Some(case.claim.access),
         why: case.claim.why.as_deref().map(Bytes::from),
-        ..Decision::new(Door::Socket, "open", case.asker.who(), answer)
+        ..Decision::new(door, call, case.asker.who(), answer)
     }
 }
 

@@ -112,10 +112,12 @@ impl Channels {
         self.close_if_over(key, !alive, log);
     }
 
-    /// Sends the answers of claims that waited.
-    pub(super) fn on_answers(&mut self, log: &mut Log) {
+    /// Sends the answers of claims that waited, and returns those of claims that came from elsewhere.
+    pub(super) fn on_answers(&mut self, log: &mut Log) -> Vec<(Ticket, Outcome)> {
+        let mut others = Vec::new();
         for (ticket, outcome) in self.broker.completed(log) {
             let Some((key, id)) = self.waiting.remove(&ticket) else {
+                others.push((ticket, outcome));
                 continue;
             };
             self.reply(key, id, outcome);
@@ -123,6 +125,12 @@ impl Channels {
             self.take_requests(key, log);
             self.close_if_over(key, false, log);
         }
+        others
+    }
+
+    /// Who considers claims, for the other door.
+    pub(super) fn broker(&mut self) -> &mut Broker {
+        &mut self.broker
     }
 
     fn take_requests(&mut self, key: u64, log: &mut Log) {

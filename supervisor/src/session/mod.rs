@@ -17,12 +17,12 @@ pub use remains::{Place, PlaceError, collect_abandoned};
 pub use signals::Signals;
 pub use terminal::Terminal;
 
-use crate::audit::{Counts, Log, Status};
-use crate::broker::Broker;
+use crate::audit::{Counts, Event, Log, Status};
+use crate::broker::{self, Broker, Claim, Located, Peer};
 use crate::launch::{Child, Exit, Progress};
 use crate::policy::Ruleset;
 use crate::sandbox::{Confinement, Tag};
-use crate::transparent::{self, Door, DoorError, Served};
+use crate::transparent::{self, Door, DoorError, Recorder, Served};
 use channels::Channels;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
@@ -137,6 +137,22 @@ fn poll_for(
         std::thread::yield_now();
     }
     nix::poll::poll(fds, timeout).map(drop)
+}
+
+/// Who writes down, and who considers, what the transparent door does not settle alone.
+struct Office<'a> {
+    broker: &'a mut Broker,
+    log: &'a mut Log,
+}
+
+impl Recorder for Office<'_> {
+    fn record(&mut self, event: &Event<'_>) -> Result<(), crate::audit::Error> {
+        self.log.record(event)
+    }
+
+    fn claim(&mut self, peer: &Peer<'_>, claim: Claim, located: Located) -> broker::Progress {
+        self.broker.claim_located(self.log, peer, claim, located)
+    }
 }
 
 /// Where the session stands against its time on the wall.
@@ -317,7 +333,11 @@ impl Session {
             .collect();
         drop(fds);
         if !came[3].is_empty() {
-            self.channels.on_answers(&mut self.log);
+            for (ticket, outcome) in self.channels.on_answers(&mut self.log) {
+                if let Some(door) = &mut self.door {
+                    door.on_outcome(ticket, outcome)?;
+                }
+            }
         }
         if let (Some(done), Some(calls), true) = (came.get(4), came.get(5), self.door.is_some()) {
             self.serve_calls(!done.is_empty(), !calls.is_empty())?;
@@ -343,11 +363,15 @@ impl Session {
             return Ok(());
         };
         let mut served = Served::default();
+        let mut office = Office {
+            broker: self.channels.broker(),
+            log: &mut self.log,
+        };
         if done {
-            served = door.on_done(&*self.ruleset, &mut self.log)?;
+            served = door.on_done(&*self.ruleset, &mut office)?;
         }
         if calls {
-            let more = door.on_call(&*self.ruleset, &mut self.log)?;
+            let more = door.on_call(&*self.ruleset, &mut office)?;
             served.channels.extend(more.channels);
             served.is_closed |= more.is_closed;
         }

@@ -6,8 +6,10 @@
 use super::failure::Failure;
 use super::thread::Thread;
 use crate::audit::{Answer, Bytes, Decision, Door, Error, Event, Log, Who};
+use crate::broker::{Claim, Located, Outcome, Peer, Progress, Refusal};
 use crate::policy::{Access, Denial, Mechanism, Origin};
 use nix::errno::Errno;
+use protocol::Code;
 use std::ffi::CStr;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStringExt;
@@ -21,6 +23,13 @@ pub trait Recorder {
     /// # Errors
     /// It could not be written. What cannot be recorded is not granted.
     fn record(&mut self, event: &Event<'_>) -> Result<(), Error>;
+
+    /// Has a claim considered whose rule asks, counts or ends some day. Where nobody can be asked the answer is no.
+    fn claim(&mut self, peer: &Peer<'_>, claim: Claim, located: Located) -> Progress {
+        let _nobody = (peer, claim, located);
+        let refusal = Refusal::new(Code::Unavailable, Errno::EACCES);
+        Progress::Done(Outcome::Refused(refusal))
+    }
 }
 
 impl Recorder for Log {

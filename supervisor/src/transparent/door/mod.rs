@@ -17,6 +17,7 @@ use super::target::Found;
 use super::tasks::{Admission, Tasks, can_count};
 use super::thread::Thread;
 use crate::broker::pool::Pool;
+use crate::broker::{Outcome, Ticket};
 use connecting::CONNECTS;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -107,6 +108,8 @@ pub struct Door {
     next_connector: u64,
     /// Connects for which there was no place. Examined anew when there is one.
     waiting: VecDeque<(Claim, i32, Address)>,
+    /// Opens that wait for the approver, or for the broker's own slow work.
+    asked: HashMap<Ticket, (Claim, Order)>,
     /// Ticks while connects wait for a place: nothing else tells that those who hold them were killed.
     clock: TimerFd,
 }
@@ -197,6 +200,7 @@ impl Door {
             connectors: HashMap::new(),
             next_connector: WAITS + 1,
             waiting: VecDeque::new(),
+            asked: HashMap::new(),
             clock,
         })
     }
@@ -269,6 +273,17 @@ impl Door {
         }
         self.resume(&mut court)?;
         Ok(court.served)
+    }
+
+    /// Answers the call that a claim stood for. Of claims that are not this door's nothing happens.
+    ///
+    /// # Errors
+    /// As for [`Door::on_call`].
+    pub fn on_outcome(&mut self, ticket: Ticket, outcome: Outcome) -> Result<(), DoorError> {
+        match self.asked.remove(&ticket) {
+            Some((claim, order)) => self.settle(claim, &order, outcome),
+            None => Ok(()),
+        }
     }
 
     fn ready(&self) -> Result<PollFlags, Errno> {

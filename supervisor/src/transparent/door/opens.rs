@@ -7,10 +7,11 @@
 //! errno.
 
 use super::{Claim, Court, Door, DoorError, FIFOS, Finished, failed};
+use crate::broker::{self, Outcome, Peer, Progress};
 use crate::policy::{Access, Mechanism, Reason, Subject, Verdict};
 use crate::transparent::calls::{Opening, Target};
 use crate::transparent::failure::{Failure, refused};
-use crate::transparent::locate::{Located, Name};
+use crate::transparent::locate::{Located, Name, as_path};
 use crate::transparent::record::About;
 use crate::transparent::target::{Found, find};
 use crate::transparent::thread::Thread;
@@ -18,7 +19,10 @@ use crate::transparent::umask;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::fstat;
+use protocol::Code;
+use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 use sys::openat2::{self, Lookup};
 
@@ -38,6 +42,8 @@ enum Answer {
     Kernel,
     /// To be done by us. Whether the kernel grants it as well, so that a device is one that a rule names.
     Perform { native: bool },
+    /// The broker's to decide: it asks, and keeps what is counted or ends some day.
+    Broker,
     /// This.
     Errno(Errno),
 }
@@ -103,7 +109,86 @@ impl Door {
         match answer {
             Answer::Kernel => self.leave_to_the_kernel(claim),
             Answer::Errno(errno) => self.errno(claim.id, errno),
+            Answer::Broker => self.ask(claim, order, found, court),
             Answer::Perform { native } => self.perform(claim, order, found, native, court),
+        }
+    }
+
+    /// Puts it to the broker, as if it had been asked for over the socket. Nobody waits for the answer but the caller.
+    fn ask(
+        &mut self,
+        claim: Claim,
+        order: Order,
+        found: Found,
+        court: &mut Court<'_>,
+    ) -> Result<(), DoorError> {
+        let how = order.target.how;
+        let located = match found {
+            Found::New { parent, name, path } => {
+                let name = OsString::from_vec(name.into_bytes());
+                broker::Located::to_be_made(path, parent.fd, parent.facts, name)
+            }
+            Found::There(Located {
+                fd,
+                facts,
+                name: Name::Path(path),
+                ..
+            }) => broker::Located::there(path, fd, facts),
+            // Judged by what the caller holds, never by a rule.
+            Found::There(_) => return self.errno(claim.id, Errno::EACCES),
+        };
+        let process = match claim.thread.process() {
+            Ok(process) => process,
+            Err(failure) => return self.fail(claim, failure, court),
+        };
+        // The number was the caller's if the caller still waits.
+        if !self.listener.is_valid(claim.id) {
+            return Ok(());
+        }
+        let peer = Peer {
+            pid: process,
+            uid: nix::unistd::getuid().as_raw(),
+            pidfd: None,
+        };
+        let asked = as_path(&order.target.path).to_owned();
+        let wanted = broker::Claim::called(claim.call, asked, how.access(), how.flags, how.mode);
+        match court.recorder.claim(&peer, wanted, located) {
+            Progress::Done(outcome) => self.settle(claim, &order, outcome),
+            Progress::Pending(ticket) => {
+                self.asked.insert(ticket, (claim, order));
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives the caller what the broker said.
+    pub(super) fn settle(
+        &self,
+        claim: Claim,
+        order: &Order,
+        outcome: Outcome,
+    ) -> Result<(), DoorError> {
+        let how = order.target.how;
+        match outcome {
+            Outcome::Granted(grant) => {
+                // The broker knows fewer flags than there are: what is granted is opened once more with all of them.
+                let flags = (how.flags & PASSED & !OFlag::O_TRUNC) | OFlag::O_NOCTTY;
+                let flags = flags | (how.flags & OFlag::O_NONBLOCK);
+                match how.flags.intersects(BEYOND_THE_BROKER) {
+                    false => self.deliver(claim, grant.fd, how.has(OFlag::O_CLOEXEC)),
+                    true => match openat2::reopen(grant.fd.as_fd(), flags) {
+                        Ok(fd) => self.deliver(claim, fd, how.has(OFlag::O_CLOEXEC)),
+                        Err(errno) => self.errno(claim.id, errno),
+                    },
+                }
+            }
+            Outcome::Refused(refusal) => {
+                let errno = match refusal.code {
+                    Code::NoSuchFile | Code::Failed => refusal.errno,
+                    _ => Errno::EACCES,
+                };
+                self.errno(claim.id, errno)
+            }
         }
     }
 
@@ -246,7 +331,6 @@ impl Door {
             ..about
         };
         match court.law.decide(&subject, access) {
-            // What is counted or ends some day is granted over the socket, where that is kept.
             Verdict::Allow(allowed) if allowed.ttl.is_none() && allowed.budget.is_none() => {
                 let native = allowed.mechanism == Mechanism::Landlock;
                 match native && !closed {
@@ -254,10 +338,11 @@ impl Door {
                     false => Answer::Perform { native },
                 }
             }
-            Verdict::Allow(_) | Verdict::Ask(_) => {
-                let why = "granted on request only, over the session's socket";
+            Verdict::Allow(_) | Verdict::Ask(_) if how.is_temporary() => {
+                let why = "a file without a name is not asked for";
                 Answer::Errno(about.fail(court.recorder, Errno::EACCES, why))
             }
+            Verdict::Allow(_) | Verdict::Ask(_) => Answer::Broker,
             Verdict::Deny(denial)
                 if denial.reason == Reason::NoRule
                     && access == Access::READ
@@ -319,6 +404,12 @@ const PASSED: OFlag = OFlag::O_ACCMODE
     .union(OFlag::O_SYNC)
     .union(OFlag::O_NOATIME);
 
+/// Flags that the broker does not know.
+const BEYOND_THE_BROKER: OFlag = OFlag::O_DIRECT
+    .union(OFlag::O_DSYNC)
+    .union(OFlag::O_SYNC)
+    .union(OFlag::O_NOATIME);
+
 /// Those flags of an open file that `F_SETFL` sets: all of them are to be as the caller wants them.
 const SETTABLE: OFlag = OFlag::O_APPEND
     .union(OFlag::O_DIRECT)
@@ -341,7 +432,7 @@ fn open(
     }
     let fd = match found {
         Found::New { parent, name, .. } => {
-            let name = crate::transparent::locate::as_path(name);
+            let name = as_path(name);
             under_its_umask(thread, || {
                 openat2::create(parent.fd.as_fd(), name, flags, how.mode)
             })?
