@@ -10,6 +10,7 @@ mod doomed;
 mod files;
 mod links;
 mod metadata;
+mod names;
 mod passing;
 mod processes;
 mod races;
@@ -41,7 +42,7 @@ pub(crate) use call;
 /// A room of acts: `None` when it does not know the name.
 type Room = fn(&str, &mut Arguments) -> Option<Answer>;
 
-const ROOMS: [Room; 12] = [
+const ROOMS: [Room; 13] = [
     files::act,
     links::act,
     metadata::act,
@@ -50,6 +51,7 @@ const ROOMS: [Room; 12] = [
     system::act,
     races::act,
     trapped::act,
+    names::act,
     asking::act,
     doomed::act,
     passing::act,

@@ -411,13 +411,13 @@ fn storm(file: &CStr, count: i64) -> Answer {
 }
 
 /// How many tries succeeded.
-fn tries(count: i64, mut attempt: impl FnMut() -> Result<i64, Errno>) -> Answer {
+pub fn tries(count: i64, mut attempt: impl FnMut() -> Result<i64, Errno>) -> Answer {
     let succeeded = (0..count).filter(|_| attempt().is_ok()).count();
     Ok(format!("succeeded={succeeded}"))
 }
 
 /// Does `attempt` while another thread does `disturb` all the time.
-fn against<T>(disturb: impl Fn() + Sync, attempt: impl FnOnce() -> T) -> T {
+pub fn against<T>(disturb: impl Fn() + Sync, attempt: impl FnOnce() -> T) -> T {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -432,13 +432,13 @@ fn against<T>(disturb: impl Fn() + Sync, attempt: impl FnOnce() -> T) -> T {
 }
 
 /// Memory that holds one of two texts of the same length, or a mixture.
-struct Wavering {
-    cells: Vec<AtomicU8>,
+pub struct Wavering {
+    pub cells: Vec<AtomicU8>,
     texts: [Vec<u8>; 2],
 }
 
 impl Wavering {
-    fn new(one: Vec<u8>, other: Vec<u8>) -> Self {
+    pub fn new(one: Vec<u8>, other: Vec<u8>) -> Self {
         if one.len() != other.len() {
             misused("both must be of the same length");
         }
@@ -448,7 +448,7 @@ impl Wavering {
         }
     }
 
-    fn waver(&self) {
+    pub fn waver(&self) {
         for text in &self.texts {
             for (cell, byte) in self.cells.iter().zip(text) {
                 cell.store(*byte, Ordering::Relaxed);

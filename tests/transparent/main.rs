@@ -3,7 +3,9 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod binds;
 mod connects;
+mod interrupted;
 mod metadata;
 mod opens;
 mod programs;

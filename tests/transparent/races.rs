@@ -149,6 +149,46 @@ fn an_address_that_is_rewritten_never_reaches_another_socket() {
 }
 
 #[test]
+fn a_name_that_is_rewritten_while_it_is_bound_is_made_nowhere_else() {
+    require!(feature::listener());
+    require!(feature::pidfd_getfd());
+    require!(feature::processors(2));
+    let workspace = Workspace::new();
+    workspace.make_dir("allowed");
+    workspace.make_dir("outside");
+    let supervised = Supervised::new(Lists::writing(&workspace.join("allowed")));
+    let paths = ["allowed/socket", "outside/socket"].map(|name| {
+        let path = workspace.join(name);
+        path.to_str().expect("UTF-8").to_owned()
+    });
+    let said = supervised.probe(
+        &workspace.path(),
+        &["race-bind", &paths[0], &paths[1], "2000"],
+    );
+    both_sides_were_met(&supervised, &said);
+    assert!(!workspace.join("outside/socket").exists());
+}
+
+#[test]
+fn a_name_that_stops_being_a_files_while_it_is_bound_is_taken_by_nobody() {
+    require!(feature::listener());
+    require!(feature::pidfd_getfd());
+    require!(feature::processors(2));
+    let workspace = Workspace::new();
+    let inside = workspace.make_dir("allowed");
+    let supervised = Supervised::new(Lists::writing(&inside));
+    let act = ["race-bind-abstract", "socket", "2000"];
+    let said = supervised.probe(&inside, &act).join("\n");
+    assert!(said.ends_with(" abstract=0"), "{said}");
+    let refused = supervised.lines.all();
+    assert!(
+        refused.iter().any(|line| line.starts_with("Refused")),
+        "{said}"
+    );
+    assert!(!said.contains("succeeded=0 "), "{said}");
+}
+
+#[test]
 fn a_port_that_is_rewritten_never_reaches_another_server() {
     require!(feature::listener());
     require!(feature::pidfd_getfd());

@@ -24,8 +24,12 @@ pub struct Lists {
     pub write: Vec<PathBuf>,
     /// Trees in them that may not.
     pub deny: Vec<PathBuf>,
+    /// What may be written to is left to the supervisor.
+    pub is_brokered: bool,
     /// Where connections may go.
     pub connect: Vec<SocketAddr>,
+    /// What may be bound; port 0 stands for every port.
+    pub bind: Vec<SocketAddr>,
     /// Whether datagrams may be sent.
     pub udp: bool,
     /// How many tasks there may be.
@@ -75,7 +79,7 @@ impl Law for Lists {
         let verdict = Self::verdict(!denied && (!writes || Self::holds(&self.write, subject.path)));
         match verdict {
             // In these tests no Landlock enforces anything.
-            Verdict::Allow(allowed) if self.closed => Verdict::Allow(Allowed {
+            Verdict::Allow(allowed) if self.closed || self.is_brokered => Verdict::Allow(Allowed {
                 mechanism: Mechanism::Broker,
                 ..allowed
             }),
@@ -90,6 +94,11 @@ impl Law for Lists {
     fn decide_connect(&self, address: SocketAddr) -> Verdict {
         let plain = SocketAddr::new(address.ip().to_canonical(), address.port());
         Self::verdict(self.connect.contains(&plain))
+    }
+
+    fn decide_bind(&self, address: SocketAddr) -> Verdict {
+        let port = SocketAddr::new(address.ip().to_canonical(), 0);
+        Self::verdict(self.bind.contains(&port) || self.bind.contains(&address))
     }
 
     fn allows_udp(&self) -> bool {
@@ -285,7 +294,7 @@ fn trapping(tasks: bool, opens: bool) -> Vec<Instruction> {
         .chain(numbers(Class::OtherTask))
         .collect();
     if feature::pidfd_getfd().is_ok() {
-        for class in [Class::Connect, Class::Listen, Class::Watch] {
+        for class in [Class::Connect, Class::Bind, Class::Listen, Class::Watch] {
             trapped.extend(numbers(class));
         }
     }

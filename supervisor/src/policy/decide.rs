@@ -45,6 +45,12 @@ impl Ruleset {
         .unwrap_or_else(|| Verdict::Deny(refused(None, Reason::NoRule)))
     }
 
+    /// Whether a TCP socket may be bound to this address. Port 0 is one that the kernel chooses.
+    pub fn decide_bind(&self, address: SocketAddr) -> Verdict {
+        all(self.layers.iter().map(|layer| layer.decide_bind(address)))
+            .unwrap_or_else(|| Verdict::Deny(refused(None, Reason::NoRule)))
+    }
+
     /// Whether a connection to this located socket file may be made: one that is listed, or lies where the
     /// policy lets the child write.
     pub fn decide_unix(&self, subject: &Subject<'_>) -> Verdict {
@@ -182,6 +188,15 @@ impl Layer {
             Some(rule) if native && rule.to == Destination::Anywhere => {
                 allowed(&rule.origin, Mechanism::Landlock)
             }
+            Some(rule) => allowed(&rule.origin, Mechanism::ConnectDoor),
+            None => Verdict::Deny(refused(None, Reason::NoRule)),
+        }
+    }
+
+    fn decide_bind(&self, address: SocketAddr) -> Verdict {
+        let holds = |port: Option<u16>| port.is_none_or(|port| port == address.port());
+        let rules = self.bind.iter().filter(|rule| holds(rule.port));
+        match rules.min_by_key(|rule| &rule.origin) {
             Some(rule) => allowed(&rule.origin, Mechanism::ConnectDoor),
             None => Verdict::Deny(refused(None, Reason::NoRule)),
         }

@@ -12,7 +12,9 @@ use super::native::{self, Wanted};
 use super::origin::{Origin, Source};
 use super::pattern::Shape;
 use super::policy::{Policy, Rule, What};
-use super::rules::{ConnectRule, Decision, DenyRule, FileRule, Layer, Loopback, UnixRule};
+use super::rules::{
+    BindRule, ConnectRule, Decision, DenyRule, FileRule, Layer, Loopback, UnixRule,
+};
 use super::settings::{Tmp, Warning};
 use super::world::{Planned, Traced, trace};
 
@@ -82,8 +84,11 @@ impl<'c> Compiler<'c> {
                         self.unix(rule, &expanded, *unconfined_peer, &origin)?;
                     }
                 }
+                What::Bind { port } => {
+                    let port = *port;
+                    self.layer.bind.push(BindRule { port, origin });
+                }
                 What::Make
-                | What::Bind { .. }
                 | What::KeepCapability
                 | What::Pass(_)
                 | What::Set { .. }

@@ -22,6 +22,7 @@ pub(super) struct Layer {
     /// The rights of which something is left to the supervisor because a denial lies inside.
     pub left: Access,
     pub connect: Vec<ConnectRule>,
+    pub bind: Vec<BindRule>,
     pub loopback: Option<Loopback>,
     pub unix: Vec<UnixRule>,
 }
@@ -35,6 +36,7 @@ impl Layer {
             native: Vec::new(),
             left: Access::NONE,
             connect: Vec::new(),
+            bind: Vec::new(),
             loopback: None,
             unix: Vec::new(),
         }
@@ -132,6 +134,13 @@ impl Destination {
             (Self::Network(..), _) => false,
         }
     }
+}
+
+/// A TCP port that may be bound, on every address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct BindRule {
+    pub port: Option<u16>,
+    pub origin: Origin,
 }
 
 /// What is said about the machine's own loopback addresses.

@@ -278,6 +278,8 @@ struct Doors {
     metadata: Metadata,
     connect: bool,
     opens: Opens,
+    /// Decides to what sockets are bound: Landlock knows no names that are no files.
+    bind: Answer,
     /// Decides who listens where Landlock is not asked.
     listen: Answer,
     watches: Answer,
@@ -334,6 +336,11 @@ impl Doors {
             }
         };
         let opens = opens(ruleset.brokered(), no_listener)?;
+        let bind = match no_connect {
+            None => Answer::Notify,
+            // There are no Unix sockets then, and TCP ports are Landlock's.
+            Some(_) => Answer::Allow,
+        };
         let limited = ruleset.limits().processes.is_some();
         let no_count = no_listener
             .map(str::to_owned)
@@ -351,6 +358,7 @@ impl Doors {
             },
             connect: no_connect.is_none(),
             opens,
+            bind,
             listen,
             watches: match no_connect {
                 None => Answer::Notify,
@@ -402,7 +410,7 @@ impl Doors {
                 } else {
                     Answer::Allow
                 },
-                bind: Answer::Allow,
+                bind: self.bind,
                 listen: self.listen,
                 processes: if self.processes {
                     Answer::Notify

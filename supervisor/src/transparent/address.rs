@@ -43,6 +43,20 @@ impl Address {
         Some(i32::from(u16::from_ne_bytes(*bytes)))
     }
 
+    /// Whether it is a family and nothing else: a Unix socket that is bound to it is named by the kernel.
+    pub fn is_nameless(&self) -> bool {
+        self.0.len() == SUN_PATH && self.family() == Some(libc::AF_UNIX)
+    }
+
+    /// The same bytes with that family.
+    pub fn of_family(&self, family: i32) -> Self {
+        let mut bytes = self.0.clone();
+        for (to, from) in bytes.iter_mut().zip((family as u16).to_ne_bytes()) {
+            *to = from;
+        }
+        Self(bytes)
+    }
+
     /// What it names for a Unix socket.
     pub fn unix(&self) -> Result<UnixName, Errno> {
         if self.0.len() <= SUN_PATH

@@ -11,6 +11,8 @@ pub trait Law {
     fn decide_unix(&self, subject: &Subject<'_>) -> Verdict;
     /// Whether it may open a TCP connection to this address.
     fn decide_connect(&self, address: SocketAddr) -> Verdict;
+    /// Whether it may bind a TCP socket to this address.
+    fn decide_bind(&self, address: SocketAddr) -> Verdict;
     /// Whether it may send datagrams over IP, to anybody.
     fn allows_udp(&self) -> bool;
 }
@@ -26,6 +28,10 @@ impl Law for Ruleset {
 
     fn decide_connect(&self, address: SocketAddr) -> Verdict {
         Ruleset::decide_connect(self, address)
+    }
+
+    fn decide_bind(&self, address: SocketAddr) -> Verdict {
+        Ruleset::decide_bind(self, address)
     }
 
     fn allows_udp(&self) -> bool {

@@ -9,11 +9,21 @@ use sys::inet;
 
 const UNBOUND: &str = "no port was bound, and not every port may be";
 
+/// What was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Listen {
+    /// It listens.
+    Done,
+    /// Nothing: no port is at stake, but whoever connects to this socket sees the credentials of the process that made it listen.
+    /// It cannot be left to the child: the number, which is all that the kernel would look at, may mean another socket by then.
+    ByAnother,
+}
+
 /// Makes the child's own socket listen, unless that would give it a port.
-pub(super) fn listen(socket: &OwnedFd, backlog: i32) -> Result<(), Failure> {
+pub(super) fn listen(socket: &OwnedFd, backlog: i32) -> Result<Listen, Failure> {
     let kind = inet::kind(socket.as_fd())?;
     if !matches!(kind.domain, libc::AF_INET | libc::AF_INET6) {
-        return Ok(inet::listen(socket.as_fd(), backlog)?);
+        return Ok(Listen::ByAnother);
     }
     let bound = inet::port(socket.as_fd())?;
     if bound == 0 {
@@ -26,7 +36,7 @@ pub(super) fn listen(socket: &OwnedFd, backlog: i32) -> Result<(), Failure> {
         let _ended: Result<(), Errno> = shutdown(socket.as_raw_fd(), Shutdown::Both);
         return Err(refused(UNBOUND));
     }
-    Ok(())
+    Ok(Listen::Done)
 }
 
 #[cfg(test)]
@@ -44,16 +54,16 @@ mod tests {
         assert!(matches!(listen(&tcp(), 1), Err(Failure::Refused(..))));
         for address in ["127.0.0.1:0", "[::1]:0"] {
             if let Ok(bound) = std::net::TcpListener::bind(address) {
-                assert_eq!(listen(&bound.into(), 1), Ok(()), "{address}");
+                assert_eq!(listen(&bound.into(), 1), Ok(Listen::Done), "{address}");
             }
         }
     }
 
     #[test]
-    fn sockets_without_ports_are_the_kernels_to_judge() {
+    fn sockets_without_ports_are_left_to_another() {
         let flags = SockFlag::SOCK_CLOEXEC;
         let unix = socket(AddressFamily::Unix, SockType::Stream, flags, None).unwrap();
-        assert_eq!(listen(&unix, 1), Err(Errno::EINVAL.into()));
+        assert_eq!(listen(&unix, 1), Ok(Listen::ByAnother));
         let file = std::fs::File::open("/dev/null").unwrap().into();
         assert_eq!(listen(&file, 1), Err(Errno::ENOTSOCK.into()));
     }

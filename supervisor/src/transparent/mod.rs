@@ -14,9 +14,14 @@
 //!   to. (With which mode a file is *created* is not seen here.) Refusals are recorded; what is allowed is not: it changes
 //!   nothing outside the trees that the start record says are writable, and a `tar x` would fill the record.
 //! - **connect**: on the child's own socket, duplicated, to an address that was copied once. To a socket file: located,
-//!   decided, connected by a [`Connector`](sys::connector::Connector). TCP: by address and port. Abstract names: refused. To
+//!   decided, connected by an [`Errand`](sys::errand::Errand). TCP: by address and port. Abstract names: refused. To
 //!   the session's own socket, which is no file: the child's descriptor is replaced by one end of a fresh pair.
-//! - **listen**, where ports are limited: not on a socket that it would give a port. **inotify**: on what may be read.
+//! - **bind**: likewise. A socket file that Landlock lets the child make is made by an errand inside the session's rulesets, under
+//!   the very name that the child spelled, because that is what the socket says from then on that it is called. One that Landlock
+//!   was not told of is made in the directory that was located, under its last name alone. TCP: by address and port. Abstract names,
+//!   which a whole machine shares, are taken by nobody.
+//! - **listen**, where ports are limited: not on a socket that it would give a port; on a Unix socket by an errand, whose
+//!   credentials those see who connect. **inotify**: on what may be read.
 //! - **New tasks**, where a limit is set: counted, then left to the kernel. Refusals in a row are recorded once.
 //! - **Priority, scheduling, limits by number**: of the caller itself left to the kernel, of anybody else refused.
 //!
@@ -24,10 +29,12 @@
 //!
 //! What never happens here: a path resolved twice, memory of the child read twice, an answer that lets the kernel read it
 //! again, a wait. What might wait (a file server, a TCP handshake, a full backlog) is done by others, in bounded numbers:
-//! connects wait for a place, holding nothing but their arguments, and what fits nowhere is refused. The thread that serves holds exactly the child's capabilities and signals are blocked in it, so
+//! connects wait for a place, holding nothing but their arguments, and what fits nowhere is refused. Signals interrupt what waits,
+//! as they would without us. The thread that serves holds exactly the child's capabilities and signals are blocked in it, so
 //! permissions are the kernel's to judge, and its errno is the answer.
 
 mod address;
+mod binds;
 mod calls;
 mod connects;
 mod door;
@@ -37,6 +44,7 @@ mod listens;
 mod locate;
 mod record;
 mod registers;
+mod status;
 mod target;
 mod tasks;
 mod thread;

@@ -1,4 +1,4 @@
-//! Sockets that are somebody else's: what they are, and connecting them.
+//! Sockets that are somebody else's: what they are, connecting and binding them.
 
 use nix::errno::Errno;
 use std::ffi::c_int;
@@ -88,45 +88,48 @@ pub fn listen(socket: BorrowedFd<'_>, backlog: c_int) -> Result<(), Errno> {
 /// # Errors
 /// The errno of `connect(2)`.
 pub fn connect(socket: BorrowedFd<'_>, address: SocketAddr) -> Result<(), Errno> {
-    match address {
-        SocketAddr::V4(address) => connect_to(
-            socket,
-            &libc::sockaddr_in {
-                sin_family: libc::AF_INET as libc::sa_family_t,
-                sin_port: address.port().to_be(),
-                sin_addr: libc::in_addr {
-                    s_addr: u32::from_ne_bytes(address.ip().octets()),
-                },
-                sin_zero: [0; 8],
-            },
-        ),
-        SocketAddr::V6(address) => connect_to(
-            socket,
-            &libc::sockaddr_in6 {
-                sin6_family: libc::AF_INET6 as libc::sa_family_t,
-                sin6_port: address.port().to_be(),
-                sin6_flowinfo: address.flowinfo(),
-                sin6_addr: libc::in6_addr {
-                    s6_addr: address.ip().octets(),
-                },
-                sin6_scope_id: address.scope_id(),
-            },
-        ),
-    }
+    connect_to(socket, &encoded(address))
 }
 
-/// Connects to an address of whichever family: `A` is one of the `sockaddr_*` structures.
-fn connect_to<A>(socket: BorrowedFd<'_>, address: &A) -> Result<(), Errno> {
-    let length = size_of::<A>() as libc::socklen_t;
+fn connect_to(socket: BorrowedFd<'_>, address: &[u8]) -> Result<(), Errno> {
+    let length = address.len() as libc::socklen_t;
     // SAFETY: the address is live and of that length.
-    let result = unsafe {
-        libc::connect(
-            socket.as_raw_fd(),
-            std::ptr::from_ref(address).cast(),
-            length,
-        )
-    };
+    let result = unsafe { libc::connect(socket.as_raw_fd(), address.as_ptr().cast(), length) };
     Errno::result(result).map(drop)
+}
+
+/// Gives it an address of its own.
+///
+/// # Errors
+/// The errno of `bind(2)`.
+pub fn bind(socket: BorrowedFd<'_>, address: SocketAddr) -> Result<(), Errno> {
+    let address = encoded(address);
+    let length = address.len() as libc::socklen_t;
+    // SAFETY: the address is live and of that length.
+    let result = unsafe { libc::bind(socket.as_raw_fd(), address.as_ptr().cast(), length) };
+    Errno::result(result).map(drop)
+}
+
+/// `struct sockaddr_in` or `struct sockaddr_in6`, byte by byte.
+pub(crate) fn encoded(address: SocketAddr) -> Vec<u8> {
+    let family = match address {
+        SocketAddr::V4(_) => libc::AF_INET,
+        SocketAddr::V6(_) => libc::AF_INET6,
+    };
+    let mut bytes = (family as u16).to_ne_bytes().to_vec();
+    bytes.extend(address.port().to_be_bytes());
+    match address {
+        SocketAddr::V4(address) => {
+            bytes.extend(address.ip().octets());
+            bytes.extend([0; 8]);
+        }
+        SocketAddr::V6(address) => {
+            bytes.extend(address.flowinfo().to_ne_bytes());
+            bytes.extend(address.ip().octets());
+            bytes.extend(address.scope_id().to_ne_bytes());
+        }
+    }
+    bytes
 }
 
 /// Makes a datagram socket forget whom it was connected to.
@@ -134,11 +137,8 @@ fn connect_to<A>(socket: BorrowedFd<'_>, address: &A) -> Result<(), Errno> {
 /// # Errors
 /// The errno of `connect(2)`.
 pub fn disconnect(socket: BorrowedFd<'_>) -> Result<(), Errno> {
-    let address = libc::sockaddr {
-        sa_family: libc::AF_UNSPEC as libc::sa_family_t,
-        sa_data: [0; 14],
-    };
-    connect_to(socket, &address)
+    // The family AF_UNSPEC, and nothing else.
+    connect_to(socket, &[0; 16])
 }
 
 #[cfg(test)]
@@ -170,5 +170,27 @@ mod tests {
         assert_eq!(socket.peer_addr().unwrap(), peer.local_addr().unwrap());
         disconnect(socket.as_fd()).unwrap();
         assert!(socket.peer_addr().is_err());
+    }
+
+    #[test]
+    fn addresses_are_encoded_as_the_kernel_reads_them() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let flags = nix::sys::socket::SockFlag::SOCK_CLOEXEC;
+            let family = match address.starts_with('[') {
+                true => nix::sys::socket::AddressFamily::Inet6,
+                false => nix::sys::socket::AddressFamily::Inet,
+            };
+            let kind = nix::sys::socket::SockType::Stream;
+            let socket = nix::sys::socket::socket(family, kind, flags, None).unwrap();
+            let wanted: SocketAddr = address.parse().unwrap();
+            match bind(socket.as_fd(), wanted) {
+                // No IPv6 here.
+                Err(Errno::EADDRNOTAVAIL) => continue,
+                bound => bound.unwrap(),
+            }
+            let bound = TcpListener::from(socket).local_addr().unwrap();
+            assert_eq!(bound.ip(), wanted.ip());
+            assert_ne!(bound.port(), 0);
+        }
     }
 }

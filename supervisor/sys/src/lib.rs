@@ -7,7 +7,7 @@ pub mod clone;
 #[cfg(target_os = "linux")]
 pub mod command;
 #[cfg(target_os = "linux")]
-pub mod connector;
+pub mod errand;
 pub mod fds;
 #[cfg(target_os = "linux")]
 pub mod inet;

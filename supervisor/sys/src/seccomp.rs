@@ -18,6 +18,9 @@ pub const WAIT_KILLABLE_RECV: u32 = libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
 /// `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP` (linux/seccomp.h, 6.6): the woken side runs on this processor at once.
 const SYNC_WAKE_UP: c_ulong = 1;
 
+/// `ERESTARTSYS` (linux/errno.h): never seen by programs.
+const ERESTARTSYS: i32 = 512;
+
 /// The architecture that trapped calls of this build's own kind carry (`AUDIT_ARCH_*`, linux/audit.h).
 #[cfg(target_arch = "x86_64")]
 pub const NATIVE_ARCH: u32 = 0xc000_003e;
@@ -114,6 +117,16 @@ impl Listener {
     /// The errno of `SECCOMP_IOCTL_NOTIF_SEND`, but for `ENOENT`.
     pub fn respond_errno(&self, id: u64, errno: Errno) -> Result<bool, Errno> {
         self.respond(id, 0, -(errno as i32), 0)
+    }
+
+    /// The call was interrupted by a signal that waits for its thread: it fails with `EINTR` or is made again, as the kernel does
+    /// it for that signal (`ERESTARTSYS`). Only for a thread that has one, which is not blocked: any other would see an errno
+    /// that does not exist. `false`: it was gone, which is normal.
+    ///
+    /// # Errors
+    /// The errno of `SECCOMP_IOCTL_NOTIF_SEND`, but for `ENOENT`.
+    pub fn respond_restart(&self, id: u64) -> Result<bool, Errno> {
+        self.respond(id, 0, -ERESTARTSYS, 0)
     }
 
     /// The kernel performs the call, with what the child's registers **and memory** hold *then*. Only for calls that point to

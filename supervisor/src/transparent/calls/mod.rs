@@ -30,6 +30,13 @@ pub(super) enum Wish {
         /// Where to.
         address: Address,
     },
+    /// To give a socket an address.
+    Bind {
+        /// The child's number of the socket.
+        socket: i32,
+        /// Which.
+        address: Address,
+    },
     /// To wait for connections on a socket, as many at a time as the second number says.
     Listen(i32, i32),
     /// To start a task.
@@ -82,6 +89,8 @@ pub enum Class {
     Open,
     /// They connect a socket. Trapped where sockets could be duplicated (`pidfd_getfd`).
     Connect,
+    /// They give a socket an address. Trapped as above, where sockets that have one may be made.
+    Bind,
     /// They wait for connections, and take a free port when none was bound. Trapped as above, where ports are limited.
     Listen,
     /// They ask to be told of changes. Trapped where there is a listener and inotify instances could be duplicated.
@@ -212,11 +221,13 @@ mod tests {
                 && metadata.contains(&sys::metadata::SYS_FCHMODAT2)
         );
         assert_eq!(numbers(Class::OtherTask).count(), 7);
+        assert_eq!(numbers(Class::Bind).count(), 1);
         assert_eq!(numbers(Class::Listen).count(), 1);
         assert_eq!(numbers(Class::Watch).count(), 1);
         let others = [
             Class::Open,
             Class::Connect,
+            Class::Bind,
             Class::Listen,
             Class::Watch,
             Class::NewTask,

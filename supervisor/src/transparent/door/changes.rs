@@ -21,6 +21,7 @@ impl Door {
         change: Change,
         court: &mut Court<'_>,
     ) -> Result<(), DoorError> {
+        self.watch(claim)?;
         let submitted = self.files.submit(move || {
             let located = locate(claim.thread, &place, Lookup::Full);
             Finished::Located(claim, Box::new((place, change)), located)
@@ -70,9 +71,10 @@ impl Door {
             return self.result(claim.id, result);
         }
         let listener = Arc::clone(&self.listener);
+        let turn = self.watch(claim)?;
         let submitted = self.files.submit(move || {
-            // Nobody waits for it any more: it must not happen behind a back.
-            let result = match listener.is_valid(claim.id) {
+            // Nobody waits for it any more, or not for this: it must not happen behind a back.
+            let result = match turn.take() && listener.is_valid(claim.id) {
                 true => perform(&listener, claim, &located, &change),
                 false => Err(Errno::EINTR),
             };

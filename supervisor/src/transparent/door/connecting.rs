@@ -1,28 +1,23 @@
 //! Connects: from the claim to the answer.
 
-use super::{Channel, Claim, Court, Door, DoorError, Finished, failed};
+use super::errands::Within;
+use super::{Channel, Claim, Court, Door, DoorError, Finished};
 use crate::policy::{Mechanism, Subject, Verdict};
 use crate::transparent::address::Address;
 use crate::transparent::connects::{Connect, Destination};
 use crate::transparent::failure::{Failure, refused};
 use crate::transparent::record::About;
 use nix::errno::Errno;
-use nix::sys::epoll::{EpollEvent, EpollFlags};
-use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
-use nix::sys::time::TimeSpec;
-use nix::sys::timerfd::{Expiration, TimerSetTimeFlags};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::time::Duration;
-use sys::connector::Connector;
+use std::os::fd::AsFd;
+use sys::errand::Act;
 use sys::openat2::Lookup;
 
-/// How many connects may be under way: each takes a process or a thread, and some descriptors.
+/// How many connects may be under way: each takes a process, and some descriptors.
 pub(super) const CONNECTS: usize = 64;
 /// How many more may wait for their turn, which takes nothing but their arguments.
 const CONNECTS_WAITING: usize = 4096;
-/// How often it is looked for places that became free.
-const TICK: Duration = Duration::from_millis(100);
 
 impl Door {
     pub(super) fn examine(
@@ -35,6 +30,7 @@ impl Door {
         let session = self.facts.session_socket.as_deref();
         match Connect::examine(claim.thread, socket, &address, session, Lookup::Cached) {
             Err(Failure::WouldWait) => {
+                self.watch(claim)?;
                 let session = self.facts.session_socket.clone();
                 let submitted = self.files.submit(move || {
                     let session = session.as_deref();
@@ -69,14 +65,8 @@ impl Door {
             if self.waiting.len() >= CONNECTS_WAITING {
                 return self.fail(claim, Failure::WouldWait, court);
             }
-            let is_ticking = !self.waiting.is_empty();
             self.waiting.push_back((claim, connect.number, address));
-            if is_ticking {
-                return Ok(());
-            }
-            let ticks = Expiration::Interval(TimeSpec::from_duration(TICK));
-            let set = self.clock.set(ticks, TimerSetTimeFlags::empty());
-            return set.map_err(failed("set a timer"));
+            return self.watch(claim).map(drop);
         }
         match &connect.to {
             Destination::Session => self.channel(claim, &connect, court),
@@ -172,38 +162,13 @@ impl Door {
         if let Err(errno) = allowed(verdict, &about, court) {
             return self.errno(claim.id, errno);
         }
-        let rulesets: Vec<BorrowedFd<'_>> = self.facts.rulesets.iter().map(AsFd::as_fd).collect();
-        let number = self.next_connector;
-        let started = Connector::start(socket, located.fd, &rulesets).and_then(|connector| {
-            let event = EpollEvent::new(EpollFlags::EPOLLIN, number);
-            self.events.add(connector.as_fd(), event)?;
-            Ok(connector)
-        });
-        match started {
-            Ok(connector) => {
-                self.next_connector += 1;
-                self.connectors.insert(number, (claim.id, connector));
-                Ok(())
-            }
-            Err(_) => {
-                let failure = refused("the supervisor is out of means");
-                self.fail(claim, failure, court)
-            }
-        }
-    }
-
-    pub(super) fn connected(&mut self, number: u64) -> Result<(), DoorError> {
-        let answer = self
-            .connectors
-            .get(&number)
-            .and_then(|(id, connector)| Some((*id, connector.answer()?)));
-        match answer {
-            Some((id, result)) => {
-                self.connectors.remove(&number);
-                self.result(id, result.map(|()| 0))
-            }
-            None => Ok(()),
-        }
+        self.send(
+            claim,
+            socket,
+            Act::ConnectTo(located.fd),
+            Within::Rulesets,
+            court,
+        )
     }
 
     fn connect_stream(
@@ -226,40 +191,23 @@ impl Door {
                 let result = sys::inet::connect(connect.socket.as_fd(), address);
                 self.result(claim.id, result.map(|()| 0))
             }
-            Ok(true) => {
-                let Ok(watched) = connect.socket.try_clone() else {
-                    let failure = refused("the supervisor is out of means");
-                    return self.fail(claim, failure, court);
-                };
-                let submitted = self.streams.submit(move || {
-                    let result = sys::inet::connect(connect.socket.as_fd(), address);
-                    Finished::Performed(claim.id, result.map(|()| 0))
-                });
-                match submitted {
-                    Ok(()) => {
-                        self.handshakes.insert(claim.id, watched);
-                        Ok(())
-                    }
-                    Err(_) => self.fail(claim, Failure::WouldWait, court),
-                }
-            }
+            // No domain of Landlock: that knows ports only, and this was decided on.
+            Ok(true) => self.send(
+                claim,
+                connect.socket,
+                Act::Connect(address),
+                Within::Nothing,
+                court,
+            ),
         }
     }
 
     /// Whether another connect may be begun. Those that nobody waits for any more are ended when places are short.
     fn has_a_place(&mut self) -> bool {
-        let taken = |door: &Self| door.connectors.len() + door.handshakes.len();
-        if taken(self) >= CONNECTS {
-            let listener = &self.listener;
-            self.connectors.retain(|_, (id, _)| listener.is_valid(*id));
-            for (id, socket) in &self.handshakes {
-                if !listener.is_valid(*id) {
-                    // Its thread comes back, and gives the place back with it. A socket that is connected by now is nobody's.
-                    let _ended = shutdown(socket.as_raw_fd(), Shutdown::Both);
-                }
-            }
+        if self.places_taken() >= CONNECTS {
+            self.forget_the_dead();
         }
-        taken(self) < CONNECTS
+        self.places_taken() < CONNECTS
     }
 
     /// Begins connects that waited for a place.
@@ -276,15 +224,16 @@ impl Door {
                 self.examine(claim, socket, address, court)?;
             }
         }
-        match self.waiting.is_empty() {
-            true => self.clock.unset().map_err(failed("stop a timer")),
-            false => Ok(()),
-        }
+        Ok(())
     }
 }
 
-/// Whether a connection may be made; the grant is recorded before anybody acts on it.
-fn allowed(verdict: Verdict, about: &About<'_>, court: &mut Court<'_>) -> Result<(), Errno> {
+/// Whether an address may be connected to or bound; the grant is recorded before anybody acts on it.
+pub(super) fn allowed(
+    verdict: Verdict,
+    about: &About<'_>,
+    court: &mut Court<'_>,
+) -> Result<(), Errno> {
     match verdict {
         Verdict::Allow(allowed) => {
             let recorded = about.grant(court.recorder, &allowed.rule, Mechanism::ConnectDoor);

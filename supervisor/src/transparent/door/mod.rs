@@ -1,15 +1,18 @@
 //! The door itself: receives, and sees every claim through to its answer.
 
+mod binding;
 mod changes;
 mod connecting;
+mod errands;
 mod opens;
+mod waits;
 
 use super::address::Address;
+use super::binds::Bind;
 use super::calls::{self, Change, Place, Wish};
 use super::connects::Connect;
 use super::failure::Failure;
 use super::law::Law;
-use super::listens::listen;
 use super::locate::{Located, locate};
 use super::record::{About, Caller, Recorder};
 use super::registers::Registers;
@@ -18,7 +21,7 @@ use super::tasks::{Admission, Tasks, can_count};
 use super::thread::Thread;
 use crate::broker::pool::Pool;
 use crate::broker::{Outcome, Ticket};
-use connecting::CONNECTS;
+use errands::Sent;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -28,10 +31,10 @@ use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
-use sys::connector::Connector;
 use sys::openat2::Lookup;
 use sys::pidfd::Pidfd;
 use sys::seccomp::{Listener, NATIVE_ARCH, Notification};
+use waits::Waits;
 
 /// How many notifications are served before other descriptors get their turn.
 const BATCH: usize = 64;
@@ -96,29 +99,27 @@ pub struct Door {
     tasks: Option<Tasks>,
     events: Epoll,
     files: Pool<Finished>,
-    streams: Pool<Finished>,
     /// Opens of FIFOs, each until somebody opens the other end.
-    waits: Pool<Finished>,
+    halves: Pool<Finished>,
     /// The FIFOs that are being opened, by notification.
     fifos: HashMap<u64, OwnedFd>,
-    /// The sockets of streams that wait for their handshake, by notification.
-    handshakes: HashMap<u64, OwnedFd>,
-    /// Unix sockets that are being connected, by the number they are watched under.
-    connectors: HashMap<u64, (u64, Connector)>,
-    next_connector: u64,
+    /// Calls that a process of their own makes, by the number they are watched under.
+    errands: HashMap<u64, Sent>,
+    next_errand: u64,
     /// Connects for which there was no place. Examined anew when there is one.
     waiting: VecDeque<(Claim, i32, Address)>,
     /// Opens that wait for the approver, or for the broker's own slow work.
     asked: HashMap<Ticket, (Claim, Order)>,
-    /// Ticks while connects wait for a place: nothing else tells that those who hold them were killed.
+    /// Calls that may be interrupted by signals.
+    waits: Waits,
+    /// Ticks while there are such calls: nothing else tells that their threads got signals or were killed.
     clock: TimerFd,
 }
 
-/// Tokens of what is always in the epoll set. Connectors come after them.
+/// Tokens of what is always in the epoll set. Errands come after them.
 const FILES: u64 = 0;
-const STREAMS: u64 = 1;
+const HALVES: u64 = 1;
 const CLOCK: u64 = 2;
-const WAITS: u64 = 3;
 
 /// A trapped call on its way.
 #[derive(Debug, Clone, Copy)]
@@ -144,6 +145,7 @@ enum Finished {
     Examined(Claim, Address, Result<Connect, Failure>),
     Found(Claim, Box<(Order, Result<Found, Failure>)>),
     Opened(Claim, Box<Order>, Result<OwnedFd, Errno>),
+    Bind(Claim, Result<Bind, Failure>),
     Performed(u64, Result<i64, Errno>),
 }
 
@@ -173,15 +175,13 @@ impl Door {
         let make = failed("prepare the transparent door");
         let events = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(&make)?;
         let files = Pool::new(FILE_THREADS, WAITING).map_err(&make)?;
-        let streams = Pool::new(CONNECTS, WAITING).map_err(&make)?;
-        let waits = Pool::new(FIFOS, FIFOS).map_err(&make)?;
+        let halves = Pool::new(FIFOS, FIFOS).map_err(&make)?;
         let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
         let clock = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags).map_err(&make)?;
         for (fd, token) in [
             (files.as_fd(), FILES),
-            (streams.as_fd(), STREAMS),
+            (halves.as_fd(), HALVES),
             (clock.as_fd(), CLOCK),
-            (waits.as_fd(), WAITS),
         ] {
             events
                 .add(fd, EpollEvent::new(EpollFlags::EPOLLIN, token))
@@ -193,14 +193,13 @@ impl Door {
             tasks,
             events,
             files,
-            streams,
-            waits,
+            halves,
             fifos: HashMap::new(),
-            handshakes: HashMap::new(),
-            connectors: HashMap::new(),
-            next_connector: WAITS + 1,
+            errands: HashMap::new(),
+            next_errand: CLOCK + 1,
             waiting: VecDeque::new(),
             asked: HashMap::new(),
+            waits: Waits::default(),
             clock,
         })
     }
@@ -264,11 +263,9 @@ impl Door {
         for event in &events[..count] {
             match event.data() {
                 FILES => self.finish(self.files.results(), &mut court)?,
-                STREAMS => self.finish(self.streams.results(), &mut court)?,
-                WAITS => self.finish(self.waits.results(), &mut court)?,
-                // All that it has to say is said by waking us.
-                CLOCK => drop(self.clock.wait()),
-                number => self.connected(number)?,
+                HALVES => self.finish(self.halves.results(), &mut court)?,
+                CLOCK => self.tick()?,
+                number => self.returned(number)?,
             }
         }
         self.resume(&mut court)?;
@@ -328,6 +325,7 @@ impl Door {
             },
             Ok(Wish::Open(target)) => self.open(claim, target, court),
             Ok(Wish::Connect { socket, address }) => self.examine(claim, socket, address, court),
+            Ok(Wish::Bind { socket, address }) => self.bind(claim, socket, address, court),
         }
     }
 
@@ -348,10 +346,8 @@ impl Door {
                 Finished::Opened(claim, order, opened) => {
                     self.opened(claim, *order, opened, court)?;
                 }
-                Finished::Performed(id, result) => {
-                    self.handshakes.remove(&id);
-                    self.result(id, result)?;
-                }
+                Finished::Bind(claim, examined) => self.bind_examined(claim, examined, court)?,
+                Finished::Performed(id, result) => self.result(id, result)?,
             }
         }
         Ok(())
@@ -397,27 +393,6 @@ impl Door {
         self.errno(claim.id, errno)
     }
 
-    fn listen(
-        &mut self,
-        claim: Claim,
-        socket: i32,
-        backlog: i32,
-        court: &mut Court<'_>,
-    ) -> Result<(), DoorError> {
-        let socket = match claim.thread.duplicate(socket) {
-            Ok(socket) => socket,
-            Err(failure) => return self.fail(claim, failure, court),
-        };
-        // The number was the caller's if the caller still waits.
-        if !self.listener.is_valid(claim.id) {
-            return Ok(());
-        }
-        match listen(&socket, backlog) {
-            Ok(()) => self.value(claim.id, 0),
-            Err(failure) => self.fail(claim, failure, court),
-        }
-    }
-
     fn fail(&self, claim: Claim, failure: Failure, court: &mut Court<'_>) -> Result<(), DoorError> {
         let about = About::call(claim.caller(&self.listener), claim.call);
         let errno = about.answer(court.recorder, failure);
@@ -436,6 +411,11 @@ impl Door {
         sent.map(drop).map_err(failed("answer a call"))
     }
 
+    fn restart(&self, id: u64) -> Result<(), DoorError> {
+        let sent = self.listener.respond_restart(id);
+        sent.map(drop).map_err(failed("answer a call"))
+    }
+
     fn errno(&self, id: u64, errno: Errno) -> Result<(), DoorError> {
         let sent = self.listener.respond_errno(id, errno);
         sent.map(drop).map_err(failed("answer a call"))
@@ -446,8 +426,7 @@ impl std::fmt::Debug for Door {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Door")
             .field("facts", &self.facts)
-            .field("handshakes", &self.handshakes.len())
-            .field("connectors", &self.connectors.len())
+            .field("errands", &self.errands.len())
             .field("waiting", &self.waiting.len())
             .finish_non_exhaustive()
     }

@@ -71,6 +71,7 @@ impl Door {
     fn find(&mut self, claim: Claim, order: Order, court: &mut Court<'_>) -> Result<(), DoorError> {
         match find(claim.thread, &order.target, Lookup::Cached) {
             Err(Failure::WouldWait) => {
+                self.watch(claim)?;
                 let submitted = self.files.submit(move || {
                     let found = find(claim.thread, &order.target, Lookup::Full);
                     Finished::Found(claim, Box::new((order, found)))
@@ -208,17 +209,23 @@ impl Door {
                 opened => return self.opened(claim, order, opened, court),
             }
         }
-        let pool = match waits_for_another(&found, how) {
+        let half = waits_for_another(&found, how);
+        let turn = self.watch(claim)?;
+        if half {
+            // It is waited for in the open itself, which cannot be taken back.
+            self.begin(claim);
+        }
+        let pool = match half {
             false => &self.files,
             true => match self.await_the_other_end(claim, &found) {
-                Ok(()) => &self.waits,
+                Ok(()) => &self.halves,
                 Err(failure) => return self.fail(claim, failure, court),
             },
         };
         let listener = Arc::clone(&self.listener);
         let submitted = pool.submit(move || {
-            // Nobody waits for it any more: it must not happen behind a back.
-            let opened = match listener.is_valid(claim.id) {
+            // Nobody waits for it any more, or not for this: it must not happen behind a back.
+            let opened = match turn.take() && listener.is_valid(claim.id) {
                 true => open(claim.thread, &found, how, native, Patience::Whatever),
                 false => Err(Errno::EINTR),
             };
@@ -269,6 +276,8 @@ impl Door {
                     attempt: order.attempt + 1,
                     ..order
                 };
+                // Nothing was done: it begins anew.
+                self.begin(claim);
                 self.find(claim, order, court)
             }
             Err(errno) => self.errno(claim.id, errno),

@@ -1,0 +1,172 @@
+//! Binds and listens: from the claim to the answer.
+
+use super::errands::Within;
+use super::{Claim, Court, Door, DoorError, Finished};
+use crate::policy::{Access, Mechanism, Subject, Verdict};
+use crate::transparent::address::Address;
+use crate::transparent::binds::{Bind, Name, NewFile};
+use crate::transparent::failure::{Failure, refused};
+use crate::transparent::listens::{Listen, listen};
+use crate::transparent::record::About;
+use crate::transparent::status::Status;
+use nix::errno::Errno;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use sys::errand::Act;
+use sys::openat2::Lookup;
+
+impl Door {
+    pub(super) fn bind(
+        &mut self,
+        claim: Claim,
+        socket: i32,
+        address: Address,
+        court: &mut Court<'_>,
+    ) -> Result<(), DoorError> {
+        match Bind::examine(claim.thread, socket, &address, Lookup::Cached) {
+            Err(Failure::WouldWait) => {
+                self.watch(claim)?;
+                let submitted = self.files.submit(move || {
+                    let examined = Bind::examine(claim.thread, socket, &address, Lookup::Full);
+                    Finished::Bind(claim, examined)
+                });
+                match submitted {
+                    Ok(()) => Ok(()),
+                    Err(_) => self.fail(claim, Failure::WouldWait, court),
+                }
+            }
+            examined => self.bind_examined(claim, examined, court),
+        }
+    }
+
+    pub(super) fn bind_examined(
+        &mut self,
+        claim: Claim,
+        examined: Result<Bind, Failure>,
+        court: &mut Court<'_>,
+    ) -> Result<(), DoorError> {
+        // What was found is what the caller meant only if the caller still waits.
+        if !self.listener.is_valid(claim.id) {
+            return Ok(());
+        }
+        let Bind { socket, to } = match examined {
+            Ok(bind) => bind,
+            Err(failure) => return self.fail(claim, failure, court),
+        };
+        match to {
+            Name::File(file) => self.bind_file(claim, socket, &file, court),
+            Name::Stream(address) => {
+                let about = About {
+                    address: Some(address),
+                    ..About::call(claim.caller(&self.listener), claim.call)
+                };
+                let verdict = court.law.decide_bind(address);
+                match super::connecting::allowed(verdict, &about, court) {
+                    Ok(()) => self.bind_inet(claim, &socket, address),
+                    Err(errno) => self.errno(claim.id, errno),
+                }
+            }
+            Name::Datagrams(address) if court.law.allows_udp() => {
+                self.bind_inet(claim, &socket, address)
+            }
+            Name::Datagrams(_) => self.fail(claim, refused("no datagrams over IP"), court),
+        }
+    }
+
+    fn bind_inet(
+        &self,
+        claim: Claim,
+        socket: &OwnedFd,
+        address: SocketAddr,
+    ) -> Result<(), DoorError> {
+        let result = sys::inet::bind(socket.as_fd(), address);
+        self.result(claim.id, result.map(|()| 0))
+    }
+
+    /// Has a socket file made, by the name that the child gave it if that can be: it is what the socket says that it is called.
+    fn bind_file(
+        &mut self,
+        claim: Claim,
+        socket: OwnedFd,
+        file: &NewFile,
+        court: &mut Court<'_>,
+    ) -> Result<(), DoorError> {
+        let about = About {
+            asked: Some(&file.asked),
+            located: Some(&file.path),
+            access: Some(Access::WRITE),
+            ..About::call(claim.caller(&self.listener), claim.call)
+        };
+        let subject = Subject {
+            path: &file.path,
+            object: None,
+        };
+        let mechanism = match court.law.decide(&subject, Access::WRITE) {
+            // What is counted or ends some day is granted over the socket, where that is kept.
+            Verdict::Allow(allowed) if allowed.ttl.is_none() && allowed.budget.is_none() => {
+                allowed.mechanism
+            }
+            Verdict::Deny(denial) => {
+                let errno = about.deny(court.recorder, &denial);
+                return self.errno(claim.id, errno);
+            }
+            Verdict::Allow(_) | Verdict::Ask(_) => {
+                let why = "granted on request only, over the session's socket";
+                let errno = about.fail(court.recorder, Errno::EACCES, why);
+                return self.errno(claim.id, errno);
+            }
+        };
+        // Landlock decides once more, wherever the name leads by then: so it may be walked once more. What Landlock does not grant
+        // is made in the directory that was located, under its last name alone.
+        let within = match mechanism {
+            Mechanism::Landlock => Within::Rulesets,
+            _ => Within::Nothing,
+        };
+        let (name, directory) = match &file.start {
+            Some(start) if within == Within::Rulesets => (&file.asked, start),
+            _ => (&file.name, &file.parent.fd),
+        };
+        let maker = Status::of(claim.thread).and_then(|status| status.maker());
+        let directory = directory
+            .try_clone()
+            .map_err(|_| refused("the supervisor is out of means"));
+        match (maker, directory) {
+            (Err(failure), _) | (_, Err(failure)) => self.fail(claim, failure, court),
+            // Whose umask it was, the caller says that still waits.
+            _ if !self.listener.is_valid(claim.id) => Ok(()),
+            (Ok(maker), Ok(directory)) => {
+                let act = Act::Bind {
+                    name,
+                    directory,
+                    maker,
+                };
+                self.send(claim, socket, act, within, court)
+            }
+        }
+    }
+
+    pub(super) fn listen(
+        &mut self,
+        claim: Claim,
+        socket: i32,
+        backlog: i32,
+        court: &mut Court<'_>,
+    ) -> Result<(), DoorError> {
+        let socket = match claim.thread.duplicate(socket) {
+            Ok(socket) => socket,
+            Err(failure) => return self.fail(claim, failure, court),
+        };
+        // The number was the caller's if the caller still waits.
+        if !self.listener.is_valid(claim.id) {
+            return Ok(());
+        }
+        match listen(&socket, backlog) {
+            Ok(Listen::Done) => self.value(claim.id, 0),
+            // Who connects to it sees who made it listen.
+            Ok(Listen::ByAnother) => {
+                self.send(claim, socket, Act::Listen(backlog), Within::Rulesets, court)
+            }
+            Err(failure) => self.fail(claim, failure, court),
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Names of sockets, whole and odd; and signals that arrive while a socket is being connected.
+
+use crate::arguments::{Arguments, misused};
+use crate::files::{escaped, owned};
+use crate::trapped::{Wavering, against, tries};
+use crate::{Answer, call, done};
+use nix::errno::Errno;
+use std::ffi::CStr;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+pub fn act(name: &str, arguments: &mut Arguments) -> Option<Answer> {
+    Some(match name {
+        // What a socket says that it is called once it was bound to PATH.
+        "bound-name" => bound_name(&arguments.path()),
+        // `bind-bytes FAMILY HEX`, `connect-bytes FAMILY HEX`: any address at all, for a stream socket.
+        "bind-bytes" => with_bytes(arguments, libc::SYS_bind),
+        "connect-bytes" => with_bytes(arguments, libc::SYS_connect),
+        "bind-twice" => bind_twice(arguments),
+        "listen-unix" => listen_unix(&arguments.path()),
+        "race-bind" => race_bind(arguments),
+        "race-bind-abstract" => race_bind_abstract(arguments),
+        "race-listen" => race_listen(arguments),
+        "alarmed-unix" => {
+            let (restarts, path) = (restarts(arguments), arguments.path());
+            alarmed(libc::AF_UNIX, &unix(&path), restarts)
+        }
+        "alarmed-tcp" => {
+            let restarts = restarts(arguments);
+            let address: SocketAddr = arguments
+                .text()
+                .parse()
+                .unwrap_or_else(|_| misused("an address and a port are wanted"));
+            alarmed(libc::AF_INET, &inet(address), restarts)
+        }
+        _ => return None,
+    })
+}
+
+fn unix(path: &CStr) -> Vec<u8> {
+    let family = (libc::AF_UNIX as u16).to_ne_bytes();
+    [family.as_slice(), path.to_bytes_with_nul()].concat()
+}
+
+/// `struct sockaddr_in`.
+fn inet(address: SocketAddr) -> Vec<u8> {
+    let SocketAddr::V4(address) = address else {
+        misused("an IPv4 address is wanted");
+    };
+    let mut bytes = (libc::AF_INET as u16).to_ne_bytes().to_vec();
+    bytes.extend(address.port().to_be_bytes());
+    bytes.extend(address.ip().octets());
+    bytes.extend([0; 8]);
+    bytes
+}
+
+fn stream(family: i32) -> Result<OwnedFd, Errno> {
+    owned(call!(libc::SYS_socket, family, libc::SOCK_STREAM, 0))
+}
+
+fn with(call: i64, socket: &OwnedFd, address: &[u8]) -> Result<i64, Errno> {
+    call!(call, socket.as_raw_fd(), address.as_ptr(), address.len())
+}
+
+fn bound_name(path: &CStr) -> Answer {
+    let socket = stream(libc::AF_UNIX)?;
+    let address = unix(path);
+    with(libc::SYS_bind, &socket, &address[..address.len() - 1])?;
+    let (mut bytes, mut length) = ([0u8; 128], 128u32);
+    call!(
+        libc::SYS_getsockname,
+        socket.as_raw_fd(),
+        bytes.as_mut_ptr(),
+        &raw mut length
+    )?;
+    let name = &bytes[2..length as usize];
+    Ok(escaped(name.strip_suffix(b"\0").unwrap_or(name)))
+}
+
+fn with_bytes(arguments: &mut Arguments, call: i64) -> Answer {
+    let (family, text) = (arguments.number() as i32, arguments.text());
+    let byte = |at| u8::from_str_radix(&text[at..at + 2], 16);
+    let bytes: Result<Vec<u8>, _> = (0..text.len()).step_by(2).map(byte).collect();
+    let bytes = bytes.unwrap_or_else(|_| misused("bytes are two digits each"));
+    done(stream(family).and_then(|socket| with(call, &socket, &bytes)))
+}
+
+/// A socket that has a name is given another.
+fn bind_twice(arguments: &mut Arguments) -> Answer {
+    let (one, other) = (arguments.path(), arguments.path());
+    let socket = stream(libc::AF_UNIX)?;
+    with(libc::SYS_bind, &socket, &unix(&one))?;
+    done(with(libc::SYS_bind, &socket, &unix(&other)))
+}
+
+/// Binds, listens, and waits to be ended.
+fn listen_unix(path: &CStr) -> Answer {
+    let socket = stream(libc::AF_UNIX)?;
+    with(libc::SYS_bind, &socket, &unix(path))?;
+    call!(libc::SYS_listen, socket.as_raw_fd(), 8)?;
+    say(b"listening\n");
+    done(call!(libc::SYS_pause))
+}
+
+/// `race-bind ALLOWED FORBIDDEN TRIES`: the name is rewritten all the time.
+fn race_bind(arguments: &mut Arguments) -> Answer {
+    let (one, other) = (arguments.path(), arguments.path());
+    let (address, count) = (Wavering::new(unix(&one), unix(&other)), arguments.number());
+    let attempt = || {
+        let socket = stream(libc::AF_UNIX)?;
+        let cells = &address.cells;
+        let bound = call!(
+            libc::SYS_bind,
+            socket.as_raw_fd(),
+            cells.as_ptr(),
+            cells.len()
+        );
+        // So that the place is free again.
+        let _removed = call!(libc::SYS_unlinkat, libc::AT_FDCWD, one.as_ptr(), 0);
+        bound
+    };
+    against(|| address.waver(), || tries(count, attempt))
+}
+
+/// `race-bind-abstract PATH TRIES`: the first byte of the name comes and goes, and without it the name is no file's.
+fn race_bind_abstract(arguments: &mut Arguments) -> Answer {
+    let path = arguments.path();
+    let mut bare = unix(&path);
+    bare[2] = 0;
+    let count = arguments.number();
+    let address = Wavering::new(unix(&path), bare.clone());
+    let mut abstracts = 0;
+    let attempt = || {
+        let socket = stream(libc::AF_UNIX)?;
+        let cells = &address.cells;
+        let bound = call!(
+            libc::SYS_bind,
+            socket.as_raw_fd(),
+            cells.as_ptr(),
+            cells.len()
+        );
+        let (mut bytes, mut length) = ([1u8; 128], 128u32);
+        call!(
+            libc::SYS_getsockname,
+            socket.as_raw_fd(),
+            bytes.as_mut_ptr(),
+            &raw mut length
+        )?;
+        abstracts += i32::from(length > 2 && bytes[2] == 0);
+        let _removed = call!(libc::SYS_unlinkat, libc::AT_FDCWD, path.as_ptr(), 0);
+        bound
+    };
+    let said = against(|| address.waver(), || tries(count, attempt))?;
+    Ok(format!("{said} abstract={abstracts}"))
+}
+
+/// `race-listen TRIES`: one number is now a Unix socket, now a TCP socket without a port, while it is made to listen. How many TCP
+/// sockets ended up with a port.
+fn race_listen(arguments: &mut Arguments) -> Answer {
+    let count = arguments.number();
+    let unix_socket = stream(libc::AF_UNIX)?;
+    let path = c"race-listen.sock";
+    let _removed = call!(libc::SYS_unlinkat, libc::AT_FDCWD, path.as_ptr(), 0);
+    with(libc::SYS_bind, &unix_socket, &unix(path))?;
+    let tcp = stream(libc::AF_INET)?;
+    let number: OwnedFd = owned(call!(libc::SYS_dup, unix_socket.as_raw_fd()))?;
+    let becomes = |fd: &OwnedFd| call!(libc::SYS_dup3, fd.as_raw_fd(), number.as_raw_fd(), 0);
+    let said = against(
+        || {
+            let _both = [becomes(&tcp), becomes(&unix_socket)];
+        },
+        || tries(count, || call!(libc::SYS_listen, number.as_raw_fd(), 1)),
+    )?;
+    let (mut bytes, mut length) = ([0u8; 16], 16u32);
+    call!(
+        libc::SYS_getsockname,
+        tcp.as_raw_fd(),
+        bytes.as_mut_ptr(),
+        &raw mut length
+    )?;
+    let port = u16::from_be_bytes([bytes[2], bytes[3]]);
+    Ok(format!("{said} port={port}"))
+}
+
+/// The first argument: whether a call that the signal interrupts is made again.
+fn restarts(arguments: &mut Arguments) -> bool {
+    match arguments.text().as_str() {
+        "restart" => true,
+        "once" => false,
+        other => misused(&format!("`{other}` is neither `restart` nor `once`")),
+    }
+}
+
+fn say(text: &[u8]) {
+    let _unheard = call!(libc::SYS_write, 1, text.as_ptr(), text.len());
+}
+
+extern "C" fn on_alarm(_signal: i32) {
+    say(b"alarm\n");
+}
+
+/// Connects, and is sent a signal a moment later. When that ends the call, a second connect that does not wait tells what it left.
+fn alarmed(family: i32, address: &[u8], restarts: bool) -> Answer {
+    // SAFETY: all zeroes is a `struct sigaction` without flags or mask.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = on_alarm as extern "C" fn(i32) as usize;
+    action.sa_flags = if restarts { libc::SA_RESTART } else { 0 };
+    // SAFETY: the handler makes one system call and returns; the structure lives.
+    Errno::result(unsafe {
+        libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut())
+    })?;
+    let socket = stream(family)?;
+    let once = [0i64, 0, 0, 50_000];
+    call!(libc::SYS_setitimer, 0, once.as_ptr(), 0)?;
+    match with(libc::SYS_connect, &socket, address) {
+        Err(Errno::EINTR) => {}
+        other => return done(other),
+    }
+    call!(
+        libc::SYS_fcntl,
+        socket.as_raw_fd(),
+        libc::F_SETFL,
+        libc::O_NONBLOCK
+    )?;
+    let then = with(libc::SYS_connect, &socket, address);
+    Ok(format!("EINTR, then {:?}", then.err()))
+}

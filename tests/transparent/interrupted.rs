@@ -1,0 +1,172 @@
+//! Signals for threads that wait in a call: they interrupt what they would interrupt without us, and nothing else.
+
+use crate::harness::{Workspace, feature, require, run};
+use crate::supervised::{Lists, Supervised, probe, probe_outside};
+use nix::sys::signal::Signal;
+use nix::sys::socket::{Backlog, listen};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+
+/// A listener whose queue is full, and who is in it.
+fn full_file(path: &std::path::Path) -> (UnixListener, UnixStream) {
+    let listener = UnixListener::bind(path).expect("the place is free");
+    listen(&listener, Backlog::new(0).expect("0 is a backlog")).expect("it listens");
+    let first = UnixStream::connect(path).expect("there is room for one");
+    (listener, first)
+}
+
+fn full_port() -> (TcpListener, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    listen(&listener, Backlog::new(0).expect("0 is a backlog")).expect("it listens");
+    let address = listener.local_addr().expect("it is bound");
+    let first = TcpStream::connect(address).expect("there is room for one");
+    (listener, first)
+}
+
+#[test]
+fn a_connect_that_waits_for_a_place_is_interrupted() {
+    require!(feature::listener());
+    require!(feature::pidfd_getfd());
+    let workspace = Workspace::new();
+    let inside = workspace.make_dir("inside");
+    let _full = full_file(&inside.join("full"));
+    let supervised = Supervised::new(Lists::writing(&inside));
+    let act = ["alarmed-unix", "once", "full"];
+    let said = supervised.probe(&inside, &act);
+    assert_eq!(said, ["alarm", "ok EINTR, then Some(EAGAIN)"]);
+    assert_eq!(said, probe_outside(&inside, &act));
+}
+
+#[test]
+fn a_connect_that_waits_for_a_place_is_made_again_where_the_program_wants_that() {
+    require!(feature::listener());
+    require!(feature::pidfd_getfd());
+    let workspace = Workspace::new();
+    let inside = workspace.make_dir("inside");
+    let (listener, first) = full_file(&inside.join("full"));
+    let supervised = Supervised::new(Lists::writing(&inside));
+    let mut command = probe(&inside, &["alarmed-unix", "restart", "full"]);
+    let mut waiting = supervised.inside(move || run::start(&mut command));
+    waiting.until_it_says("alarm");
+    drop(first);
+    drop(listener.accept().expect("the first was in the queue"));
+    let (_second, _) = listener.accept().expect("the second got its place");
+    assert_eq!(waiting.wait().lines(), ["alarm", "ok"]);
+}
+
+#[test]
+fn a_handshake_goes_on_when_its_connect_was_interrupted() {
+    require!(feature::listener());
+    require!(feature::pidfd_getfd());
+    let workspace = Workspace::new();
+    let (listener, _first) = full_port();
+    let address = listener.local_addr().expect("it is bound");
+    let supervised = Supervised::new(Lists {
+        connect: vec![address],
+        ..Lists::default()
+    });
+    let act = ["alarmed-tcp", "once", &address.to_string()];
+    let said = supervised.probe(&workspace.path(), &act);
+    assert_eq!(said, ["alarm", "ok EINTR, then Some(EALREADY)"]);
+    assert_eq!(said, probe_outside(&workspace.path(), &act));
+}
+
+#[test]
+fn a_handshake_is_waited_for_again_where_the_program_wants_that() {
+    require!(feature::listener());
+    require!(feature::pidfd_getfd());
+    let workspace = Workspace::new();
+    let (listener, first) = full_port();
+    let address = listener.local_addr().expect("it is bound");
+    let supervised = Supervised::new(Lists {
+        connect: vec![address],
+        ..Lists::default()
+    });
+    let mut command = probe(
+        &workspace.path(),
+        &["alarmed-tcp", "restart", &address.to_string()],
+    );
+    let mut waiting = supervised.inside(move || run::start(&mut command));
+    waiting.until_it_says("alarm");
+    drop(first);
+    drop(listener.accept().expect("the first was in the queue"));
+    // The kernel sends what was not answered again, after a second or two.
+    let (_second, _) = listener.accept().expect("the second came");
+    assert_eq!(waiting.wait().lines(), ["alarm", "ok"]);
+}
+
+#[test]
+fn who_waits_for_its_turn_is_interrupted_as_well() {
+    require!(feature::listener());
+    require!(feature::pidfd_getfd());
+    let workspace = Workspace::new();
+    let inside = workspace.make_dir("inside");
+    let (_listener, _first) = full_file(&inside.join("full"));
+    let supervised = Supervised::new(Lists::writing(&inside));
+    // More than may be under way at a time.
+    let waiting: Vec<_> = (0..100)
+        .map(|_| {
+            let mut command = probe(&inside, &["alarmed-unix", "once", "full"]);
+            supervised.inside(move || run::start(&mut command))
+        })
+        .collect();
+    for waiting in waiting {
+        let said = waiting.wait();
+        assert_eq!(said.lines(), ["alarm", "ok EINTR, then Some(EAGAIN)"]);
+    }
+}
+
+#[test]
+fn signals_that_end_a_program_end_it_while_it_waits() {
+    require!(feature::listener());
+    require!(feature::pidfd_getfd());
+    let workspace = Workspace::new();
+    let inside = workspace.make_dir("inside");
+    let _full = full_file(&inside.join("full"));
+    let supervised = Supervised::new(Lists::writing(&inside));
+    // The second would write a core file, so the kernel lets the program run to that point itself.
+    for signal in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM] {
+        // The test itself may have been started with some of them ignored.
+        let mut command = std::process::Command::new("env");
+        command
+            .arg("--default-signal")
+            .arg(crate::harness::built::probe());
+        command.args(["connect-unix", "full"]).current_dir(&inside);
+        let waiting = supervised.inside(move || run::start(&mut command));
+        let pid = waiting.pid();
+        run::eventually("it waits for its connect", || {
+            std::fs::read_to_string(format!("/proc/{pid}/syscall"))
+                .is_ok_and(|call| call.starts_with(&format!("{} ", libc::SYS_connect)))
+        });
+        waiting.signal(signal);
+        assert_eq!(waiting.wait().code(), 128 + signal as i32);
+    }
+}
+
+#[test]
+fn a_program_is_stopped_while_it_waits_and_goes_on_waiting() {
+    require!(feature::listener());
+    require!(feature::pidfd_getfd());
+    let workspace = Workspace::new();
+    let inside = workspace.make_dir("inside");
+    let (listener, first) = full_file(&inside.join("full"));
+    let supervised = Supervised::new(Lists::writing(&inside));
+    let mut command = probe(&inside, &["connect-unix", "full"]);
+    let waiting = supervised.inside(move || run::start(&mut command));
+    let pid = waiting.pid();
+    let is_connecting = || {
+        std::fs::read_to_string(format!("/proc/{pid}/syscall"))
+            .is_ok_and(|call| call.starts_with(&format!("{} ", libc::SYS_connect)))
+    };
+    run::eventually("it waits for its connect", is_connecting);
+    waiting.signal(Signal::SIGSTOP);
+    run::eventually("it is stopped", || {
+        crate::harness::process::state(pid) == Some('T')
+    });
+    waiting.signal(Signal::SIGCONT);
+    run::eventually("it waits for its connect again", is_connecting);
+    drop(first);
+    drop(listener.accept().expect("the first was in the queue"));
+    let (_second, _) = listener.accept().expect("the second got its place");
+    assert_eq!(waiting.wait().lines(), ["ok"]);
+}
