@@ -9,13 +9,15 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 pub fn act(name: &str, arguments: &mut Arguments) -> Option<Answer> {
     Some(match name {
         "race-name" => race_name(arguments),
         "race-swap" => race_swap(arguments),
+        "race-name-shared" => race_name_shared(arguments),
+        "storm" => storm(arguments),
         "race-exec" => race_exec(arguments),
         "exit-as" => exit_as(arguments.number()),
         _ => return None,
@@ -91,6 +93,104 @@ fn race_name(arguments: &mut Arguments) -> Answer {
         over.store(true, Ordering::Relaxed);
     });
     tally.answer()
+}
+
+/// `race-name-shared ALLOWED FORBIDDEN TRIES`: the same, with another process that rewrites the name, in memory that both share.
+fn race_name_shared(arguments: &mut Arguments) -> Answer {
+    let (allowed, forbidden, tries) = (arguments.path(), arguments.path(), arguments.number());
+    let [first, second] = [&allowed, &forbidden].map(|path| path.to_bytes_with_nul());
+    if first.len() != second.len() {
+        crate::arguments::misused("race-name-shared wants two paths of the same length");
+    }
+    let shared = call!(
+        libc::SYS_mmap,
+        0,
+        4096,
+        libc::PROT_READ | libc::PROT_WRITE,
+        libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+        usize::MAX,
+        0
+    )?;
+    // SAFETY: a page that was just mapped, for good; bytes that are zero are atomics, and two processes may share those.
+    let name = unsafe { std::slice::from_raw_parts(shared as *const AtomicU8, first.len()) };
+    let rewrite = |path: &[u8]| {
+        for (cell, byte) in name.iter().zip(path) {
+            cell.store(*byte, Ordering::Relaxed);
+        }
+    };
+    rewrite(first);
+    let other = call!(libc::SYS_fork)?;
+    if other == 0 {
+        loop {
+            rewrite(second);
+            rewrite(first);
+        }
+    }
+    let mut tally = Tally::default();
+    for _ in 0..tries {
+        let opened = owned(call!(
+            libc::SYS_openat,
+            AT_FDCWD,
+            name.as_ptr(),
+            libc::O_RDONLY,
+            0
+        ));
+        tally.count(opened.and_then(is_hit));
+    }
+    call!(libc::SYS_kill, other, libc::SIGKILL)?;
+    call!(libc::SYS_wait4, other, 0, 0, 0)?;
+    tally.answer()
+}
+
+/// How many signals came.
+static SIGNALS: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn count_signal(_: libc::c_int) {
+    SIGNALS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// `storm PATH TRIES RESTARTS`: opens a file while a timer interrupts, with a handler that has calls restarted (1) or not (0). An
+/// open is wrong when its descriptor is not that file, or is one of the first three.
+fn storm(arguments: &mut Arguments) -> Answer {
+    let (path, tries, restarts) = (arguments.path(), arguments.number(), arguments.number());
+    let name = std::path::Path::new(std::ffi::OsStr::from_bytes(path.to_bytes()));
+    let inode = std::fs::metadata(name).map_err(errno)?.ino();
+    // SAFETY: all zeroes is a valid sigaction, whose handler is then set.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = count_signal as *const () as usize;
+    action.sa_flags = if restarts == 1 { libc::SA_RESTART } else { 0 };
+    // SAFETY: the action lives, and its handler does nothing but count.
+    Errno::result(unsafe {
+        libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut())
+    })?;
+    let every = libc::timeval {
+        tv_sec: 0,
+        tv_usec: 300,
+    };
+    let timer = libc::itimerval {
+        it_interval: every,
+        it_value: every,
+    };
+    call!(libc::SYS_setitimer, libc::ITIMER_REAL, &raw const timer, 0)?;
+    let (mut opened, mut interrupted, mut wrong) = (0u64, 0u64, 0u64);
+    for _ in 0..tries {
+        match open(&path, libc::O_RDONLY) {
+            Ok(fd) => {
+                let number = std::os::fd::AsRawFd::as_raw_fd(&fd);
+                let found = File::from(fd).metadata().map(|known| known.ino());
+                match found {
+                    Ok(found) if found == inode && number > 2 => opened += 1,
+                    _ => wrong += 1,
+                }
+            }
+            Err(Errno::EINTR) => interrupted += 1,
+            Err(_) => wrong += 1,
+        }
+    }
+    let signals = SIGNALS.load(Ordering::Relaxed);
+    Ok(format!(
+        "opened={opened} interrupted={interrupted} wrong={wrong} signals={signals}"
+    ))
 }
 
 /// `race-swap ONE OTHER OPENED TRIES [SECONDS]`: two names change places all the time while a path that leads through them is

@@ -7,6 +7,7 @@ use nix::fcntl::{FcntlArg, OFlag, OpenHow, ResolveFlag, fcntl, openat, openat2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, fstat, umask};
 use nix::unistd::mkfifo;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
@@ -404,4 +405,56 @@ fn a_full_table_of_descriptors_is_the_callers() {
         ],
     );
     assert_eq!(said, ["ok", "ok 3", "errno EMFILE"]);
+}
+
+/// Numbers that an act answered with, by their names.
+fn numbers(said: &[String]) -> BTreeMap<String, u64> {
+    let [line] = said else {
+        panic!("one act, one answer: {said:?}");
+    };
+    let words = line.strip_prefix("ok ").unwrap_or_else(|| panic!("{line}"));
+    let number = |word: &str| {
+        let (name, value) = word.split_once('=').expect("a name and a number");
+        (name.to_owned(), value.parse().expect("a number"))
+    };
+    words.split(' ').map(number).collect()
+}
+
+#[test]
+fn signals_and_kills_make_no_open_wrong() {
+    require!(feature::listener());
+    let workspace = Workspace::new();
+    let path = workspace.write("file", "x");
+    let supervised = Supervised::new(closed(&workspace.path()));
+    let path = path.to_str().expect("UTF-8").to_owned();
+    // As many again are killed while they are at it.
+    let victims = supervised.inside({
+        let path = path.clone();
+        move || {
+            let start = || {
+                let mut command = std::process::Command::new(crate::harness::built::probe());
+                command.args(["storm", &path, "100000000", "1"]);
+                command.spawn().expect("it starts")
+            };
+            (0..8).map(|_| start()).collect::<Vec<_>>()
+        }
+    });
+    let killer = std::thread::spawn(move || {
+        for mut victim in victims {
+            std::thread::sleep(std::time::Duration::from_millis(40));
+            victim.kill().expect("it still runs");
+            victim.wait().expect("it is ours");
+        }
+    });
+    for restarts in ["0", "1"] {
+        let said = supervised.probe(&workspace.path(), &["storm", &path, "50000", restarts]);
+        let said = numbers(&said);
+        assert_eq!(said["wrong"], 0, "{said:?}");
+        assert_eq!(said["opened"] + said["interrupted"], 50_000);
+        assert!(said["signals"] > 100, "{said:?}");
+        if restarts == "1" {
+            assert_eq!(said["interrupted"], 0, "{said:?}");
+        }
+    }
+    killer.join().expect("all were killed");
 }

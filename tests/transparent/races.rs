@@ -71,6 +71,66 @@ fn a_name_that_is_rewritten_never_reaches_outside() {
     assert_eq!(changed(&outside), before);
 }
 
+/// What came of a race of opens, of which the forbidden file says `HIT`.
+#[track_caller]
+fn nothing_was_hit(said: &[String]) {
+    let [line] = said else {
+        panic!("one act, one answer: {said:?}");
+    };
+    assert!(line.starts_with("ok hit=0 allowed="), "{line}");
+    assert!(
+        !line.contains(" allowed=0 "),
+        "never met its allowed side: {line}"
+    );
+    assert!(
+        !line.ends_with(" refused=0"),
+        "never met its forbidden side: {line}"
+    );
+}
+
+/// A session in which no open is the kernel's, and `outside` is denied.
+fn closed(workspace: &Workspace) -> Lists {
+    workspace.write("allowed/file", "mine");
+    workspace.write("outside/file", "HIT");
+    Lists {
+        closed: true,
+        deny: vec![workspace.join("outside")],
+        ..Lists::writing(&workspace.path())
+    }
+}
+
+#[test]
+fn a_name_that_is_rewritten_never_opens_what_is_denied() {
+    require!(feature::listener());
+    require!(feature::processors(2));
+    let workspace = Workspace::new();
+    let supervised = Supervised::new(closed(&workspace));
+    for act in ["race-name", "race-name-shared"] {
+        let paths = ["allowed/file", "outside/file"];
+        let words = [act, paths[0], paths[1], TRIES];
+        nothing_was_hit(&supervised.probe(&workspace.path(), &words));
+    }
+}
+
+#[test]
+fn names_that_are_swapped_never_open_what_is_denied() {
+    require!(feature::listener());
+    require!(feature::processors(2));
+    for (good, bad, path) in [
+        // A link at the end, a link in the middle.
+        ("../allowed/file", "../outside/file", "ways/one"),
+        ("../allowed", "../outside", "ways/one/file"),
+    ] {
+        let workspace = Workspace::new();
+        let supervised = Supervised::new(closed(&workspace));
+        workspace.make_dir("ways");
+        symlink(good, workspace.join("ways/one")).expect("a link");
+        symlink(bad, workspace.join("ways/other")).expect("a link");
+        let words = ["race-swap", "ways/one", "ways/other", path, TRIES];
+        nothing_was_hit(&supervised.probe(&workspace.path(), &words));
+    }
+}
+
 #[test]
 fn links_that_are_swapped_never_lead_outside() {
     require!(feature::listener());
