@@ -106,6 +106,16 @@ impl Law {
         &self.facts.cwd
     }
 
+    /// What the policies call `$HOME`.
+    pub fn home(&self) -> Option<&Path> {
+        self.facts.home.as_deref()
+    }
+
+    /// Whether there are several, each of which narrows the first.
+    pub fn is_stacked(&self) -> bool {
+        self.policies.len() > 1
+    }
+
     /// The policies by name, for the record.
     pub fn named(&self) -> Vec<Named<'_>> {
         self.names

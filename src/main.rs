@@ -4,6 +4,7 @@
 mod args;
 mod commands;
 mod exit;
+mod hint;
 mod law;
 mod places;
 mod render;

@@ -41,6 +41,16 @@ pub fn visible(text: &str) -> String {
     shown
 }
 
+/// The same text as one word of a shell's.
+pub fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%=:,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
 /// Rows of cells, each column as wide as its widest cell, indented.
 pub fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
@@ -62,7 +72,13 @@ pub fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{table, visible};
+    use super::{quoted, table, visible};
+
+    #[test]
+    fn a_path_can_be_given_back_to_a_shell() {
+        assert_eq!(quoted("/a/b-1.jsonl"), "/a/b-1.jsonl");
+        assert_eq!(quoted("/a b/it's"), r"'/a b/it'\''s'");
+    }
 
     #[test]
     fn nothing_moves_the_cursor() {

@@ -1,7 +1,8 @@
 //! What is told about a run while it goes: to people on standard error, to programs on a descriptor that they named.
 
 use crate::exit;
-use crate::render::visible;
+use crate::hint;
+use crate::render::{quoted, visible};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -12,7 +13,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, RawFd};
 use std::path::Path;
 use std::time::Duration;
-use supervisor::audit::{Counts, Layer, State, Status};
+use supervisor::audit::{Counts, Layer, Refused, State, Status};
 use supervisor::launch::Exit;
 use supervisor::policy::{Origin, Source, Warning};
 use supervisor::session::{self, Watch};
@@ -64,6 +65,10 @@ pub struct Ended<'a> {
     pub exit: u8,
     /// What was decided.
     pub counts: Counts,
+    /// What the policy refused, the most telling first.
+    pub refused: &'a [Refused],
+    /// Whose policy that was.
+    pub law: hint::Law<'a>,
     /// Where the record of the run is.
     pub audit: &'a Path,
 }
@@ -183,6 +188,9 @@ impl Reporter {
             ended.exit
         ));
         if ended.exit != 0 && refused > 0 {
+            for line in hint::lines(ended.refused, ended.law) {
+                self.say(Loudness::Usual, format_args!("{line}"));
+            }
             let requests = match refused {
                 1 => "1 request was".to_owned(),
                 many => format!("{many} requests were"),
@@ -192,7 +200,7 @@ impl Reporter {
                 format_args!(
                     "{requests} refused; see: supervise audit show --session {} {}",
                     ended.session,
-                    quoted(ended.audit)
+                    quoted(&ended.audit.display().to_string())
                 ),
             );
         }
@@ -277,17 +285,6 @@ impl Watch for Reporter {
     }
 }
 
-/// A path as a shell takes it.
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%=:,".contains(c);
-    if text.chars().all(plain) {
-        text
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
-}
-
 /// A descriptor that takes lines. The run never waits for who reads it: what finds no room stays here until there is some.
 #[derive(Debug)]
 struct StatusLines {
@@ -368,12 +365,6 @@ impl StatusLines {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_path_can_be_given_back_to_a_shell() {
-        assert_eq!(quoted(Path::new("/a/b-1.jsonl")), "/a/b-1.jsonl");
-        assert_eq!(quoted(Path::new("/a b/it's")), r"'/a b/it'\''s'");
-    }
 
     #[test]
     fn lines_that_find_no_room_are_kept_in_order() {

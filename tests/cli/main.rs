@@ -6,6 +6,7 @@ mod controlling;
 mod harness;
 
 mod flags;
+mod hint;
 mod messages;
 mod nested;
 mod readme;

@@ -15,9 +15,7 @@ fn a_failed_command_that_was_refused_something_says_where_to_read_about_it() {
     require!(feature::listener());
     let scene = Scene::new();
     let ran = run(&mut scene.script(&[], REFUSED)).expect_code(1);
-    let [line] = ran.stderr.lines().collect::<Vec<_>>()[..] else {
-        panic!("one line: {ran}");
-    };
+    let line = ran.stderr.lines().next_back().expect("a last line");
     let (said, see) = line.split_once("see: ").expect("a command to run");
     assert_eq!(said, "supervise: 1 request was refused; ");
     let arguments: Vec<&str> = see.split(' ').skip(1).collect();

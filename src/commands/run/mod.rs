@@ -5,6 +5,7 @@ mod found;
 
 use crate::args::RunArgs;
 use crate::exit;
+use crate::hint;
 use crate::law::Law;
 use crate::places;
 use crate::report::{Ended, Loudness, Reporter, Started};
@@ -259,13 +260,18 @@ impl Run<'_> {
             Ok(Ending::TimedOut) => (exit::TIMED_OUT, Status::TimedOut),
             Ok(Ending::GuardianLost) | Err(_) => (exit::OURS, Status::Failed(exit::OURS.into())),
         };
-        let counts = session.counts();
+        let (counts, refused) = (session.counts(), session.refusals());
         let closed = session.close(status);
         reporter.ended(&Ended {
             session: self.place.id(),
             status,
             exit,
             counts,
+            refused: &refused,
+            law: hint::Law {
+                home: self.law.home(),
+                is_stacked: self.law.is_stacked(),
+            },
             audit,
         });
         if let (Ok(Ending::GuardianLost), Some(tag)) = (&ending, self.tag) {

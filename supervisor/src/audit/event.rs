@@ -8,7 +8,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use crate::policy::{Access, Mechanism, Origin};
+use crate::policy::{Access, Mechanism, Origin, Reason};
 
 /// One line of the log. The end of the run is [`Log::finish`](super::Log::finish).
 #[derive(Clone, Debug)]
@@ -209,10 +209,13 @@ pub struct Decision<'a> {
     /// The errno of a refusal.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "named")]
     pub errno: Option<Errno>,
+    /// Why the policy says no.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
     /// The rule that decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<&'a Origin>,
-    /// What makes it so.
+    /// What makes it so: of a grant what gives it, of a refusal what refused it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mechanism: Option<Mechanism>,
     /// How long the grant was said to last.
@@ -242,6 +245,7 @@ impl<'a> Decision<'a> {
             answer,
             code: None,
             errno: None,
+            reason: None,
             rule: None,
             mechanism: None,
             expires_ms: None,

@@ -13,6 +13,7 @@ use super::chain::{Digest, Position, Sealed};
 use super::clock::Utc;
 use super::event::{Answer, Counts, End, Event, Status};
 use super::json;
+use super::refusals::{Refusals, Refused};
 
 /// No line is longer. What a child can put into a record is bounded far below.
 pub(super) const MAX_LINE: usize = 128 * 1024;
@@ -49,6 +50,7 @@ pub struct Log {
     /// As long as it may become in this run.
     most: u64,
     counts: Counts,
+    refusals: Refusals,
     line: Vec<u8>,
     /// A line that could neither be written nor taken back stands at the end: nothing may follow it.
     is_torn: bool,
@@ -165,6 +167,7 @@ impl Log {
             allocated: Some(length),
             most: length.saturating_add(MOST),
             counts: Counts::default(),
+            refusals: Refusals::default(),
             line: Vec::with_capacity(1024),
             is_torn: false,
         };
@@ -251,6 +254,12 @@ impl Log {
         self.counts
     }
 
+    /// What the policy refused in this run so far, each object once, the most telling first. Few are remembered of many.
+    #[must_use]
+    pub fn refusals(&self) -> Vec<Refused> {
+        self.refusals.telling().into_iter().cloned().collect()
+    }
+
     /// Makes sure that there is room for a decision and for the end of the run. To be called before anything is done
     /// that a failed record could not undo, such as creating a file.
     ///
@@ -272,6 +281,8 @@ impl Log {
         match event {
             Event::Start(start) => self.append(event.name(), start, END),
             Event::Decision(decision) => {
+                // A refusal stands, recorded or not.
+                self.refusals.note(decision);
                 self.append(event.name(), decision, END)?;
                 match decision.answer {
                     Answer::Granted => self.counts.granted += 1,

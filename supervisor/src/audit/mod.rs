@@ -17,6 +17,7 @@ mod event;
 mod json;
 mod log;
 mod printable;
+mod refusals;
 mod verify;
 
 #[cfg(test)]
@@ -28,4 +29,5 @@ pub use event::{
 };
 pub use log::{Error, Log};
 pub use printable::Printable;
+pub use refusals::{Object, Refused};
 pub use verify::{Break, Ending, Fault, Report, verify};

@@ -505,7 +505,9 @@ impl Broker {
             Outcome::Refused(refusal) => Decision {
                 code: Some(refusal.code.as_str()),
                 errno: Some(refusal.errno),
+                reason: refusal.reason,
                 rule: refusal.rule.as_ref(),
+                mechanism: Some(Mechanism::Broker),
                 detail: refusal.detail.as_deref(),
                 ..decision(case, Recorded::Refused)
             },

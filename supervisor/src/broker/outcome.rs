@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use protocol::{Code, Granted, Refused, SupervisorResponse};
 
-use crate::policy::{Denial, Mechanism, Origin};
+use crate::policy::{Denial, Mechanism, Origin, Reason};
 
 /// What came of a claim.
 #[derive(Debug)]
@@ -40,6 +40,8 @@ pub struct Refusal {
     pub code: Code,
     /// What `open` would have said.
     pub errno: Errno,
+    /// Why the policy says no, where it does.
+    pub reason: Option<Reason>,
     /// The rule that refuses, where one does.
     pub rule: Option<Origin>,
     /// More about it, for a person.
@@ -53,6 +55,7 @@ impl Refusal {
         Self {
             code,
             errno,
+            reason: None,
             rule: None,
             detail: None,
         }
@@ -84,6 +87,7 @@ impl Refusal {
         Self {
             code: Code::Denied,
             errno: Errno::EACCES,
+            reason: Some(denial.reason),
             rule: denial.rule,
             detail: Some(detail.into()),
         }

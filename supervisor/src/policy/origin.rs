@@ -83,6 +83,13 @@ impl Origin {
         let (key, text) = self.rule.as_ref()?;
         Some(format!("{key} = {:?}", text.to_string_lossy()))
     }
+
+    /// What `without` calls the rule, such as `deny:$REPO/secret`; `None` where it cannot be written in a policy.
+    #[must_use]
+    pub fn name(&self) -> Option<String> {
+        let (key, text) = self.rule.as_ref()?;
+        Some(format!("{key}:{}", text.to_str()?))
+    }
 }
 
 impl fmt::Display for Origin {

@@ -4,6 +4,7 @@
 
 use crate::audit::{Answer, Decision, Door, Event, Log, Who};
 use crate::broker::{Broker, Claim, Outcome, Peer, Progress, Refusal, Ticket};
+use crate::policy::Mechanism;
 use crate::sandbox::Tag;
 use nix::errno::Errno;
 use nix::poll::PollFlags;
@@ -288,6 +289,7 @@ fn note(
         id,
         code: Some(code.as_str()),
         errno: Some(errno),
+        mechanism: Some(Mechanism::Broker),
         detail: Some(detail),
         ..Decision::new(Door::Socket, "open", who(peer), Answer::Refused)
     };

@@ -17,7 +17,7 @@ pub use remains::{Place, PlaceError, collect_abandoned};
 pub use signals::Signals;
 pub use terminal::Terminal;
 
-use crate::audit::{Counts, Event, Log, Status};
+use crate::audit::{Counts, Event, Log, Refused, Status};
 use crate::broker::{self, Broker, Claim, Located, Peer};
 use crate::launch::{Child, Exit, Progress};
 use crate::policy::Ruleset;
@@ -387,6 +387,11 @@ impl Session {
     /// What was decided so far.
     pub fn counts(&self) -> Counts {
         self.log.counts()
+    }
+
+    /// What the policy refused so far, each object once, the most telling first.
+    pub fn refusals(&self) -> Vec<Refused> {
+        self.log.refusals()
     }
 
     /// Ends what is left of the session, if anything is, and writes the last record.

@@ -7,7 +7,7 @@ use super::failure::Failure;
 use super::thread::Thread;
 use crate::audit::{Answer, Bytes, Decision, Door, Error, Event, Log, Who};
 use crate::broker::{Claim, Located, Outcome, Peer, Progress, Refusal};
-use crate::policy::{Access, Denial, Mechanism, Origin};
+use crate::policy::{Access, Denial, Mechanism, Origin, Reason};
 use nix::errno::Errno;
 use protocol::Code;
 use std::ffi::CStr;
@@ -77,6 +77,14 @@ pub(super) struct About<'a> {
     pub access: Option<Access>,
 }
 
+/// Why something is refused.
+#[derive(Debug, Clone, Copy)]
+struct Why<'a> {
+    reason: Option<Reason>,
+    rule: Option<&'a Origin>,
+    detail: &'a str,
+}
+
 impl<'a> About<'a> {
     /// A call of which nothing else is known (yet).
     pub fn call(caller: Caller<'a>, call: &'static str) -> Self {
@@ -107,12 +115,22 @@ impl<'a> About<'a> {
     /// Records that a rule, or the lack of one, refuses it, and returns what the child gets.
     pub fn deny(&self, recorder: &mut dyn Recorder, denial: &Denial) -> Errno {
         let detail = denial.to_string();
-        self.refuse(recorder, Errno::EACCES, denial.rule.as_ref(), &detail)
+        let why = Why {
+            reason: Some(denial.reason),
+            rule: denial.rule.as_ref(),
+            detail: &detail,
+        };
+        self.refuse(recorder, Errno::EACCES, why)
     }
 
     /// Records that it is refused for another reason, and returns what the child gets.
     pub fn fail(&self, recorder: &mut dyn Recorder, errno: Errno, why: &str) -> Errno {
-        self.refuse(recorder, errno, None, why)
+        let why = Why {
+            reason: None,
+            rule: None,
+            detail: why,
+        };
+        self.refuse(recorder, errno, why)
     }
 
     /// What the child gets for a failure, which is recorded when it is ours.
@@ -124,13 +142,7 @@ impl<'a> About<'a> {
         }
     }
 
-    fn refuse(
-        &self,
-        recorder: &mut dyn Recorder,
-        errno: Errno,
-        rule: Option<&Origin>,
-        detail: &str,
-    ) -> Errno {
+    fn refuse(&self, recorder: &mut dyn Recorder, errno: Errno, why: Why<'_>) -> Errno {
         let found = self.caller.found();
         let (process, exe) = found.unwrap_or((self.caller.thread.0, None));
         // A refusal stands, recorded or not.
@@ -138,12 +150,22 @@ impl<'a> About<'a> {
             Decision {
                 code: Some("denied"),
                 errno: Some(errno),
-                rule,
-                detail: Some(detail),
+                reason: why.reason,
+                rule: why.rule,
+                mechanism: Some(self.mechanism()),
+                detail: Some(why.detail),
                 ..decision
             }
         });
         errno
+    }
+
+    /// Who says no here.
+    fn mechanism(&self) -> Mechanism {
+        match self.call {
+            "connect" | "bind" | "listen" => Mechanism::ConnectDoor,
+            _ => Mechanism::Broker,
+        }
     }
 
     fn write<'b>(
