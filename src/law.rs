@@ -18,6 +18,8 @@ pub struct Law {
     /// The names that the operator gave, and the hash of each text.
     names: Vec<(OsString, Digest)>,
     facts: Facts,
+    /// Our own program, which is executed inside to ask for files.
+    pub own: Option<PathBuf>,
     /// Directories of sessions that live.
     pub runtime: PathBuf,
     /// What is kept.
@@ -85,7 +87,8 @@ impl Law {
         if let Some(approver) = approver {
             policies[0].set_approver(approver);
         }
-        if let Ok(own) = std::env::current_exe() {
+        let own = std::env::current_exe().ok();
+        if let Some(own) = &own {
             for policy in &mut policies {
                 policy.add_flag(Flag::Own, own.as_os_str())?;
             }
@@ -96,6 +99,7 @@ impl Law {
             policies,
             names,
             facts,
+            own,
             runtime,
             state,
         })

@@ -84,7 +84,7 @@ pub fn environment(ruleset: &Ruleset, law: &Law, place: &Place) -> Vec<(OsString
     set("SUPERVISE", OsStr::new("1"));
     set("SUPERVISE_FD", OsStr::new("3"));
     set("SUPERVISE_SOCKET", socket_path(place).as_os_str());
-    if let Ok(own) = std::env::current_exe() {
+    if let Some(own) = &law.own {
         set("SUPERVISE_EXE", own.as_os_str());
     }
     environment

@@ -182,7 +182,7 @@ fn plan_directories(
                 rule.error(format!("`{}` cannot be made: {why}", path.display()))
             };
             let traced = trace(planned, path).map_err(cannot)?;
-            let end = traced.canonical().to_owned();
+            let end = traced.canonical;
             links.extend(
                 traced
                     .links

@@ -155,7 +155,7 @@ impl<'c> Compiler<'c> {
             }
             self.absent.push((anchor.to_owned(), origin.clone()));
         }
-        let canonical = traced.canonical().to_owned();
+        let canonical = traced.canonical;
         self.writes_too_much(rule, access, &canonical)?;
         for link in &traced.links {
             self.links
@@ -225,7 +225,7 @@ impl<'c> Compiler<'c> {
         let anchor = expanded.shape.anchor();
         // A socket that is not there yet is no mistake: servers make theirs.
         let traced = trace(self.world, anchor).unwrap_or_else(|_| Traced::unseen(anchor));
-        if !unconfined_peer && traced.names.iter().any(|name| acts_outside(name)) {
+        if !unconfined_peer && traced.names().any(acts_outside) {
             return Err(rule
                 .error("the service behind this socket starts programs or opens files outside the sandbox")
                 .help(format!(
@@ -234,7 +234,7 @@ impl<'c> Compiler<'c> {
                 )));
         }
         self.layer.unix.push(UnixRule {
-            shape: expanded.shape.anchored(traced.canonical().to_owned()),
+            shape: expanded.shape.anchored(traced.canonical),
             object: traced.entry.and_then(|entry| entry.object),
             unconfined_peer,
             origin: origin.clone(),
@@ -256,7 +256,7 @@ impl<'c> Compiler<'c> {
         let Ok(traced) = trace(self.world, &path) else {
             return;
         };
-        let canonical = traced.canonical().to_owned();
+        let canonical = traced.canonical;
         if let Some(entry) = traced.entry {
             self.wanted.push(Wanted {
                 path: canonical.clone(),
@@ -357,8 +357,8 @@ impl<'c> Compiler<'c> {
 fn denial(access: Access, shape: &Shape, traced: &Traced, origin: Origin) -> DenyRule {
     // First as it was written.
     let mut shapes = vec![shape.clone()];
-    for name in &traced.names {
-        let other = shape.anchored(name.clone());
+    for name in traced.names() {
+        let other = shape.anchored(name.to_owned());
         if !shapes.contains(&other) {
             shapes.push(other);
         }
@@ -369,14 +369,14 @@ fn denial(access: Access, shape: &Shape, traced: &Traced, origin: Origin) -> Den
         access,
         shapes,
         objects: entry.and_then(|entry| entry.object).into_iter().collect(),
-        found: entry.map(|entry| (traced.canonical().to_owned(), entry)),
+        found: entry.map(|entry| (traced.canonical.clone(), entry)),
         origin,
     }
 }
 
 /// Places that no rule may open as a whole: they hold other processes, all devices, everything.
 fn forbid_whole(rule: &Rule, access: Access, traced: &Traced) -> Result<(), PolicyError> {
-    for name in &traced.names {
+    for name in traced.names() {
         let mut parts = name.components().skip(1).map(|part| part.as_os_str());
         let (first, second) = (parts.next(), parts.next());
         let first = first.and_then(|part| part.to_str());

@@ -303,18 +303,19 @@ impl Left {
 /// Leaves out what a grant further up gives already. A device keeps its own: ioctls are granted by it alone.
 fn without_repetition(grants: BTreeMap<Walked, NativeGrant>) -> Vec<NativeGrant> {
     let mut kept: Vec<NativeGrant> = Vec::with_capacity(grants.len());
-    let mut above: Vec<(PathBuf, Access)> = Vec::new();
+    // Those above, by their place in `kept`.
+    let mut above: Vec<(usize, Access)> = Vec::new();
     for grant in grants.into_values() {
         while above
             .last()
-            .is_some_and(|(path, _)| !is_below(&grant.path, path))
+            .is_some_and(|(at, _)| !is_below(&grant.path, &kept[*at].path))
         {
             above.pop();
         }
         let given = above.last().map_or(Access::NONE, |(_, access)| *access);
         if grant.device || !given.contains(grant.access) {
             if grant.is_dir {
-                above.push((grant.path.clone(), given | grant.access));
+                above.push((kept.len(), given | grant.access));
             }
             kept.push(grant);
         }

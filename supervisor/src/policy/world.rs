@@ -61,9 +61,10 @@ pub enum Kind {
 /// A path, followed to its end.
 #[derive(Clone, Debug)]
 pub(super) struct Traced {
-    /// Every name that leads there: the one that was written, one for each link that was followed, and last the
-    /// canonical one.
-    pub names: Vec<PathBuf>,
+    /// The name without any link in it.
+    pub canonical: PathBuf,
+    /// Every other name that leads there: the one that was written, and one for each link that was followed.
+    pub others: Vec<PathBuf>,
     /// Where each link stands that was followed.
     pub links: Vec<PathBuf>,
     /// What is there.
@@ -74,16 +75,17 @@ impl Traced {
     /// A path that nothing is known about but its name.
     pub fn unseen(path: &Path) -> Self {
         Self {
-            names: vec![path.to_owned()],
+            canonical: path.to_owned(),
+            others: Vec::new(),
             links: Vec::new(),
             entry: None,
         }
     }
 
-    /// The name without any link in it.
-    pub fn canonical(&self) -> &Path {
-        // There is always the name that was written.
-        self.names.last().map_or(Path::new("/"), PathBuf::as_path)
+    /// Every name that leads there, the canonical one last.
+    pub fn names(&self) -> impl Iterator<Item = &Path> {
+        let others = self.others.iter().map(PathBuf::as_path);
+        others.chain([self.canonical.as_path()])
     }
 }
 
@@ -95,7 +97,7 @@ const LINKS: usize = 40;
 /// What is seen component by component may change between one look and the next. That is of no use to anybody: whoever opens
 /// what was decided on does so without following any link, and makes sure that it is the same object.
 pub(super) fn trace(world: &Planned<'_>, path: &Path) -> Result<Traced, Errno> {
-    let mut names = Vec::new();
+    let mut others = Vec::new();
     let mut links = Vec::new();
     // Most rules name something in a directory that an earlier one led to.
     let is_near = is_canonical(path) && path.parent().is_some_and(|above| world.has_seen(above));
@@ -110,7 +112,7 @@ pub(super) fn trace(world: &Planned<'_>, path: &Path) -> Result<Traced, Errno> {
                 return Err(Errno::ELOOP);
             }
             let name = rest.iter().fold(here.clone(), |name, part| name.join(part));
-            remember(&mut names, name);
+            remember(&mut others, name);
             links.push(here.clone());
             let target = world.link(&here)?;
             here.pop();
@@ -137,10 +139,10 @@ pub(super) fn trace(world: &Planned<'_>, path: &Path) -> Result<Traced, Errno> {
             _ => None,
         };
     }
-    names.retain(|name| *name != here);
-    names.push(here);
+    others.retain(|name| *name != here);
     Ok(Traced {
-        names,
+        canonical: here,
+        others,
         links,
         entry,
     })
@@ -187,7 +189,7 @@ impl<'w> Planned<'w> {
             None => {}
         }
         let mut missing = Vec::new();
-        let mut above: Vec<&Path> = traced.canonical().ancestors().collect();
+        let mut above: Vec<&Path> = traced.canonical.ancestors().collect();
         above.reverse();
         for directory in above {
             if !missing.is_empty() {

@@ -7,6 +7,7 @@
 use crate::sandbox::Tag;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -103,6 +104,8 @@ fn clear(directory: &Path, tmp: Option<&Path>) -> Result<(), PlaceError> {
     if let Some(tmp) = tmp {
         remove_tree(tmp).map_err(failed("remove", tmp))?;
     }
+    // Mostly that is all that lies there. What keeps it there is said by what comes next.
+    let _removed = std::fs::remove_file(directory.join(RECORD));
     remove_tree(directory).map_err(failed("remove", directory))
 }
 
@@ -119,6 +122,9 @@ pub fn collect_abandoned(runtime: &Path) -> Result<usize, PlaceError> {
     };
     // Nobody makes a directory and has not yet locked it while this is held.
     let held = lock(parent, FlockArg::LockExclusive).map_err(failed("lock", runtime))?;
+    if is_surely_empty(&held).map_err(failed("look at", runtime))? {
+        return Ok(0);
+    }
     let mut abandoned = Vec::new();
     for entry in std::fs::read_dir(runtime).map_err(failed("list", runtime))? {
         let entry = entry.map_err(failed("list", runtime))?;
@@ -143,6 +149,13 @@ pub fn collect_abandoned(runtime: &Path) -> Result<usize, PlaceError> {
         clear(path, tmp.as_deref())?;
     }
     Ok(abandoned.len())
+}
+
+/// Whether there is no directory in this one, as far as that can be told without listing it: a tmpfs counts a link for each, and
+/// most runtime directories are one.
+fn is_surely_empty(directory: &File) -> io::Result<bool> {
+    let is_counted = fstatfs(directory)?.filesystem_type() == TMPFS_MAGIC;
+    Ok(is_counted && directory.metadata()?.nlink() == 2)
 }
 
 fn lock(file: File, how: FlockArg) -> io::Result<Flock<File>> {
@@ -309,6 +322,22 @@ mod tests {
         assert!(living.directory().exists() && living.tmp().unwrap().exists());
         living.remove().unwrap();
         assert_eq!(std::fs::read_dir(&runtime).unwrap().count(), 0);
+        assert_eq!(collect_abandoned(&runtime).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_directory_in_memory_says_whether_there_is_anything_to_collect() {
+        let Ok(memory) = tempfile::tempdir_in("/dev/shm") else {
+            println!("SKIP /dev/shm cannot be used");
+            assert!(std::env::var_os("SUPERVISE_MUST_WORK").is_none());
+            return;
+        };
+        let runtime = memory.path().join("supervise");
+        let dead = Place::create(&runtime, "dead", None, None).unwrap();
+        assert!(!is_surely_empty(&File::open(&runtime).unwrap()).unwrap());
+        drop(dead);
+        assert_eq!(collect_abandoned(&runtime).unwrap(), 1);
+        assert!(is_surely_empty(&File::open(&runtime).unwrap()).unwrap());
         assert_eq!(collect_abandoned(&runtime).unwrap(), 0);
     }
 

@@ -1,8 +1,9 @@
 //! What variables stand for: the user, the directories, the repository.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -44,8 +45,7 @@ pub fn gather(
     tmpdir: PathBuf,
 ) -> Result<Facts, FactsError> {
     let cwd = nix::unistd::getcwd().map_err(FactsError::Directory)?;
-    let user = User::from_uid(nix::unistd::getuid()).map_err(FactsError::User)?;
-    let (name, directory) = user.map(|user| (user.name, user.dir)).unzip();
+    let (name, directory) = user(nix::unistd::getuid())?.unzip();
     // A user without an entry, as containers have them, has only the environment's word.
     let told = environment.iter().find(|(name, _)| name == "HOME");
     let home = home
@@ -71,6 +71,28 @@ pub fn gather(
         tmpdir,
         variables,
     })
+}
+
+/// The user's name and directory. Most users stand in the file; to ask the C library costs many times as much as to read that, so
+/// it is asked only for those whom other databases know.
+fn user(uid: Uid) -> Result<Option<(String, PathBuf)>, FactsError> {
+    let file = fs::read("/etc/passwd").unwrap_or_default();
+    let mut lines = file.split(|byte| *byte == b'\n');
+    if let Some(found) = lines.find_map(|line| entry(line, uid)) {
+        return Ok(Some(found));
+    }
+    let found = User::from_uid(uid).map_err(FactsError::User)?;
+    Ok(found.map(|user| (user.name, user.dir)))
+}
+
+/// What a line of passwd(5) says, if it is about this user: `name:password:uid:gid:about:directory:shell`.
+fn entry(line: &[u8], uid: Uid) -> Option<(String, PathBuf)> {
+    let mut fields = line.split(|byte| *byte == b':');
+    let name = std::str::from_utf8(fields.next()?).ok()?;
+    let number = std::str::from_utf8(fields.nth(1)?).ok()?;
+    let directory = fields.nth(2)?;
+    let is_about = number.parse() == Ok(uid.as_raw()) && fields.count() == 1;
+    is_about.then(|| (name.to_owned(), OsStr::from_bytes(directory).into()))
 }
 
 /// The nearest directory above that has `.git` in it. Who puts a `.git` into a directory that many can write must not thereby
@@ -119,8 +141,28 @@ fn first_line(path: &Path) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::repository;
-    use std::fs;
+    use super::*;
+
+    #[test]
+    fn the_file_of_users_says_what_the_c_library_says() {
+        let uid = nix::unistd::getuid();
+        let known = User::from_uid(uid).expect("it can be asked");
+        assert_eq!(
+            user(uid).expect("it can be read"),
+            known.map(|user| (user.name, user.dir))
+        );
+        let me = Uid::from_raw(7);
+        let found = Some(("me".to_owned(), PathBuf::from("/home/me")));
+        assert_eq!(entry(b"me:x:7:8:Me, Myself:/home/me:/bin/sh", me), found);
+        for other in [
+            "me:x:77:7:7:/home/me:/bin/sh",
+            "me:x:7:8:/home/me",
+            "+::::::",
+            "",
+        ] {
+            assert_eq!(entry(other.as_bytes(), me), None, "{other}");
+        }
+    }
 
     #[test]
     fn a_work_tree_has_its_history_where_the_repository_knows_it() {

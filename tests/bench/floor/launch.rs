@@ -34,6 +34,7 @@ pub fn launch(plan: &OsStr, command: &[OsString]) -> ExitCode {
         .collect();
     let state = std::env::var_os("XDG_STATE_HOME").expect("XDG_STATE_HOME is set");
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").expect("XDG_RUNTIME_DIR is set");
+    let temporary = std::env::var_os("TMPDIR").expect("TMPDIR is set");
 
     // Signals are taken from a descriptor.
     let signals: u64 = 0x0802_5a07; // HUP INT QUIT USR1 USR2 TERM CONT TSTP WINCH …
@@ -63,7 +64,7 @@ pub fn launch(plan: &OsStr, command: &[OsString]) -> ExitCode {
     must!(libc::SYS_flock, held, libc::LOCK_EX | libc::LOCK_NB);
     let mark = join(&runtime, &format!("{id}/session"));
     write_new(&mark, id.as_bytes());
-    let tmp = join(OsStr::new("/tmp"), &format!("supervise-floor-{id}"));
+    let tmp = join(&temporary, &format!("supervise-floor-{id}"));
     must!(libc::SYS_mkdirat, libc::AT_FDCWD, tmp.as_ptr(), 0o700);
 
     let ruleset = ruleset(&plan);
