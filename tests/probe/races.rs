@@ -17,7 +17,7 @@ pub fn act(name: &str, arguments: &mut Arguments) -> Option<Answer> {
         "race-name" => race_name(arguments),
         "race-swap" => race_swap(arguments),
         "race-name-shared" => race_name_shared(arguments),
-        "storm" => storm(arguments),
+        "storm-open" => storm_open(arguments),
         "race-exec" => race_exec(arguments),
         "exit-as" => exit_as(arguments.number()),
         _ => return None,
@@ -149,9 +149,9 @@ extern "C" fn count_signal(_: libc::c_int) {
     SIGNALS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// `storm PATH TRIES RESTARTS`: opens a file while a timer interrupts, with a handler that has calls restarted (1) or not (0). An
+/// `storm-open PATH TRIES RESTARTS`: opens a file while a timer interrupts, with a handler that has calls restarted (1) or not (0). An
 /// open is wrong when its descriptor is not that file, or is one of the first three.
-fn storm(arguments: &mut Arguments) -> Answer {
+fn storm_open(arguments: &mut Arguments) -> Answer {
     let (path, tries, restarts) = (arguments.path(), arguments.number(), arguments.number());
     let name = std::path::Path::new(std::ffi::OsStr::from_bytes(path.to_bytes()));
     let inode = std::fs::metadata(name).map_err(errno)?.ino();

@@ -433,7 +433,7 @@ fn signals_and_kills_make_no_open_wrong() {
         move || {
             let start = || {
                 let mut command = std::process::Command::new(crate::harness::built::probe());
-                command.args(["storm", &path, "100000000", "1"]);
+                command.args(["storm-open", &path, "100000000", "1"]);
                 command.spawn().expect("it starts")
             };
             (0..8).map(|_| start()).collect::<Vec<_>>()
@@ -447,7 +447,7 @@ fn signals_and_kills_make_no_open_wrong() {
         }
     });
     for restarts in ["0", "1"] {
-        let said = supervised.probe(&workspace.path(), &["storm", &path, "50000", restarts]);
+        let said = supervised.probe(&workspace.path(), &["storm-open", &path, "50000", restarts]);
         let said = numbers(&said);
         assert_eq!(said["wrong"], 0, "{said:?}");
         assert_eq!(said["opened"] + said["interrupted"], 50_000);

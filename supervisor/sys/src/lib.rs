@@ -12,6 +12,8 @@ pub mod fds;
 #[cfg(target_os = "linux")]
 pub mod inet;
 #[cfg(target_os = "linux")]
+pub mod journal;
+#[cfg(target_os = "linux")]
 pub mod landlock;
 pub mod messages;
 #[cfg(target_os = "linux")]

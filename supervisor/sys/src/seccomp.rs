@@ -6,6 +6,7 @@
 use nix::errno::Errno;
 use std::ffi::{c_long, c_uint, c_ulong};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr::NonNull;
 
 /// One instruction of a filter, as the kernel takes it (`struct sock_filter`).
 pub type Instruction = libc::sock_filter;
@@ -44,6 +45,18 @@ pub struct Notification {
     pub args: [u64; 6],
 }
 
+impl From<libc::seccomp_notif> for Notification {
+    fn from(raw: libc::seccomp_notif) -> Self {
+        Self {
+            id: raw.id,
+            thread: raw.pid as i32,
+            number: i64::from(raw.data.nr),
+            arch: raw.data.arch,
+            args: raw.data.args,
+        }
+    }
+}
+
 /// The descriptor on which trapped calls arrive and through which they are answered. Readable when one waits; one reader.
 #[derive(Debug)]
 pub struct Listener(OwnedFd);
@@ -69,22 +82,32 @@ impl Listener {
     pub fn receive(&self) -> Result<Option<Notification>, Errno> {
         // SAFETY: all zeroes is a valid seccomp_notif, and what the kernel demands to find there.
         let mut raw: libc::seccomp_notif = unsafe { std::mem::zeroed() };
-        // SAFETY: the kernel writes one seccomp_notif, whose size is part of the request's number, to a live one.
+        // SAFETY: it is live, zero, and nobody else's.
+        unsafe { self.receive_into(NonNull::from(&mut raw)) }
+    }
+
+    /// The same, into a place that may be shared with other processes.
+    ///
+    /// # Safety
+    /// `place` must be valid for reads and writes, and nobody else in this process may use it meanwhile.
+    ///
+    /// # Errors
+    /// As for [`Listener::receive`]; `EINVAL` when the place is not zero.
+    pub(crate) unsafe fn receive_into(
+        &self,
+        place: NonNull<libc::seccomp_notif>,
+    ) -> Result<Option<Notification>, Errno> {
+        // SAFETY: the kernel writes one seccomp_notif, whose size is part of the request's number, to where the caller says.
         let result = unsafe {
             libc::ioctl(
                 self.0.as_raw_fd(),
                 libc::SECCOMP_IOCTL_NOTIF_RECV as _,
-                &raw mut raw,
+                place.as_ptr(),
             )
         };
         match Errno::result(result) {
-            Ok(_) => Ok(Some(Notification {
-                id: raw.id,
-                thread: raw.pid as i32,
-                number: i64::from(raw.data.nr),
-                arch: raw.data.arch,
-                args: raw.data.args,
-            })),
+            // SAFETY: the caller's promise; the kernel has just written it.
+            Ok(_) => Ok(Some(unsafe { place.read() }.into())),
             Err(Errno::ENOENT | Errno::EINTR) => Ok(None),
             Err(error) => Err(error),
         }

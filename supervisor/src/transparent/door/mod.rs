@@ -31,6 +31,7 @@ use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
+use sys::journal::Journal;
 use sys::openat2::Lookup;
 use sys::pidfd::Pidfd;
 use sys::seccomp::{Listener, NATIVE_ARCH, Notification};
@@ -38,6 +39,8 @@ use waits::Waits;
 
 /// How many notifications are served before other descriptors get their turn.
 const BATCH: usize = 64;
+/// How many calls that wait are held where a successor would find them.
+const JOURNAL: u16 = 1024;
 /// How many threads may wait for file servers.
 const FILE_THREADS: usize = 16;
 /// How many threads may wait for the other ends of FIFOs.
@@ -95,6 +98,8 @@ fn failed(action: &'static str) -> impl Fn(Errno) -> DoorError {
 /// The transparent door of one session.
 pub struct Door {
     listener: Arc<Listener>,
+    /// What was received and not yet answered.
+    journal: Journal,
     facts: Facts,
     tasks: Option<Tasks>,
     events: Epoll,
@@ -189,6 +194,7 @@ impl Door {
         }
         Ok(Self {
             listener: Arc::new(listener),
+            journal: Journal::new(JOURNAL).map_err(&make)?,
             facts,
             tasks,
             events,
@@ -234,7 +240,11 @@ impl Door {
                 court.served.is_closed = ready.contains(PollFlags::POLLHUP);
                 break;
             }
-            if let Some(call) = self.listener.receive().map_err(failed("receive a call"))? {
+            if let Some(call) = self
+                .journal
+                .receive(&self.listener)
+                .map_err(failed("receive a call"))?
+            {
                 self.serve(&call, &mut court)?;
             }
         }
@@ -407,18 +417,27 @@ impl Door {
     }
 
     fn value(&self, id: u64, value: i64) -> Result<(), DoorError> {
-        let sent = self.listener.respond_value(id, value);
-        sent.map(drop).map_err(failed("answer a call"))
+        self.answered(id, self.listener.respond_value(id, value))
+    }
+
+    /// The call goes on in the kernel, with what the child's registers and memory hold then.
+    fn leave_to_the_kernel(&self, claim: Claim) -> Result<(), DoorError> {
+        self.answered(claim.id, self.listener.respond_continue(claim.id))
     }
 
     fn restart(&self, id: u64) -> Result<(), DoorError> {
-        let sent = self.listener.respond_restart(id);
-        sent.map(drop).map_err(failed("answer a call"))
+        self.answered(id, self.listener.respond_restart(id))
     }
 
     fn errno(&self, id: u64, errno: Errno) -> Result<(), DoorError> {
-        let sent = self.listener.respond_errno(id, errno);
-        sent.map(drop).map_err(failed("answer a call"))
+        self.answered(id, self.listener.respond_errno(id, errno))
+    }
+
+    /// Whether it still waited or not, nobody has to care for it any more.
+    fn answered(&self, id: u64, sent: Result<bool, Errno>) -> Result<(), DoorError> {
+        sent.map_err(failed("answer a call"))?;
+        self.journal.answered(id);
+        Ok(())
     }
 }
 

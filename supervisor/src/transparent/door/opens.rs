@@ -6,7 +6,7 @@
 //! the child have more than the rules do (executing a file takes the right to read it), so every open gets a descriptor or an
 //! errno.
 
-use super::{Claim, Court, Door, DoorError, FIFOS, Finished, failed};
+use super::{Claim, Court, Door, DoorError, FIFOS, Finished};
 use crate::broker::{self, Outcome, Peer, Progress};
 use crate::policy::{Access, Mechanism, Reason, Subject, Verdict};
 use crate::transparent::calls::{Opening, Target};
@@ -361,12 +361,6 @@ impl Door {
             }
             Verdict::Deny(denial) => Answer::Errno(about.deny(court.recorder, &denial)),
         }
-    }
-
-    /// The call goes on in the kernel, which decides about it by the child's Landlock domain.
-    pub(super) fn leave_to_the_kernel(&self, claim: Claim) -> Result<(), DoorError> {
-        let sent = self.listener.respond_continue(claim.id);
-        sent.map(drop).map_err(failed("answer a call"))
     }
 }
 

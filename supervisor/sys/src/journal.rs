@@ -1,0 +1,272 @@
+//! What was received and not yet answered, in memory that outlives whoever received it.
+//!
+//! A notification is delivered once. If the process that received it dies, nobody is told of it again, and its caller waits for
+//! ever. So the kernel writes it straight into a page that another process can hold too: receiving *is* writing it down, there is
+//! no moment in between. A successor finds in it what was not answered ([`Journal::pending`]), and answers that.
+
+use crate::seccomp::{Listener, Notification};
+use nix::errno::Errno;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use std::collections::HashMap;
+use std::num::NonZero;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Slots for notifications. Those that are not used are zero, which is what the kernel demands to find.
+#[derive(Debug)]
+pub struct Journal {
+    file: OwnedFd,
+    slots: NonNull<libc::seccomp_notif>,
+    count: u16,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The last one is used next: few pages are ever touched.
+    free: Vec<u16>,
+    used: HashMap<u64, u16>,
+}
+
+// SAFETY: the memory is mapped for as long as the journal lives, belongs to nobody else in this process, and is written only by
+// who holds the lock.
+unsafe impl Send for Journal {}
+// SAFETY: as above.
+unsafe impl Sync for Journal {}
+
+impl Journal {
+    /// Room for `count` notifications that wait at a time.
+    ///
+    /// # Errors
+    /// The errno of `memfd_create(2)`, `ftruncate(2)` or `mmap(2)`.
+    pub fn new(count: u16) -> Result<Self, Errno> {
+        let never_executed = MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL);
+        let flags = MFdFlags::MFD_CLOEXEC | never_executed;
+        let file = memfd_create(c"notifications", flags).or_else(|errno| match errno {
+            // Before Linux 6.3.
+            Errno::EINVAL => memfd_create(c"notifications", MFdFlags::MFD_CLOEXEC),
+            errno => Err(errno),
+        })?;
+        let size = usize::from(count) * size_of::<libc::seccomp_notif>();
+        nix::unistd::ftruncate(&file, size as libc::off_t)?;
+        Self::of(file, count)
+    }
+
+    /// The journal that somebody else began, with what waits in it.
+    ///
+    /// # Errors
+    /// The errno of `fstat(2)` or `mmap(2)`.
+    pub fn inherited(file: OwnedFd) -> Result<Self, Errno> {
+        let size = nix::sys::stat::fstat(&file)?.st_size as usize;
+        let count = size / size_of::<libc::seccomp_notif>();
+        let journal = Self::of(file, count.try_into().map_err(|_| Errno::EINVAL)?)?;
+        let mut state = journal.lock();
+        for slot in 0..journal.count {
+            // SAFETY: a slot of the mapping; all that can stand there, any bytes, is a valid seccomp_notif.
+            let id = unsafe { journal.slot(slot).as_ref().id };
+            if id != 0 {
+                state.used.insert(id, slot);
+            }
+        }
+        let used: Vec<u16> = state.used.values().copied().collect();
+        state.free.retain(|slot| !used.contains(slot));
+        drop(state);
+        Ok(journal)
+    }
+
+    fn of(file: OwnedFd, count: u16) -> Result<Self, Errno> {
+        use nix::sys::mman::{MapFlags, ProtFlags, mmap};
+        let size = NonZero::new(usize::from(count) * size_of::<libc::seccomp_notif>())
+            .ok_or(Errno::EINVAL)?;
+        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a new mapping where the kernel finds room, of a file that is that long.
+        let memory = unsafe { mmap(None, size, access, MapFlags::MAP_SHARED, &file, 0) }?;
+        Ok(Self {
+            file,
+            slots: memory.cast(),
+            count,
+            state: Mutex::new(State {
+                free: (0..count).rev().collect(),
+                used: HashMap::new(),
+            }),
+        })
+    }
+
+    /// The memory, for who is to hold it too.
+    pub fn as_file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// Takes the next call from `listener`, as [`Listener::receive`] does. Where no slot is free it is taken all the same, and is
+    /// lost if this process dies before it answers.
+    ///
+    /// # Errors
+    /// As for [`Listener::receive`].
+    pub fn receive(&self, listener: &Listener) -> Result<Option<Notification>, Errno> {
+        let Some(slot) = self.free_slot(listener) else {
+            return listener.receive();
+        };
+        // SAFETY: a slot of the mapping that nobody else was given, valid for reads and writes; it is zero.
+        let received = unsafe { listener.receive_into(self.slot(slot)) };
+        let mut state = self.lock();
+        match &received {
+            Ok(Some(notification)) => {
+                state.used.insert(notification.id, slot);
+            }
+            Ok(None) | Err(_) => state.free.push(slot),
+        }
+        received
+    }
+
+    /// The call was answered, or is gone.
+    pub fn answered(&self, id: u64) {
+        let mut state = self.lock();
+        if let Some(slot) = state.used.remove(&id) {
+            self.clear(&mut state, slot);
+        }
+    }
+
+    /// What was received and not answered, in no order. Some of it may be gone: [`Listener::is_valid`].
+    pub fn pending(&self) -> Vec<Notification> {
+        let state = self.lock();
+        let slots = state.used.values();
+        // SAFETY: slots of the mapping, which nobody writes while the lock is held.
+        let notification = |slot: &u16| unsafe { self.slot(*slot).read() }.into();
+        slots.map(notification).collect()
+    }
+
+    /// A slot that nobody else gets. When there is none, those of calls that are gone are taken back.
+    fn free_slot(&self, listener: &Listener) -> Option<u16> {
+        let mut state = self.lock();
+        if state.free.is_empty() {
+            let gone: Vec<(u64, u16)> = state
+                .used
+                .iter()
+                .filter(|(id, _)| !listener.is_valid(**id))
+                .map(|(id, slot)| (*id, *slot))
+                .collect();
+            for (id, slot) in gone {
+                state.used.remove(&id);
+                self.clear(&mut state, slot);
+            }
+        }
+        state.free.pop()
+    }
+
+    fn clear(&self, state: &mut State, slot: u16) {
+        // SAFETY: a slot of the mapping, which nobody else writes while the lock is held; all zeroes is a valid seccomp_notif.
+        unsafe { self.slot(slot).write_bytes(0, 1) };
+        state.free.push(slot);
+    }
+
+    fn slot(&self, number: u16) -> NonNull<libc::seccomp_notif> {
+        assert!(number < self.count, "a slot of this journal");
+        // SAFETY: the mapping holds `count` slots, so the pointer stays inside it.
+        unsafe { self.slots.add(usize::from(number)) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that is done under it can panic in between.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        let size = usize::from(self.count) * size_of::<libc::seccomp_notif>();
+        // SAFETY: the mapping is this journal's alone, and of that size.
+        let unmapped = unsafe { nix::sys::mman::munmap(self.slots.cast(), size) };
+        debug_assert!(unmapped.is_ok(), "munmap: {unmapped:?}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seccomp::{
+        Instruction, NEW_LISTENER, WAIT_KILLABLE_RECV, install, set_no_new_privs,
+    };
+    use std::ffi::c_long;
+    use std::sync::mpsc::channel;
+
+    /// A thread that makes a trapped call, which is served with its listener; what the call returned.
+    fn trapped(serve: impl FnOnce(&Listener)) -> c_long {
+        let instruction = |code: u32, jt, jf, k| Instruction {
+            code: code as u16,
+            jt,
+            jf,
+            k,
+        };
+        let equal = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+        let program = [
+            instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+            instruction(equal, 0, 1, libc::SYS_getpriority as u32),
+            instruction(libc::BPF_RET, 0, 0, libc::SECCOMP_RET_USER_NOTIF),
+            instruction(libc::BPF_RET, 0, 0, libc::SECCOMP_RET_ALLOW),
+        ];
+        let (sender, receiver) = channel();
+        let thread = std::thread::spawn(move || {
+            set_no_new_privs().unwrap();
+            let listener = install(&program, NEW_LISTENER | WAIT_KILLABLE_RECV).unwrap();
+            sender.send(listener.expect("it was asked for")).unwrap();
+            // SAFETY: takes two numbers.
+            unsafe { libc::syscall(libc::SYS_getpriority, 0, 7) }
+        });
+        serve(&receiver.recv().unwrap());
+        thread.join().unwrap()
+    }
+
+    #[test]
+    fn what_a_dead_process_received_is_answered_by_the_next() {
+        let value = trapped(|listener| {
+            let journal = Journal::new(4).unwrap();
+            // SAFETY: the child makes one system call on memory that exists, and ends without running anything else.
+            match unsafe { nix::unistd::fork() }.unwrap() {
+                nix::unistd::ForkResult::Child => {
+                    let _received = journal.receive(listener);
+                    // SAFETY: ends the process at once.
+                    unsafe { libc::_exit(0) }
+                }
+                nix::unistd::ForkResult::Parent { child } => {
+                    nix::sys::wait::waitpid(child, None).unwrap();
+                }
+            }
+            // Nobody is told of it again; the memory has it.
+            let file = journal.as_file().try_clone_to_owned().unwrap();
+            let successor = Journal::inherited(file).unwrap();
+            let pending = successor.pending();
+            assert_eq!(pending.len(), 1);
+            assert_eq!(pending[0].args[1], 7);
+            assert!(listener.is_valid(pending[0].id));
+            assert_eq!(listener.respond_value(pending[0].id, 4711), Ok(true));
+            successor.answered(pending[0].id);
+            assert!(successor.pending().is_empty());
+            let file = journal.as_file().try_clone_to_owned().unwrap();
+            assert!(Journal::inherited(file).unwrap().pending().is_empty());
+        });
+        assert_eq!(value, 4711);
+    }
+
+    #[test]
+    fn slots_are_used_again_and_a_full_journal_loses_no_call() {
+        let journal = Journal::new(1).unwrap();
+        for round in 0..3 {
+            let value = trapped(|listener| {
+                let call = journal.receive(listener).unwrap().expect("a call waits");
+                assert_eq!(journal.pending(), [call]);
+                let other = trapped(|other| {
+                    // The only slot is taken by a call that this listener does not know, and so takes for gone.
+                    let call = journal.receive(other).unwrap().expect("a call waits");
+                    other.respond_value(call.id, 1).unwrap();
+                    journal.answered(call.id);
+                });
+                assert_eq!(other, 1);
+                listener.respond_value(call.id, round).unwrap();
+                journal.answered(call.id);
+                assert!(journal.pending().is_empty());
+            });
+            assert_eq!(value, round);
+        }
+    }
+}
