@@ -122,6 +122,18 @@ pub fn act(name: &str, arguments: &mut Arguments) -> Option<Answer> {
                 ))
             })
         }
+        // What a symbolic link leads to.
+        "link-follow" => two(arguments, |from, to| {
+            let follow = libc::AT_SYMLINK_FOLLOW;
+            done(call!(
+                libc::SYS_linkat,
+                AT_FDCWD,
+                from,
+                AT_FDCWD,
+                to,
+                follow
+            ))
+        }),
         "link-magic" => {
             let (from, to) = (arguments.path(), arguments.path());
             open(&from, libc::O_PATH).and_then(|fd| {

@@ -7,6 +7,7 @@
 mod arguments;
 mod asking;
 mod doomed;
+mod entries;
 mod files;
 mod links;
 mod metadata;
@@ -42,7 +43,7 @@ pub(crate) use call;
 /// A room of acts: `None` when it does not know the name.
 type Room = fn(&str, &mut Arguments) -> Option<Answer>;
 
-const ROOMS: [Room; 13] = [
+const ROOMS: [Room; 14] = [
     files::act,
     links::act,
     metadata::act,
@@ -52,6 +53,7 @@ const ROOMS: [Room; 13] = [
     races::act,
     trapped::act,
     names::act,
+    entries::act,
     asking::act,
     doomed::act,
     passing::act,

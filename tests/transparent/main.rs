@@ -5,6 +5,7 @@ mod harness;
 
 mod binds;
 mod connects;
+mod entries;
 mod interrupted;
 mod metadata;
 mod opens;

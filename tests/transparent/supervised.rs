@@ -12,7 +12,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use supervisor::audit::{Decision, Error, Event};
-use supervisor::policy::{Access, Allowed, Denial, Mechanism, Origin, Reason, Subject, Verdict};
+use supervisor::policy::{
+    Access, Allowed, Denial, Kind, Mechanism, Origin, Reason, Subject, Verdict,
+};
 use supervisor::transparent::{Channel, Class, Door, Facts, Law, Recorder, numbers};
 use sys::caps::CapSet;
 use sys::seccomp::{self, Instruction, Listener};
@@ -36,6 +38,8 @@ pub struct Lists {
     pub processes: Option<u64>,
     /// Whether opens are trapped, and none of them is the kernel's to allow.
     pub closed: bool,
+    /// Whether calls that make, remove and move names are trapped.
+    pub entries: bool,
     /// What stands for the session.
     pub session_socket: Option<PathBuf>,
 }
@@ -84,6 +88,34 @@ impl Law for Lists {
                 ..allowed
             }),
             verdict => verdict,
+        }
+    }
+
+    fn decide_make(&self, subject: &Subject<'_>, kind: Kind) -> Verdict {
+        match kind {
+            Kind::Directory => self.decide(subject, Access::WRITE),
+            _ => self.decide_replace(subject),
+        }
+    }
+
+    fn decide_replace(&self, subject: &Subject<'_>) -> Verdict {
+        match self.deny.iter().any(|tree| tree.starts_with(subject.path)) {
+            true => Self::verdict(false),
+            false => self.decide(subject, Access::WRITE),
+        }
+    }
+
+    fn decide_move(&self, from: &Subject<'_>, to: &Subject<'_>, _: Kind) -> Verdict {
+        match self.decide_replace(from) {
+            Verdict::Allow(_) => self.decide_replace(to),
+            denied => denied,
+        }
+    }
+
+    fn decide_link(&self, from: &Subject<'_>, to: &Subject<'_>) -> Verdict {
+        match self.decide(from, Access::WRITE) {
+            Verdict::Allow(_) => self.decide(to, Access::WRITE),
+            denied => denied,
         }
     }
 
@@ -163,7 +195,7 @@ impl Supervised {
     pub fn new(lists: Lists) -> Self {
         let (orders, inbox) = channel::<Order>();
         let (hand_over, listener) = channel();
-        let program = trapping(lists.processes.is_some(), lists.closed);
+        let program = trapping(&lists);
         let filtered = std::thread::spawn(move || {
             confine();
             let flags = seccomp::NEW_LISTENER | seccomp::WAIT_KILLABLE_RECV;
@@ -284,7 +316,7 @@ fn serve(
 }
 
 /// A filter that traps what the door answers, one comparison after the other.
-fn trapping(tasks: bool, opens: bool) -> Vec<Instruction> {
+fn trapping(lists: &Lists) -> Vec<Instruction> {
     let code = |bits: u32| bits as u16;
     let instruction = |code, jt, jf, k| Instruction { code, jt, jf, k };
     let load = code(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS);
@@ -298,11 +330,14 @@ fn trapping(tasks: bool, opens: bool) -> Vec<Instruction> {
             trapped.extend(numbers(class));
         }
     }
-    if opens {
-        trapped.extend(numbers(Class::Open));
-    }
-    if tasks {
-        trapped.extend(numbers(Class::NewTask));
+    for (class, is_trapped) in [
+        (Class::Open, lists.closed),
+        (Class::Entry, lists.entries),
+        (Class::NewTask, lists.processes.is_some()),
+    ] {
+        if is_trapped {
+            trapped.extend(numbers(class));
+        }
     }
     let mut program = vec![
         instruction(load, 0, 0, 0),

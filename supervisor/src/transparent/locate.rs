@@ -59,6 +59,12 @@ impl Located {
         }
     }
 
+    /// Whether it and another are reached through different mounts, as far as the kernel can say.
+    pub fn is_apart_from(&self, other: &Self) -> bool {
+        let [one, other] = [self, other].map(|located| located.facts.mount);
+        one != 0 && other != 0 && one != other
+    }
+
     /// Looks at what was found. `held`: through which descriptor of the child, if through one.
     pub fn look(fd: OwnedFd, held: Option<(Thread, i32)>) -> Result<Self, Failure> {
         let facts = metadata::facts(fd.as_fd())?;

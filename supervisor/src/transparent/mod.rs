@@ -13,6 +13,9 @@
 //!   that is there is never made set-user-ID or set-group-ID (`EPERM`): the child could not use it, but others could be made
 //!   to. (With which mode a file is *created* is not seen here.) Refusals are recorded; what is allowed is not: it changes
 //!   nothing outside the trees that the start record says are writable, and a `tar x` would fill the record.
+//! - **Names** (made, removed, moved, linked; files cut by name), where the kernel could not be told all that may be written: the
+//!   directory is located, the name in it judged by what has it, and the call made with that directory and that name, under the
+//!   child's umask. A name is never followed by these calls, so what is judged and what is done cannot be two things.
 //! - **connect**: on the child's own socket, duplicated, to an address that was copied once. To a socket file: located,
 //!   decided, connected by an [`Errand`](sys::errand::Errand). TCP: by address and port. Abstract names: refused. To
 //!   the session's own socket, which is no file: the child's descriptor is replaced by one end of a fresh pair.
@@ -37,11 +40,13 @@ mod address;
 mod binds;
 mod calls;
 mod connects;
+mod deeds;
 mod door;
 mod failure;
 mod law;
 mod listens;
 mod locate;
+mod parents;
 mod record;
 mod registers;
 mod status;

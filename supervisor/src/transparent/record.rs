@@ -120,7 +120,12 @@ impl<'a> About<'a> {
             rule: denial.rule.as_ref(),
             detail: &detail,
         };
-        self.refuse(recorder, Errno::EACCES, why)
+        let errno = match denial.reason {
+            // Programs know what to do: they copy.
+            Reason::WouldGain => Errno::EXDEV,
+            _ => Errno::EACCES,
+        };
+        self.refuse(recorder, errno, why)
     }
 
     /// Records that it is refused for another reason, and returns what the child gets.

@@ -43,6 +43,11 @@ impl Registers {
         self.args[at] as usize
     }
 
+    /// A `long`, a `loff_t`.
+    pub fn long(&self, at: usize) -> i64 {
+        self.args[at] as i64
+    }
+
     /// Whether a pointer is null.
     pub fn is_null(&self, at: usize) -> bool {
         self.args[at] == 0
@@ -51,6 +56,11 @@ impl Registers {
     /// The mode of a file: `umode_t` is 16 bits, of which the kernel uses 12.
     pub fn mode(&self, at: usize) -> u32 {
         u32::from(self.args[at] as u16) & 0o7777
+    }
+
+    /// The mode of a file and its type: all of a `umode_t`.
+    pub fn mode_and_type(&self, at: usize) -> u32 {
+        u32::from(self.args[at] as u16)
     }
 
     /// A path.

@@ -7,6 +7,8 @@ pub mod clone;
 #[cfg(target_os = "linux")]
 pub mod command;
 #[cfg(target_os = "linux")]
+pub mod entries;
+#[cfg(target_os = "linux")]
 pub mod errand;
 pub mod fds;
 #[cfg(target_os = "linux")]

@@ -46,12 +46,20 @@ pub const UNLIMITED: u64 = u64::MAX;
 /// # Errors
 /// The errno of `prlimit64(2)`.
 pub fn limit(resource: u32) -> Result<Limit, Errno> {
+    limit_of(0, resource)
+}
+
+/// A limit of the process of a task, by its number; 0 is the caller itself.
+///
+/// # Errors
+/// The errno of `prlimit64(2)`.
+pub fn limit_of(task: i32, resource: u32) -> Result<Limit, Errno> {
     let mut old = Limit { soft: 0, hard: 0 };
     // SAFETY: prlimit64(2) with no new limit writes a `struct rlimit64` to `old`, which has that layout.
     let result = unsafe {
         libc::syscall(
             libc::SYS_prlimit64,
-            0,
+            task,
             resource,
             std::ptr::null::<Limit>(),
             &raw mut old,

@@ -2,11 +2,13 @@
 //!
 //! The order of checks is the kernel's own, so that a call with several faults gets the errno that it would get without us.
 
+mod entries;
 mod metadata;
 mod opens;
 mod sockets;
 mod tasks;
 
+pub(super) use entries::{Act, Node, Spot};
 pub(super) use metadata::Change;
 pub(super) use opens::{Opening, Target};
 
@@ -23,6 +25,8 @@ pub(super) enum Wish {
     Change(Place, Change),
     /// To open a file.
     Open(Target),
+    /// To make, remove or move names, or to cut a file.
+    Entry(Act),
     /// To connect a socket.
     Connect {
         /// The child's number of the socket.
@@ -79,6 +83,16 @@ pub(super) enum Base {
     Descriptor(i32),
 }
 
+impl Base {
+    /// As the calls on paths spell it.
+    fn of(number: i32) -> Self {
+        match number {
+            libc::AT_FDCWD => Self::WorkingDirectory,
+            number => Self::Descriptor(number),
+        }
+    }
+}
+
 /// Why calls are trapped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
@@ -87,6 +101,9 @@ pub enum Class {
     /// They open files. Trapped where some rule about files is not the kernel's alone to enforce; `open` and `openat` as far as
     /// their flags say that such a rule may be concerned.
     Open,
+    /// They make, remove and move names, and cut files by name. Trapped where some rule about writing is not the kernel's alone
+    /// to enforce.
+    Entry,
     /// They connect a socket. Trapped where sockets could be duplicated (`pidfd_getfd`).
     Connect,
     /// They give a socket an address. Trapped as above, where sockets that have one may be made.
@@ -114,9 +131,15 @@ pub(super) struct Call {
 
 /// Every trapped call.
 fn all() -> impl Iterator<Item = &'static Call> {
-    [metadata::TABLE, opens::TABLE, sockets::TABLE, tasks::TABLE]
-        .into_iter()
-        .flatten()
+    [
+        entries::TABLE,
+        metadata::TABLE,
+        opens::TABLE,
+        sockets::TABLE,
+        tasks::TABLE,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The numbers of the calls of a class on this architecture: what the filter must trap.
@@ -179,10 +202,7 @@ fn at(r: &Registers, base: usize, path: usize, flags: i32) -> Result<Place, Fail
         itself(base)
     } else {
         Place::Path {
-            base: match base {
-                libc::AT_FDCWD => Base::WorkingDirectory,
-                number => Base::Descriptor(number),
-            },
+            base: Base::of(base),
             path,
             follow: flags & libc::AT_SYMLINK_NOFOLLOW == 0,
         }
@@ -226,6 +246,7 @@ mod tests {
         assert_eq!(numbers(Class::Watch).count(), 1);
         let others = [
             Class::Open,
+            Class::Entry,
             Class::Connect,
             Class::Bind,
             Class::Listen,

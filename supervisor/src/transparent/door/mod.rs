@@ -3,14 +3,16 @@
 mod binding;
 mod changes;
 mod connecting;
+mod entries;
 mod errands;
 mod opens;
 mod waits;
 
 use super::address::Address;
 use super::binds::Bind;
-use super::calls::{self, Change, Place, Wish};
+use super::calls::{self, Act, Change, Place, Wish};
 use super::connects::Connect;
+use super::deeds::Deed;
 use super::failure::Failure;
 use super::law::Law;
 use super::locate::{Located, locate};
@@ -152,6 +154,8 @@ enum Finished {
     Opened(Claim, Box<Order>, Result<OwnedFd, Errno>),
     Bind(Claim, Result<Bind, Failure>),
     Performed(u64, Result<i64, Errno>),
+    Surveyed(Claim, Box<(Act, Result<Deed, Failure>)>),
+    Done(Claim, Result<(), Failure>),
 }
 
 /// Who decides and who writes it down, for the time of one turn.
@@ -334,6 +338,7 @@ impl Door {
                 located => self.located(claim, &place, change, located, court),
             },
             Ok(Wish::Open(target)) => self.open(claim, target, court),
+            Ok(Wish::Entry(act)) => self.find_deed(claim, act, court),
             Ok(Wish::Connect { socket, address }) => self.examine(claim, socket, address, court),
             Ok(Wish::Bind { socket, address }) => self.bind(claim, socket, address, court),
         }
@@ -358,6 +363,11 @@ impl Door {
                 }
                 Finished::Bind(claim, examined) => self.bind_examined(claim, examined, court)?,
                 Finished::Performed(id, result) => self.result(id, result)?,
+                Finished::Surveyed(claim, surveyed) => {
+                    let (act, found) = *surveyed;
+                    self.deed_found_slowly(claim, &act, found, court)?;
+                }
+                Finished::Done(claim, result) => self.done_deed(claim, result, court)?,
             }
         }
         Ok(())

@@ -1,0 +1,349 @@
+//! What is to become of which names, located: judged, and done.
+//!
+//! The checks stand in the kernel's order, so that a call with several faults gets the errno that it would get without us. What the
+//! kernel checks after it would have asked Landlock is left to it: it is the kernel that acts, on the located directory.
+
+use super::calls::{Act, Node};
+use super::failure::{Failure, refused};
+use super::law::Law;
+use super::locate::{Located, Name, locate};
+use super::parents::{Entry, Odd, Parent};
+use super::thread::Thread;
+use super::umask;
+use crate::policy::{Access, Denial, Kind, Mechanism, Subject, Verdict};
+use nix::errno::Errno;
+use nix::sys::stat::fstat;
+use std::ffi::CString;
+use std::os::fd::AsFd;
+use std::path::Path;
+use sys::entries::{self, Removal};
+use sys::openat2::Lookup;
+use sys::process::{limit_of, resource};
+
+/// An [`Act`] whose objects and directories were located.
+#[derive(Debug)]
+pub(super) enum Deed {
+    SetLength(Located, i64),
+    Make(Entry, Node),
+    Remove(Entry, Removal),
+    Move(Entry, Entry, u32),
+    Link(Located, Entry),
+    Symlink(CString, Entry),
+}
+
+/// Why a deed must not be.
+#[derive(Debug)]
+pub(super) enum Objection<'a> {
+    /// The law's, about this path.
+    Denied(Denial, &'a Path),
+    /// Ours, about this path.
+    Refused(Errno, &'static str, Option<&'a Path>),
+}
+
+/// Who is to do what was allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Doer {
+    /// The caller, whom the kernel judges again and by the same rules.
+    Caller,
+    /// The supervisor.
+    Supervisor,
+}
+
+impl Deed {
+    /// Locates what an act is about.
+    pub fn find(thread: Thread, act: &Act, lookup: Lookup) -> Result<Self, Failure> {
+        let parent = |spot| Parent::find(thread, spot, lookup);
+        let deed = match act {
+            Act::SetLength(place, length) => {
+                let object = locate(thread, place, lookup)?;
+                match object.facts.mode & libc::S_IFMT {
+                    libc::S_IFREG => Self::SetLength(object, *length),
+                    libc::S_IFDIR => return Err(Errno::EISDIR.into()),
+                    _ => return Err(Errno::EINVAL.into()),
+                }
+            }
+            Act::Make(spot, node) => {
+                let is_directory = matches!(node, Node::Directory(_));
+                Self::Make(parent(spot)?.vacancy(is_directory, lookup)?, *node)
+            }
+            Act::Remove(spot, kind) => {
+                let odd = |odd| match (kind, odd) {
+                    (Removal::Other, _) => Errno::EISDIR,
+                    (Removal::Directory, Odd::Itself) => Errno::EINVAL,
+                    (Removal::Directory, Odd::Above) => Errno::ENOTEMPTY,
+                    (Removal::Directory, Odd::Root) => Errno::EBUSY,
+                };
+                Self::Remove(parent(spot)?.entry(odd, lookup)?, *kind)
+            }
+            Act::Move(from, to, flags) => {
+                let (from, to) = (parent(from)?, parent(to)?);
+                if from.is_apart_from(&to) {
+                    return Err(Errno::EXDEV.into());
+                }
+                // Both ends of paths are looked at before any name.
+                let odd = match flags & libc::RENAME_NOREPLACE {
+                    0 => Errno::EBUSY,
+                    _ => Errno::EEXIST,
+                };
+                match (from.odd(), to.odd()) {
+                    (Some(_), _) => return Err(Errno::EBUSY.into()),
+                    (None, Some(_)) => return Err(odd.into()),
+                    (None, None) => {}
+                }
+                let from = from.entry(|_| Errno::EBUSY, lookup)?;
+                if !from.is_there() {
+                    return Err(from.unsuited(Errno::ENOENT).into());
+                }
+                Self::Move(from, to.entry(|_| odd, lookup)?, *flags)
+            }
+            Act::Link(place, spot) => {
+                let object = locate(thread, place, lookup)?;
+                let entry = parent(spot)?.vacancy(false, lookup)?;
+                match entry.is_apart_from(&object) {
+                    true => return Err(Errno::EXDEV.into()),
+                    false => Self::Link(object, entry),
+                }
+            }
+            Act::Symlink(target, spot) => {
+                Self::Symlink(target.clone(), parent(spot)?.vacancy(false, lookup)?)
+            }
+        };
+        deed.check()?;
+        Ok(deed)
+    }
+
+    /// Whether the names are there, or not there, as it takes.
+    fn check(&self) -> Result<(), Failure> {
+        let absent = |entry: &Entry| (!entry.is_there()).then(|| entry.unsuited(Errno::ENOENT));
+        let errno = match self {
+            Self::SetLength(..) => None,
+            Self::Make(entry, _) | Self::Link(_, entry) | Self::Symlink(_, entry) => {
+                entry.is_there().then_some(Errno::EEXIST)
+            }
+            Self::Remove(entry, _) => absent(entry),
+            Self::Move(from, to, flags) => absent(from).or_else(|| match *flags {
+                libc::RENAME_EXCHANGE => absent(to),
+                libc::RENAME_NOREPLACE => to.is_there().then(|| to.unsuited(Errno::EEXIST)),
+                _ => None,
+            }),
+        };
+        errno.map_or(Ok(()), |errno| Err(errno.into()))
+    }
+
+    /// Looks again at names, without waiting, after somebody else looked and waited.
+    pub fn refresh(&mut self) -> Result<(), Failure> {
+        for entry in self.entries_mut().into_iter().flatten() {
+            entry.refresh()?;
+        }
+        self.check()
+    }
+
+    /// Whether its directories are still called what they were when it was judged.
+    pub fn is_in_place(&self) -> bool {
+        self.entries().into_iter().flatten().all(Entry::is_in_place)
+    }
+
+    /// Whether doing it may take its time: a file server is asked, a lease is waited for, directories change places.
+    pub fn is_slow(&self) -> bool {
+        let is_server = self.entries().into_iter().flatten().any(Entry::is_slow);
+        match self {
+            Self::SetLength(..) => true,
+            Self::Link(object, _) => is_server || object.is_slow,
+            _ => is_server,
+        }
+    }
+
+    fn entries(&self) -> [Option<&Entry>; 2] {
+        match self {
+            Self::SetLength(..) => [None, None],
+            Self::Make(entry, _)
+            | Self::Remove(entry, _)
+            | Self::Link(_, entry)
+            | Self::Symlink(_, entry) => [Some(entry), None],
+            Self::Move(from, to, _) => [Some(from), Some(to)],
+        }
+    }
+
+    fn entries_mut(&mut self) -> [Option<&mut Entry>; 2] {
+        match self {
+            Self::SetLength(..) => [None, None],
+            Self::Make(entry, _)
+            | Self::Remove(entry, _)
+            | Self::Link(_, entry)
+            | Self::Symlink(_, entry) => [Some(entry), None],
+            Self::Move(from, to, _) => [Some(from), Some(to)],
+        }
+    }
+
+    /// Asks the law.
+    pub fn judge(&self, law: &dyn Law) -> Result<Doer, Objection<'_>> {
+        match self {
+            Self::SetLength(object, _) => {
+                let (subject, verdict) = match &object.name {
+                    Name::Path(path) => {
+                        let object = Some(object.id());
+                        let subject = Subject { path, object };
+                        (subject, law.decide(&subject, Access::WRITE))
+                    }
+                    Name::None { held } if held.contains(Access::WRITE) => {
+                        return Ok(Doer::Supervisor);
+                    }
+                    Name::None { .. } => return Err(NAMELESS),
+                };
+                passed(verdict, subject.path)
+            }
+            Self::Make(entry, node) => {
+                if let Node::Other(mode) = node
+                    && matches!(mode & libc::S_IFMT, libc::S_IFCHR | libc::S_IFBLK)
+                {
+                    return Err(Objection::Refused(
+                        Errno::EPERM,
+                        "a device",
+                        Some(entry.path()),
+                    ));
+                }
+                let kind = match node {
+                    Node::Directory(_) => Kind::Directory,
+                    Node::Other(_) => Kind::File,
+                };
+                passed(law.decide_make(&entry.subject(), kind), entry.path())
+            }
+            Self::Remove(entry, removal) => {
+                let subject = entry.subject();
+                let verdict = match (removal, entry.kind()) {
+                    (Removal::Other, Kind::File) => law.decide_make(&subject, Kind::Directory),
+                    _ => law.decide_replace(&subject),
+                };
+                passed(verdict, entry.path())
+            }
+            Self::Symlink(_, entry) => {
+                let verdict = law.decide_make(&entry.subject(), Kind::Link);
+                passed(verdict, entry.path())
+            }
+            Self::Link(object, entry) => judge_link(law, object, entry),
+            Self::Move(from, to, flags) => judge_move(law, from, to, *flags),
+        }
+    }
+
+    /// Does it. `waits`: whether the caller still waits, so that what was found out about its thread is about it.
+    pub fn perform(&self, thread: Thread, waits: impl Fn() -> bool) -> Result<(), Failure> {
+        let waits = || if waits() { Ok(()) } else { Err(Errno::EINTR) };
+        match self {
+            Self::SetLength(object, length) => {
+                let limit = limit_of(thread.0, resource::FSIZE)
+                    .map_err(|_| refused("the limits of the caller cannot be read"))?;
+                let (process, _) = thread.process_descriptor()?;
+                waits()?;
+                let size = fstat(&object.fd)?.st_size;
+                if *length > size && *length as u64 > limit.soft {
+                    process.send_signal(libc::SIGXFSZ)?;
+                    return Err(Errno::EFBIG.into());
+                }
+                entries::set_length(object.fd.as_fd(), *length)?;
+            }
+            Self::Make(entry, node) => {
+                let (directory, name) = entry.at();
+                let mask = umask::of(thread)?;
+                waits()?;
+                umask::under(mask, || match node {
+                    Node::Directory(mode) => entries::make_directory(directory, name, *mode),
+                    Node::Other(mode) => entries::make_node(directory, name, *mode),
+                })?;
+            }
+            Self::Remove(entry, kind) => {
+                let (directory, name) = entry.at();
+                waits()?;
+                entries::remove(directory, name, *kind)?;
+            }
+            Self::Move(from, to, flags) => {
+                waits()?;
+                entries::rename(from.at(), to.at(), *flags)?;
+            }
+            Self::Link(object, entry) => {
+                let (directory, name) = entry.at();
+                waits()?;
+                entries::link(object.fd.as_fd(), directory, name)?;
+            }
+            Self::Symlink(target, entry) => {
+                let (directory, name) = entry.at();
+                waits()?;
+                entries::symlink(target, directory, name)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+const NAMELESS: Objection<'static> = Objection::Refused(
+    Errno::EACCES,
+    "it has no name, and the caller cannot write to it",
+    None,
+);
+
+impl Doer {
+    /// The caller only where it is both times.
+    fn and(self, other: Self) -> Self {
+        match self {
+            Self::Caller => other,
+            Self::Supervisor => self,
+        }
+    }
+}
+
+/// Whether a verdict is a plain yes, and whose the deed is then.
+fn passed(verdict: Verdict, path: &Path) -> Result<Doer, Objection<'_>> {
+    match verdict {
+        // What is counted or ends some day is granted over the socket, where that is kept.
+        Verdict::Allow(allowed) if allowed.ttl.is_none() && allowed.budget.is_none() => {
+            Ok(match allowed.mechanism {
+                Mechanism::Landlock => Doer::Caller,
+                _ => Doer::Supervisor,
+            })
+        }
+        Verdict::Deny(denial) => Err(Objection::Denied(denial, path)),
+        Verdict::Allow(_) | Verdict::Ask(_) => Err(Objection::Refused(
+            Errno::EACCES,
+            "granted on request only, over the session's socket",
+            Some(path),
+        )),
+    }
+}
+
+fn judge_link<'a>(
+    law: &dyn Law,
+    object: &'a Located,
+    entry: &'a Entry,
+) -> Result<Doer, Objection<'a>> {
+    let to = entry.subject();
+    let verdict = match &object.name {
+        Name::Path(path) => {
+            let from = Subject {
+                path,
+                object: Some(object.id()),
+            };
+            law.decide_link(&from, &to)
+        }
+        Name::None { held } if held.contains(Access::WRITE) => law.decide_make(&to, Kind::File),
+        Name::None { .. } => return Err(NAMELESS),
+    };
+    passed(verdict, entry.path())
+}
+
+fn judge_move<'a>(
+    law: &dyn Law,
+    from: &'a Entry,
+    to: &'a Entry,
+    flags: u32,
+) -> Result<Doer, Objection<'a>> {
+    let (one, other) = (from.subject(), to.subject());
+    // First alone: what keeps the one where it is is about that one.
+    passed(law.decide_replace(&one), from.path())?;
+    let doer = passed(law.decide_move(&one, &other, from.kind()), to.path())?;
+    match flags & libc::RENAME_EXCHANGE {
+        0 => Ok(doer),
+        _ => {
+            let back = law.decide_move(&other, &one, to.kind());
+            Ok(doer.and(passed(back, from.path())?))
+        }
+    }
+}

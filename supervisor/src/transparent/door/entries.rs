@@ -1,0 +1,138 @@
+//! Names: from the claim to the answer.
+
+use super::{Claim, Court, Door, DoorError, Finished};
+use crate::policy::Access;
+use crate::transparent::calls::{Act, Place};
+use crate::transparent::deeds::{Deed, Doer, Objection};
+use crate::transparent::failure::Failure;
+use crate::transparent::record::About;
+use nix::errno::Errno;
+use std::ffi::CStr;
+use std::sync::Arc;
+use sys::openat2::Lookup;
+
+impl Door {
+    pub(super) fn find_deed(
+        &mut self,
+        claim: Claim,
+        act: Act,
+        court: &mut Court<'_>,
+    ) -> Result<(), DoorError> {
+        match Deed::find(claim.thread, &act, Lookup::Cached) {
+            Err(Failure::WouldWait) => {
+                self.watch(claim)?;
+                let submitted = self.files.submit(move || {
+                    let found = Deed::find(claim.thread, &act, Lookup::Full);
+                    Finished::Surveyed(claim, Box::new((act, found)))
+                });
+                match submitted {
+                    Ok(()) => Ok(()),
+                    Err(_) => self.fail(claim, Failure::WouldWait, court),
+                }
+            }
+            found => self.deed_found(claim, &act, found, court),
+        }
+    }
+
+    /// Goes on when somebody else has looked.
+    pub(super) fn deed_found_slowly(
+        &mut self,
+        claim: Claim,
+        act: &Act,
+        found: Result<Deed, Failure>,
+        court: &mut Court<'_>,
+    ) -> Result<(), DoorError> {
+        let found = found.and_then(|mut deed| deed.refresh().map(|()| deed));
+        self.deed_found(claim, act, found, court)
+    }
+
+    fn deed_found(
+        &mut self,
+        claim: Claim,
+        act: &Act,
+        found: Result<Deed, Failure>,
+        court: &mut Court<'_>,
+    ) -> Result<(), DoorError> {
+        // What was found is what the caller meant only if the caller still waits.
+        if !self.listener.is_valid(claim.id) {
+            return Ok(());
+        }
+        let about = About {
+            asked: spelled(act),
+            access: Some(Access::WRITE),
+            ..About::call(claim.caller(&self.listener), claim.call)
+        };
+        let deed = match found {
+            Ok(deed) => deed,
+            Err(failure) => {
+                let errno = about.answer(court.recorder, failure);
+                return self.errno(claim.id, errno);
+            }
+        };
+        let errno = match deed.judge(court.law) {
+            Ok(doer) => return self.do_deed(claim, deed, doer, court),
+            Err(Objection::Denied(denial, located)) => {
+                let located = Some(located);
+                About { located, ..about }.deny(court.recorder, &denial)
+            }
+            Err(Objection::Refused(errno, why, located)) => {
+                About { located, ..about }.fail(court.recorder, errno, why)
+            }
+        };
+        self.errno(claim.id, errno)
+    }
+
+    fn do_deed(
+        &mut self,
+        claim: Claim,
+        deed: Deed,
+        _doer: Doer,
+        court: &mut Court<'_>,
+    ) -> Result<(), DoorError> {
+        let listener = Arc::clone(&self.listener);
+        let perform = move |deed: &Deed| deed.perform(claim.thread, || listener.is_valid(claim.id));
+        if !deed.is_slow() {
+            return self.done_deed(claim, perform(&deed), court);
+        }
+        let turn = self.watch(claim)?;
+        let submitted = self.files.submit(move || {
+            // Nobody waits for it any more, or not for this: it must not happen behind a back.
+            let result = match (turn.take(), deed.is_in_place()) {
+                (true, true) => perform(&deed),
+                (false, _) => Err(Errno::EINTR.into()),
+                // Meanwhile a directory has gone where other rules may hold.
+                (true, false) => Err(Errno::EACCES.into()),
+            };
+            Finished::Done(claim, result)
+        });
+        match submitted {
+            Ok(()) => Ok(()),
+            Err(_) => self.fail(claim, Failure::WouldWait, court),
+        }
+    }
+
+    pub(super) fn done_deed(
+        &mut self,
+        claim: Claim,
+        result: Result<(), Failure>,
+        court: &mut Court<'_>,
+    ) -> Result<(), DoorError> {
+        match result {
+            Ok(()) => self.value(claim.id, 0),
+            Err(failure) => self.fail(claim, failure, court),
+        }
+    }
+}
+
+/// The first path of a call, as the child spelled it.
+fn spelled(act: &Act) -> Option<&CStr> {
+    match act {
+        Act::SetLength(place, _) | Act::Link(place, _) => match place {
+            Place::Path { path, .. } => Some(path),
+            Place::Descriptor { .. } | Place::WorkingDirectory => None,
+        },
+        Act::Make(at, _) | Act::Remove(at, _) | Act::Move(at, ..) | Act::Symlink(_, at) => {
+            at.path.as_deref().ok()
+        }
+    }
+}
