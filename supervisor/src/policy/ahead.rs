@@ -15,6 +15,7 @@ pub type Written = (&'static str, &'static str, usize);
 pub fn document(text: &Arc<SourceText>, rules: &[Written]) -> Result<Document, PolicyError> {
     const QUOTES: usize = 2;
     let mut own = Policy::nothing();
+    own.rules.reserve(rules.len());
     for (key, rule, start) in rules {
         let site = Site::Text(Arc::clone(text), *start..start + rule.len() + QUOTES);
         let what = match FILE_KEYS.iter().find(|(name, _)| name == key) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::iter::once;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -57,29 +58,33 @@ pub(super) struct Expander<'f> {
 impl Expander<'_> {
     /// The paths that a rule of a policy file means: more than one where `$REPO` is a work tree, whose
     /// history lies elsewhere.
-    pub fn paths(&self, rule: &Rule) -> Result<Vec<Expanded>, PolicyError> {
+    pub fn paths(
+        &self,
+        rule: &Rule,
+    ) -> Result<impl Iterator<Item = Expanded> + use<>, PolicyError> {
+        let mut others = Vec::new();
         let text = rule.text.as_bytes();
         if matches!(rule.site, super::error::Site::Flag(_)) {
-            return Ok(vec![self.flag(rule)?]);
+            return Ok(once(self.flag(rule)?).chain(others));
         }
         let (text, optional) = match text.strip_suffix(b"?") {
             Some(text) => (text, true),
             None => (text, false),
         };
-        let mut found = vec![self.path(rule, text, optional)?];
+        let first = self.path(rule, text, optional)?;
         if let (Some(common), Some(repository)) =
             (self.common_directory(text), &self.facts.repository)
         {
-            found.push(self.path(rule, &common, optional)?);
+            others.push(self.path(rule, &common, optional)?);
             // In a work tree `.git` is a file that says where the history lies.
             if matches!(rule.what, What::Deny { .. }) {
-                found.push(Expanded {
+                others.push(Expanded {
                     shape: Shape::Tree(repository.root.join(".git")),
                     optional,
                 });
             }
         }
-        Ok(found)
+        Ok(once(first).chain(others))
     }
 
     /// A path of the command line: it means itself, relative to the working directory.

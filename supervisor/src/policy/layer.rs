@@ -57,6 +57,8 @@ impl<'c> Compiler<'c> {
     }
 
     pub fn rules(&mut self, policy: &Policy) -> Result<(), PolicyError> {
+        self.layer.rules.reserve(policy.rules.len());
+        self.wanted.reserve(policy.rules.len());
         for rule in &policy.rules {
             let origin = rule.origin();
             match &rule.what {

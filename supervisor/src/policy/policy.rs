@@ -227,6 +227,7 @@ impl Policy {
         if self.rules.is_empty() {
             self.rules = other.rules;
         } else {
+            self.rules.reserve(other.rules.len());
             for rule in other.rules {
                 self.add(rule);
             }

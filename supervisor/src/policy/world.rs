@@ -176,7 +176,7 @@ impl<'w> Planned<'w> {
         Self {
             world,
             made: BTreeSet::new(),
-            directories: RefCell::new(HashMap::new()),
+            directories: RefCell::new(HashMap::with_capacity(64)),
         }
     }
 
