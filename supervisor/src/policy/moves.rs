@@ -17,6 +17,16 @@ use super::verdict::{Allowed, Denial, Mechanism, Reason, Verdict};
 use super::world::Kind;
 
 impl Ruleset {
+    /// Whether what is no directory may be opened so, or made and opened. What may not be made in a place may not be written
+    /// there either.
+    pub fn decide_open(&self, subject: &Subject<'_>, access: Access) -> Verdict {
+        let verdict = self.decide(subject, access);
+        match self.denied_by(|shape| shape.leads_through(subject.path, false)) {
+            Some(denial) if access.contains(Access::WRITE) => verdict.and(denial),
+            _ => verdict,
+        }
+    }
+
     /// Whether an entry of this kind may be made where there is none. A directory is made where the child may write. On the way
     /// to a denied name only a directory is made: with a link there the name would mean something else, and some programs let
     /// a file stand for a directory elsewhere (`.git`).
@@ -165,7 +175,7 @@ mod tests {
     use std::path::Path;
 
     use super::super::tests::{Memory, compile_in};
-    use super::super::{Kind, Mechanism, Reason, Ruleset, Subject, Verdict};
+    use super::super::{Access, Kind, Mechanism, Reason, Ruleset, Subject, Verdict};
 
     fn ruleset(text: &str) -> Ruleset {
         let world = Memory::new(&[
@@ -267,6 +277,11 @@ mod tests {
         assert_eq!(make("/repo/b/.git", Kind::Directory), "us");
         assert_eq!(make("/repo/b/.git", Kind::File), "rule");
         assert_eq!(make("/repo/b/link", Kind::Link), "us");
+        // Nor is one that is there given another content.
+        let open = |path, access| said(ruleset.decide_open(&at(path), access));
+        assert_eq!(open("/repo/b/.git", Access::READ | Access::WRITE), "rule");
+        assert_eq!(open("/repo/b/.git", Access::READ), "us");
+        assert_eq!(open("/repo/b/git", Access::WRITE), "us");
     }
 
     #[test]
@@ -318,7 +333,7 @@ mod tests {
     fn an_entry_is_the_kernels_only_where_its_directory_is() {
         let ruleset = ruleset("[fs]\nwrite = [\"/repo\"]\ndeny = [\"/repo/key\"]");
         let granted = |path| {
-            let grants = ruleset.grants_of(&at(path), super::Access::WRITE);
+            let grants = ruleset.grants_of(&at(path), Access::WRITE);
             grants.map(|grants| {
                 grants
                     .iter()
@@ -334,7 +349,7 @@ mod tests {
         assert_eq!(granted("/repo/new"), None);
         // To be written, `src` is the kernel's; to be removed it is not.
         assert_eq!(
-            said(ruleset.decide(&at("/repo/src"), super::Access::WRITE)),
+            said(ruleset.decide(&at("/repo/src"), Access::WRITE)),
             "kernel"
         );
         assert_eq!(said(ruleset.decide_replace(&at("/repo/src"))), "us");

@@ -96,6 +96,11 @@ proptest! {
         let made = |kind| ruleset.decide_make(&subject(&path), kind).is_allowed();
         prop_assert!(!(made(Kind::Link) || made(Kind::File)) || (is_written && !leads));
         prop_assert!(!made(Kind::Link) || made(Kind::File), "a link is the harder thing to make");
+        for access in [Access::READ, Access::WRITE, Access::READ | Access::WRITE] {
+            let may = ruleset.decide(&subject(&path), access).is_allowed();
+            let expected = may && (!access.contains(Access::WRITE) || made(Kind::File));
+            prop_assert_eq!(ruleset.decide_open(&subject(&path), access).is_allowed(), expected);
+        }
         // Were it a link, no name below it that is denied would be one that another name in its place is not denied below.
         if made(Kind::Link) {
             let parent = Path::new(&path).parent().expect("a directory").display().to_string();
