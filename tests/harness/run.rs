@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
+use sys::seccomp;
 
 /// Long enough for a machine that does ten other things; a test that meets it has failed.
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -71,6 +72,28 @@ pub fn run_with_input(command: &mut Command, input: &[u8]) -> Ran {
     let _unread = stdin.write_all(input);
     drop(stdin);
     running.wait()
+}
+
+/// Runs a supervisor where somebody else listens already, so that it can have no listener.
+#[track_caller]
+pub fn run_without_listener(command: &mut Command) -> Ran {
+    /// Lets every call happen.
+    const ALL: seccomp::Instruction = seccomp::Instruction {
+        code: (libc::BPF_RET | libc::BPF_K) as u16,
+        jt: 0,
+        jf: 0,
+        k: libc::SECCOMP_RET_ALLOW,
+    };
+    std::thread::scope(|scope| {
+        let confined = scope.spawn(|| {
+            seccomp::set_no_new_privs().expect("new privileges can be given up");
+            let listener = seccomp::install(&[ALL], seccomp::NEW_LISTENER);
+            let ran = run(command);
+            drop(listener.expect("the filter can be installed"));
+            ran
+        });
+        confined.join().expect("the command ran")
+    })
 }
 
 /// A program that is still going. Killed when the test is over.

@@ -1,10 +1,17 @@
 //! Processes and threads that share, or lose, the ways to the supervisor.
 
+use crate::harness::run::Ran;
 use crate::harness::{feature, require};
 use crate::{GIVEN, Preloaded, python};
 
-/// With every way, without the inherited one, and without the name.
-const WAYS: [&str; 3] = ["", "exec 3>&-; ", "unset SUPERVISE_SOCKET; "];
+/// A program of Python's over each way to the supervisor: the inherited one, where there is no other, and by name.
+fn over_each_way(sandbox: &Preloaded, program: &str) -> [Ran; 2] {
+    let start = format!("/usr/bin/python3 {program} {}", sandbox.given("a"));
+    [
+        sandbox.shell(&format!("unset SUPERVISE_SOCKET; {start}")),
+        sandbox.shell_with_connections(&format!("exec 3>&-; {start}")),
+    ]
+}
 
 #[test]
 fn forked_children_ask_over_each_way() {
@@ -28,12 +35,8 @@ for _ in range(4):
 ask(25)
 print([os.waitpid(child, 0)[1] for child in children])",
     );
-    for way in WAYS {
-        let ran = sandbox.shell(&format!(
-            "{way}/usr/bin/python3 fork.py {}",
-            sandbox.given("a")
-        ));
-        assert_eq!(ran.lines(), ["[0, 0, 0, 0]"], "{way}");
+    for ran in over_each_way(&sandbox, "fork.py") {
+        assert_eq!(ran.lines(), ["[0, 0, 0, 0]"], "{ran}");
     }
 }
 
@@ -61,12 +64,8 @@ for _ in range(10):
 for thread in threads: thread.join()
 print(statuses, len(read), set(read))",
     );
-    for way in WAYS {
-        let ran = sandbox.shell(&format!(
-            "{way}/usr/bin/python3 threads.py {}",
-            sandbox.given("a")
-        ));
-        assert_eq!(ran.lines(), ["{0} 100 {b'a file '}"], "{way}");
+    for ran in over_each_way(&sandbox, "threads.py") {
+        assert_eq!(ran.lines(), ["{0} 100 {b'a file '}"], "{ran}");
     }
 }
 
@@ -75,12 +74,17 @@ fn a_program_that_has_closed_everything_asks_by_name() {
     require!(feature::listener());
     require!(python());
     let sandbox = Preloaded::new();
-    let said = sandbox.python(
-        "open(given + 'a').close()
+    sandbox.house.workspace.write(
+        "work/close.py",
+        "import os, sys
+open(sys.argv[1]).close()
 os.closerange(3, 1000)
-print(open(given + 'a').read(), end='')",
+print(open(sys.argv[1]).read(), end='')",
     );
-    assert_eq!(said, GIVEN);
+    let start = format!("/usr/bin/python3 close.py {}", sandbox.given("a"));
+    let ran = sandbox.shell_with_connections(&start);
+    assert_eq!(ran.lines(), [GIVEN], "{ran}");
+    assert_eq!(sandbox.questions(), 2);
 }
 
 /// What has the number of the inherited connection now is the program's own.
@@ -117,11 +121,14 @@ fn a_program_that_is_started_by_another_asks() {
     require!(feature::listener());
     require!(python());
     let sandbox = Preloaded::new();
-    let said = sandbox.python(
-        "import subprocess
+    sandbox.house.workspace.write(
+        "work/start.py",
+        "import subprocess, sys
 for close in True, False:
-    print(subprocess.run(['cat', given + 'a'], close_fds=close, capture_output=True).stdout)",
+    print(subprocess.run(['cat', sys.argv[1]], close_fds=close, capture_output=True).stdout)",
     );
+    let start = format!("/usr/bin/python3 start.py {}", sandbox.given("a"));
+    let ran = sandbox.shell_with_connections(&start);
     let line = format!("b'{GIVEN}\\n'");
-    assert_eq!(said.lines().collect::<Vec<_>>(), [&line, &line]);
+    assert_eq!(ran.lines(), [&line, &line], "{ran}");
 }

@@ -1,6 +1,6 @@
 //! Programs as they are installed.
 
-use crate::harness::run::run;
+use crate::harness::run::{run, run_without_listener};
 use crate::harness::{feature, require};
 use crate::{GIVEN, Preloaded, REFUSED, python};
 
@@ -13,7 +13,8 @@ fn a_program_reads_what_is_given() {
     assert_eq!(ran.lines(), [GIVEN]);
     assert_eq!(sandbox.questions(), 1);
     // It is the library that does it.
-    let ran = run(sandbox.house.supervise(&[]).args(["cat", &file])).expect_code(1);
+    let ran =
+        run_without_listener(sandbox.house.supervise(&[]).args(["cat", &file])).expect_code(1);
     assert!(ran.stderr.contains(REFUSED), "{ran}");
 }
 

@@ -76,6 +76,10 @@ impl Lists {
 }
 
 impl Law for Lists {
+    fn decide_open(&self, subject: &Subject<'_>, access: Access) -> Verdict {
+        self.decide(subject, access)
+    }
+
     fn decide(&self, subject: &Subject<'_>, access: Access) -> Verdict {
         assert!(subject.path.is_absolute());
         let denied = Self::holds(&self.deny, subject.path);

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use supervisor::audit::{Bytes, Event, Log, Start, Status};
 use supervisor::launch::{Command, Exit, LaunchError, Orphans, Program, Step, collect, launch};
 use supervisor::policy::Ruleset;
-use supervisor::sandbox::{Confinement, Kernel, Layers, Listener, Tag, prepare};
+use supervisor::sandbox::{Confinement, Kernel, Layers, Listener, Opens, Tag, prepare};
 use supervisor::session::{self, Ending, Parts, Place, Session, Signals, Terminal};
 
 /// Why there is an exit status that is not the command's.
@@ -209,6 +209,9 @@ impl Run<'_> {
                 return Err(failure);
             }
         };
+        if confinement.layers().opens != Opens::SocketOnly {
+            reporter.nothing_is_in_the_way();
+        }
         reporter.started(&Started {
             session: self.place.id(),
             pid: child.pid(),

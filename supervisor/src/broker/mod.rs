@@ -263,7 +263,7 @@ impl Broker {
             // To make a file is to write, whatever it is then opened for.
             access |= crate::policy::Access::WRITE;
         }
-        match self.ruleset.decide(&located.subject(), access) {
+        match self.ruleset.decide_open(&located.subject(), access) {
             Verdict::Allow(allowed) => self.open(log, case, located, allowed, attempt),
             Verdict::Deny(denial) => refuse(case, Refusal::denied(denial)),
             Verdict::Ask(asks) => match self.remembered.until(&located, access, &asks.rule) {

@@ -31,9 +31,15 @@ impl Ruleset {
     /// to a denied name only a directory is made: with a link there the name would mean something else, and some programs let
     /// a file stand for a directory elsewhere (`.git`).
     ///
+    /// A link, wherever it leads, is made only in a directory that may be written: where a rule names what is absent, the next run
+    /// would follow it.
+    ///
     /// The mechanism is the kernel's only if it lets the directory be written that the entry stands in.
     pub fn decide_make(&self, subject: &Subject<'_>, kind: Kind) -> Verdict {
-        let entry = self.decide_entry(subject);
+        let entry = match kind {
+            Kind::Link => self.decide_replace(subject),
+            _ => self.decide_entry(subject),
+        };
         let leads = |shape: &Shape| shape.leads_through(subject.path, kind == Kind::Link);
         match self.denied_by(leads) {
             Some(denial) if kind != Kind::Directory => entry.and(denial),
@@ -41,25 +47,24 @@ impl Ruleset {
         }
     }
 
-    /// Whether an entry may be taken away, replaced, or made a symbolic link: it may be written, and nothing below it is denied by
-    /// its name, whether that exists or not. Of what is neither a directory nor a link, taking it away asks for no more than
+    /// Whether a directory or a symbolic link may be taken away, or something put in its place. It may be written, and so may the
+    /// directory that it stands in: a rule that names it says nothing about its name. And nothing below it is denied by name,
+    /// whether that exists or not. Of what is neither a directory nor a link, taking it away asks for no more than
     /// [`Ruleset::decide_make`] of a directory there.
     pub fn decide_replace(&self, subject: &Subject<'_>) -> Verdict {
-        let entry = self.decide_entry(subject);
-        let is_named_below = |shape: &Shape| {
-            matches!(shape, Shape::Tree(_)) && shape.leads_through(subject.path, false)
-        };
-        let denial = self.denied_by(is_named_below);
-        denial.into_iter().fold(entry, Verdict::and)
+        let entry = self.decide_file_replaced(subject);
+        let directory = subject.path.parent().unwrap_or(subject.path);
+        entry.and(self.decide(&Subject::named(directory), Access::WRITE))
     }
 
     /// Whether what stands at `from`, of this kind, may be moved to `to`, over what may be there. Two entries are exchanged if each
     /// may be moved to where the other is.
     pub fn decide_move(&self, from: &Subject<'_>, to: &Subject<'_>, kind: Kind) -> Verdict {
-        let ends = self
-            .decide_replace(from)
-            .and(self.decide_replace(to))
-            .and(self.decide_make(to, kind));
+        let end = |subject| match kind {
+            Kind::Directory | Kind::Link => self.decide_replace(subject),
+            Kind::File | Kind::Device | Kind::Other => self.decide_file_replaced(subject),
+        };
+        let ends = end(from).and(end(to)).and(self.decide_make(to, kind));
         let differing = || {
             let mut layers = self.layers.iter();
             layers.find_map(|layer| differing_below(layer, from, to.path))
@@ -78,24 +83,34 @@ impl Ruleset {
         gain.into_iter().fold(made, Verdict::and)
     }
 
-    /// What the kernel was told that makes an access its own: each must still stand where it stood (the object at the path), or
-    /// the kernel was told of something else. `None`: some right is not the kernel's.
+    /// Of the grants by which the kernel gives this access, those whose object the child might have taken away: the kernel was
+    /// told of the object, and what stands in its place by now is not its to give.
     #[must_use]
-    pub fn grants_of(&self, subject: &Subject<'_>, access: Access) -> Option<Vec<&NativeGrant>> {
-        let rights = || access.iter();
-        let layers = self.layers.iter();
-        layers
-            .flat_map(|layer| rights().map(|right| layer.native(subject, right)))
-            .collect()
+    pub fn unsettled_grants(&self, subject: &Subject<'_>, access: Access) -> Vec<&NativeGrant> {
+        let mut found = Vec::new();
+        for layer in &self.layers {
+            let is_written =
+                |path: &Path| layer.rule(&Subject::named(path), Access::WRITE).is_some();
+            let native = access
+                .iter()
+                .filter_map(|right| layer.native(subject, right));
+            found.extend(native.filter(|grant| {
+                let directory = grant.path.parent().filter(|_| grant.is_dir);
+                is_written(&grant.path) && directory.is_none_or(is_written)
+            }));
+        }
+        found
     }
 
     /// Writing, where the kernel does its part only if it was told of the directory above.
     fn decide_entry(&self, subject: &Subject<'_>) -> Verdict {
         let verdict = self.decide(subject, Access::WRITE);
-        let is_native = subject.path.parent().is_some_and(|directory| {
-            self.grants_of(&Subject::named(directory), Access::WRITE)
-                .is_some()
-        });
+        let told = |directory| {
+            let directory = Subject::named(directory);
+            let mut layers = self.layers.iter();
+            layers.all(|layer| layer.native(&directory, Access::WRITE).is_some())
+        };
+        let is_native = subject.path.parent().is_some_and(told);
         match verdict {
             Verdict::Allow(allowed) if !is_native => Verdict::Allow(Allowed {
                 mechanism: Mechanism::Broker,
@@ -103,6 +118,16 @@ impl Ruleset {
             }),
             verdict => verdict,
         }
+    }
+
+    /// The same, and nothing below it is denied by its name.
+    fn decide_file_replaced(&self, subject: &Subject<'_>) -> Verdict {
+        let entry = self.decide_entry(subject);
+        let is_named_below = |shape: &Shape| {
+            matches!(shape, Shape::Tree(_)) && shape.leads_through(subject.path, false)
+        };
+        let denial = self.denied_by(is_named_below);
+        denial.into_iter().fold(entry, Verdict::and)
     }
 
     /// The refusal by a denial of which some shape is so.
@@ -303,16 +328,12 @@ mod tests {
 
     #[test]
     fn what_a_pattern_allows_is_not_moved_with_what_is_below() {
-        let ruleset = ruleset("[fs]\nwrite = [\"/repo/*\", \"/data\"]");
-        assert_eq!(
-            moved(&ruleset, "/repo/src", "/data/src", Kind::Directory),
-            "gain"
-        );
-        assert_eq!(moved(&ruleset, "/repo/src", "/data/src", Kind::File), "us");
-        assert_eq!(
-            moved(&ruleset, "/data/src", "/repo/src", Kind::Directory),
-            "us"
-        );
+        let ruleset = ruleset("[fs]\nwrite = [\"/repo/*\", \"/repo/*/*\", \"/data\"]");
+        let moved = |from, to, kind| moved(&ruleset, from, to, kind);
+        assert_eq!(moved("/repo/src/a", "/data/a", Kind::Directory), "gain");
+        assert_eq!(moved("/repo/src/a", "/data/a", Kind::File), "us");
+        assert_eq!(moved("/data/a", "/repo/src/a", Kind::Directory), "us");
+        assert_eq!(moved("/repo/src", "/data/src", Kind::Directory), "no rule");
     }
 
     #[test]
@@ -332,21 +353,6 @@ mod tests {
     #[test]
     fn an_entry_is_the_kernels_only_where_its_directory_is() {
         let ruleset = ruleset("[fs]\nwrite = [\"/repo\"]\ndeny = [\"/repo/key\"]");
-        let granted = |path| {
-            let grants = ruleset.grants_of(&at(path), Access::WRITE);
-            grants.map(|grants| {
-                grants
-                    .iter()
-                    .map(|grant| grant.path.display().to_string())
-                    .collect::<Vec<_>>()
-            })
-        };
-        assert_eq!(
-            granted("/repo/src/main.rs"),
-            Some(vec!["/repo/src".to_owned()])
-        );
-        assert_eq!(granted("/repo/src"), Some(vec!["/repo/src".to_owned()]));
-        assert_eq!(granted("/repo/new"), None);
         // To be written, `src` is the kernel's; to be removed it is not.
         assert_eq!(
             said(ruleset.decide(&at("/repo/src"), Access::WRITE)),
@@ -360,6 +366,55 @@ mod tests {
         assert_eq!(
             moved(&ruleset, "/repo/src", "/repo/lib", Kind::Directory),
             "us"
+        );
+    }
+
+    #[test]
+    fn what_a_rule_names_stays_where_its_directory_is_not_written() {
+        let ruleset =
+            ruleset("[fs]\nwrite = [\"/repo\", \"/data/file\", \"/absent?\", \"/data/*.tmp\"]");
+        for path in ["/repo", "/data/file", "/absent", "/data/a.tmp"] {
+            assert_eq!(said(ruleset.decide_replace(&at(path))), "no rule", "{path}");
+            let make = |kind| said(ruleset.decide_make(&at(path), kind));
+            assert_eq!(make(Kind::Link), "no rule", "{path}");
+            assert_eq!(make(Kind::Directory), "us", "{path}");
+            assert_eq!(make(Kind::File), "us", "{path}");
+        }
+        assert_eq!(
+            moved(&ruleset, "/repo", "/absent", Kind::Directory),
+            "no rule"
+        );
+        assert_eq!(
+            moved(&ruleset, "/repo/src/link", "/data/file", Kind::Link),
+            "no rule"
+        );
+        assert_eq!(
+            moved(&ruleset, "/data/a.tmp", "/data/b.tmp", Kind::File),
+            "us"
+        );
+    }
+
+    #[test]
+    fn what_the_kernel_was_told_of_may_be_something_else_by_now() {
+        let ruleset =
+            ruleset("[fs]\nread = [\"/data\"]\nwrite = [\"/repo\"]\ndeny = [\"/repo/key\"]");
+        let unsettled = |path| {
+            let grants = ruleset.unsettled_grants(&at(path), Access::READ);
+            let paths = grants.iter().map(|grant| grant.path.display().to_string());
+            paths.collect::<Vec<_>>()
+        };
+        assert_eq!(unsettled("/repo/src/main.rs"), ["/repo/src"]);
+        assert_eq!(unsettled("/repo/Cargo.toml"), ["/repo/Cargo.toml"]);
+        assert_eq!(unsettled("/data/file"), Vec::<String>::new());
+        let whole = compile_in(
+            &Memory::new(&["/repo/src/"]),
+            &["[fs]\nwrite = [\"/repo\"]"],
+        )
+        .expect("good");
+        assert!(
+            whole
+                .unsettled_grants(&at("/repo/src"), Access::WRITE)
+                .is_empty()
         );
     }
 

@@ -138,10 +138,7 @@ impl Layers {
             },
             Layer {
                 name: "opens",
-                state: match self.opens {
-                    Opens::SocketOnly => State::Weakened,
-                    _ => State::Enforced,
-                },
+                state: State::Enforced,
                 detail: Some(match self.opens {
                     Opens::Landlock => "by Landlock alone",
                     Opens::Trapped(rights) if !rights.contains(Access::READ) => {

@@ -442,13 +442,8 @@ impl Doors {
     }
 }
 
-/// Whether the door answers trapped opens. While it does not, what would be trapped is had over the socket only, and what
-/// could not be left to Landlock is refused.
-const OPENS_ARE_SERVED: bool = false;
-
 /// Who decides opens and changes, given why nobody can be asked.
 fn opens(brokered: Brokered, no_listener: Option<&'static str>) -> Result<Opens, ConfineError> {
-    let no_listener = no_listener.or((!OPENS_ARE_SERVED).then_some("opens are not served yet"));
     let mut rights = Access::NONE;
     for (is_left, right) in [
         // Where no open may be left to Landlock, all are asked about.

@@ -183,7 +183,7 @@ impl Deed {
                     Name::Path(path) => {
                         let object = Some(object.id());
                         let subject = Subject { path, object };
-                        (subject, law.decide(&subject, Access::WRITE))
+                        (subject, law.decide_open(&subject, Access::WRITE))
                     }
                     Name::None { held } if held.contains(Access::WRITE) => {
                         return Ok(Doer::Supervisor);
@@ -337,7 +337,11 @@ fn judge_move<'a>(
 ) -> Result<Doer, Objection<'a>> {
     let (one, other) = (from.subject(), to.subject());
     // First alone: what keeps the one where it is is about that one.
-    passed(law.decide_replace(&one), from.path())?;
+    let taken = match from.kind() {
+        Kind::File => law.decide_make(&one, Kind::Directory),
+        _ => law.decide_replace(&one),
+    };
+    passed(taken, from.path())?;
     let doer = passed(law.decide_move(&one, &other, from.kind()), to.path())?;
     match flags & libc::RENAME_EXCHANGE {
         0 => Ok(doer),

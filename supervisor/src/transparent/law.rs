@@ -1,10 +1,18 @@
 //! What the door asks the policy: the few questions that it can be asked.
 
-use crate::policy::{Access, Kind, Ruleset, Subject, Udp, Verdict};
+use crate::policy::{
+    Access, Allowed, FileId, Kind, Mechanism, NativeGrant, Ruleset, Subject, Udp, Verdict,
+};
+use nix::fcntl::OFlag;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use sys::metadata::facts;
+use sys::openat2::{Lookup, locate};
 
 /// Who decides. [`Ruleset`] does.
 pub trait Law {
+    /// Whether the child may open this located file so, or make and open it.
+    fn decide_open(&self, subject: &Subject<'_>, access: Access) -> Verdict;
     /// Whether the child may access this located object so.
     fn decide(&self, subject: &Subject<'_>, access: Access) -> Verdict;
     /// Whether it may make an entry of this kind.
@@ -26,24 +34,33 @@ pub trait Law {
 }
 
 impl Law for Ruleset {
+    fn decide_open(&self, subject: &Subject<'_>, access: Access) -> Verdict {
+        let verdict = Ruleset::decide_open(self, subject, access);
+        settled(verdict, || self.unsettled_grants(subject, access))
+    }
+
     fn decide(&self, subject: &Subject<'_>, access: Access) -> Verdict {
         Ruleset::decide(self, subject, access)
     }
 
     fn decide_make(&self, subject: &Subject<'_>, kind: Kind) -> Verdict {
-        Ruleset::decide_make(self, subject, kind)
+        let verdict = Ruleset::decide_make(self, subject, kind);
+        settled(verdict, || above(self, subject))
     }
 
     fn decide_replace(&self, subject: &Subject<'_>) -> Verdict {
-        Ruleset::decide_replace(self, subject)
+        let verdict = Ruleset::decide_replace(self, subject);
+        settled(verdict, || above(self, subject))
     }
 
     fn decide_move(&self, from: &Subject<'_>, to: &Subject<'_>, kind: Kind) -> Verdict {
-        Ruleset::decide_move(self, from, to, kind)
+        let verdict = Ruleset::decide_move(self, from, to, kind);
+        settled(verdict, || [above(self, from), above(self, to)].concat())
     }
 
     fn decide_link(&self, from: &Subject<'_>, to: &Subject<'_>) -> Verdict {
-        Ruleset::decide_link(self, from, to)
+        let verdict = Ruleset::decide_link(self, from, to);
+        settled(verdict, || [above(self, from), above(self, to)].concat())
     }
 
     fn decide_unix(&self, subject: &Subject<'_>) -> Verdict {
@@ -61,4 +78,37 @@ impl Law for Ruleset {
     fn allows_udp(&self) -> bool {
         self.udp() == Udp::Any
     }
+}
+
+/// The grants by which the kernel lets the directory be written that an entry stands in.
+fn above<'r>(ruleset: &'r Ruleset, entry: &Subject<'_>) -> Vec<&'r NativeGrant> {
+    let directory = entry.path.parent().unwrap_or(entry.path);
+    ruleset.unsettled_grants(&Subject::named(directory), Access::WRITE)
+}
+
+/// What is the kernel's to do is ours where the kernel was told of something that stands there no more: it would refuse what does.
+fn settled<'r>(verdict: Verdict, grants: impl FnOnce() -> Vec<&'r NativeGrant>) -> Verdict {
+    match verdict {
+        Verdict::Allow(allowed) if allowed.mechanism == Mechanism::Landlock => {
+            let mechanism = match grants().into_iter().all(stands) {
+                true => Mechanism::Landlock,
+                false => Mechanism::Broker,
+            };
+            Verdict::Allow(Allowed {
+                mechanism,
+                ..allowed
+            })
+        }
+        verdict => verdict,
+    }
+}
+
+/// Whether what the kernel was told of is still in its place, as far as can be seen without waiting.
+fn stands(grant: &NativeGrant) -> bool {
+    let found = locate(None, &grant.path, OFlag::O_NOFOLLOW, Lookup::Cached);
+    let found = found.and_then(|fd| facts(fd.as_fd()));
+    found.is_ok_and(|found| {
+        let (dev, ino) = (found.dev, found.ino);
+        grant.object == Some(FileId { dev, ino })
+    })
 }

@@ -339,7 +339,7 @@ impl Door {
             located: Some(subject.path),
             ..about
         };
-        match court.law.decide(&subject, access) {
+        match court.law.decide_open(&subject, access) {
             Verdict::Allow(allowed) if allowed.ttl.is_none() && allowed.budget.is_none() => {
                 let native = allowed.mechanism == Mechanism::Landlock;
                 match native && !closed {
