@@ -57,7 +57,7 @@ pub const BASE: &[Written] = &[
 
 #[rustfmt::skip]
 pub const BUILT_IN: &[Written] = &[
-    ("exec", "/opt?", 954),
+    ("exec", "/opt?", 859),
     ("read", "/etc/hostname?", 383),
     ("read", "/etc/debian_version?", 401),
     ("read", "/etc/redhat-release?", 425),
@@ -75,13 +75,8 @@ pub const BUILT_IN: &[Written] = &[
     ("read", "/etc/perl?", 674),
     ("read", "/etc/vim?", 688),
     ("read", "/etc/nanorc?", 701),
-    ("read", "/etc/resolv.conf?", 721),
-    ("read", "/etc/gai.conf?", 742),
-    ("read", "/etc/terminfo?", 760),
-    ("read", "/etc/papersize?", 778),
-    ("read", "/etc/screenrc?", 797),
-    ("read", "/etc/tmux.conf?", 815),
-    ("read", "$HOME/.gitconfig?", 898),
-    ("read", "$XDG_CONFIG_HOME/git?", 919),
-    ("write", "$PWD", 972),
+    ("read", "/etc/terminfo?", 721),
+    ("read", "$HOME/.gitconfig?", 803),
+    ("read", "$XDG_CONFIG_HOME/git?", 824),
+    ("write", "$PWD", 877),
 ];
