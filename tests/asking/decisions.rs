@@ -102,7 +102,7 @@ fn an_approver_that_agrees_gives_the_file_and_one_that_does_not_gives_none() {
 
 #[test]
 fn while_somebody_is_asked_nobody_else_waits() {
-    require!(feature::listener());
+    require!(feature::asking_by_name());
     let house = House::new();
     let (question, go) = (house.path("work/question"), house.path("work/go"));
     let approver = house.approver(&format!(

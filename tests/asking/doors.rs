@@ -31,7 +31,7 @@ fn in_every_way(house: &House, program: &str) {
 
 #[test]
 fn a_program_with_the_library_asks_over_each_door() {
-    require!(feature::listener());
+    require!(feature::asking_by_name());
     let house = House::new();
     for role in ["ask", "ask with all closed", "leave an orphan that asks"] {
         let ran = run(&mut house.inside(role, &[("FILE", &house.path("given/a"))], &[]));
@@ -41,7 +41,7 @@ fn a_program_with_the_library_asks_over_each_door() {
 
 #[test]
 fn a_shell_asks_with_the_command_itself() {
-    require!(feature::listener());
+    require!(feature::asking_by_name());
     let house = House::new();
     in_every_way(
         &house,
@@ -72,7 +72,7 @@ fn a_shell_asks_with_the_command_itself() {
 
 #[test]
 fn the_python_example_asks() {
-    require!(feature::listener());
+    require!(feature::asking_by_name());
     require!(python());
     let house = House::new();
     let example = std::fs::read_to_string(package().join("examples/ask.py")).expect("the example");
@@ -127,7 +127,7 @@ fn the_c_example_asks() {
 
 #[test]
 fn another_sandbox_cannot_use_the_door() {
-    require!(feature::listener());
+    require!(feature::asking_by_name());
     let (owner, other) = (House::new(), House::new());
     let _running = crate::harness::run::start(&mut owner.inside("say where the door is", &[], &[]));
     let door = PathBuf::from(eventually_reads(&owner.path("work/door")));

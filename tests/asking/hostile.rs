@@ -16,7 +16,7 @@ fn half_a_frame_of_one_descendant_holds_up_no_other() {
 
 #[test]
 fn garbage_is_answered_ends_its_connection_and_harms_nobody() {
-    require!(feature::listener());
+    require!(feature::asking_by_name());
     let house = House::new();
     let ran = run(&mut house.inside("send garbage", &[("FILE", &house.path("given/a"))], &[]));
     assert_eq!(said(&ran), ["bad_request", "bad_request", "Closed", GIVEN]);
@@ -37,7 +37,7 @@ fn a_thousand_requests_in_a_burst_all_succeed() {
 
 #[test]
 fn more_connections_than_are_served_harm_nobody_else() {
-    require!(feature::listener());
+    require!(feature::asking_by_name());
     let house = House::new();
     let ran = run(&mut house.inside(
         "knock and run away",
@@ -49,7 +49,7 @@ fn more_connections_than_are_served_harm_nobody_else() {
 
 #[test]
 fn a_program_that_never_reads_its_answers_holds_up_only_itself() {
-    require!(feature::listener());
+    require!(feature::asking_by_name());
     let house = House::new();
     let ran = run(&mut house.inside(
         "ask and never listen",

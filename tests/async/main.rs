@@ -15,7 +15,7 @@ use house::{House, said};
 
 #[test]
 fn many_requests_are_answered_over_one_connection() {
-    require!(feature::listener());
+    require!(feature::asking_by_name());
     let house = House::new();
     let told = [
         ("FILE", house.path("given/a")),
@@ -35,7 +35,7 @@ fn many_requests_are_answered_over_one_connection() {
 
 #[test]
 fn who_is_out_of_descriptors_hears_so_and_goes_on() {
-    require!(feature::listener());
+    require!(feature::asking_by_name());
     let house = House::new();
     let file = house.path("given/a");
     let ran = run(&mut house.inside("have no descriptors", &[("FILE", &file)], &[]));

@@ -2,7 +2,7 @@
 
 use crate::harness::process::is_alive;
 use crate::harness::run::{eventually, start};
-use crate::harness::{Workspace, set_mode};
+use crate::harness::{Workspace, feature, require, set_mode};
 use crate::rig::*;
 use crate::terminal::controlled_by;
 use nix::errno::Errno;
@@ -202,6 +202,7 @@ fn a_file_that_appears_while_the_operator_thinks_is_not_the_new_one_that_was_agr
 
 #[test]
 fn asking_makes_nobody_else_wait() {
+    require!(feature::statmount());
     let tools = Workspace::new();
     let (approver, go) = patient(&tools);
     let mut rig = filled(&(asks() + &open_below()), approver);

@@ -1,7 +1,7 @@
 //! What makes one claim wait makes no other wait.
 
-use crate::harness::require;
 use crate::harness::run::run;
+use crate::harness::{feature, require};
 use crate::lease::lease;
 use crate::rig::*;
 use nix::errno::Errno;
@@ -28,6 +28,7 @@ fn others_go_on(rig: &mut Rig) {
 
 #[test]
 fn a_leased_file_makes_nobody_else_wait() {
+    require!(feature::statmount());
     let mut rig = Rig::new(&open_below(), Approver::Deny, |place| {
         place.write("open/leased", "given back");
         place.write("open/fast", "");
@@ -52,6 +53,7 @@ fn a_leased_file_makes_nobody_else_wait() {
 
 #[test]
 fn more_that_hang_than_there_are_threads_make_nobody_else_wait() {
+    require!(feature::statmount());
     let mut rig = Rig::new(&open_below(), Approver::Deny, |place| {
         for number in 0..12 {
             place.write(format!("open/{number}"), "given back");
@@ -121,6 +123,7 @@ fn what_waits_is_bounded() {
 
 #[test]
 fn a_fifo_that_nobody_opens_holds_nothing_up() {
+    require!(feature::statmount());
     let mut rig = Rig::new(&open_below(), Approver::Deny, |place| {
         let mode = nix::sys::stat::Mode::S_IRWXU;
         nix::unistd::mkfifo(&place.join("open/fifo"), mode).unwrap();
@@ -203,6 +206,7 @@ fn out_of_descriptors_is_a_refusal_and_ends_with_its_cause() {
 
 #[test]
 fn a_grant_costs_little() {
+    require!(feature::statmount());
     let mut rig = Rig::new(&open_below(), Approver::Deny, |place| {
         place.write("open/a", "x");
     });

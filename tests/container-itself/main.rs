@@ -2,6 +2,7 @@
 
 #[path = "../harness/mod.rs"]
 mod harness;
+mod suites;
 
 use harness::built::{contained, probe};
 use harness::run::{Ran, run};

@@ -212,6 +212,7 @@ fn needs() -> Result<(), String> {
 
 #[test]
 fn everything_holds_for_an_ordinary_user() {
+    require!(feature::pidfd_getfd());
     require!(needs());
     try_everything(&Circumstances {
         user: Some(NOBODY),
@@ -223,6 +224,7 @@ fn everything_holds_for_an_ordinary_user() {
 
 #[test]
 fn everything_holds_for_root_over_its_own_files() {
+    require!(feature::pidfd_getfd());
     require!(needs());
     try_everything(&Circumstances {
         user: None,
@@ -276,6 +278,7 @@ fn what_a_container_makes_impossible_stops_the_start() {
 
 #[test]
 fn everything_holds_for_root_over_anothers_files() {
+    require!(feature::pidfd_getfd());
     require!(needs());
     try_everything(&Circumstances {
         user: None,

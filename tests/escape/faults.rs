@@ -88,6 +88,7 @@ fn numbers() -> impl Iterator<Item = u32> {
 
 #[test]
 fn nothing_runs_half_confined_when_a_call_is_refused() {
+    require!(feature::pidfd_getfd());
     require!(feature::landlock(4));
     nothing_runs_half_confined_without(numbers(), libc::EPERM);
 }

@@ -1,6 +1,7 @@
 //! Modes, owners, times and attributes, which Landlock is not asked about: every call that changes them.
 
-use crate::harness::{feature, require};
+use crate::harness::run::run;
+use crate::harness::{feature, require, skip};
 use crate::scene::{Scene, refused, refused_in};
 
 fn changes(file: &str) -> Vec<String> {
@@ -65,7 +66,20 @@ fn with_attribute(scene: &Scene) {
 fn refused_and_recorded(acts: &[String]) {
     let scene = Scene::new();
     with_attribute(&scene);
-    let acts: Vec<&str> = acts.iter().map(String::as_str).collect();
+    // Newer than some kernels and than the filters of some containers, whose answer would come first.
+    let newest = run(&mut Scene::new().unconfined("file-setattr {W}/sub/mine")).stdout;
+    let is_there = newest.starts_with("ok");
+    if !is_there {
+        skip(
+            "escape: `file-setattr`",
+            &format!("it gives {} here anyway", newest.trim_end()),
+        );
+    }
+    let acts: Vec<&str> = acts
+        .iter()
+        .map(String::as_str)
+        .filter(|act| is_there || !act.starts_with("file-setattr"))
+        .collect();
     let performed = refused_in(&scene, &with_attribute, "EACCES", &acts);
     let refused: Vec<_> = performed
         .records

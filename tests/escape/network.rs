@@ -1,7 +1,7 @@
 //! The network: what is connected to, sent to or listened on past the policy, by any family, protocol, flag or spelling.
 
 use crate::harness::run::{eventually, run};
-use crate::harness::skip;
+use crate::harness::{feature, require, skip};
 use crate::scene::{POLICY, Scene, answered_otherwise_inside};
 use std::net::{TcpListener, UdpSocket};
 use std::sync::Arc;
@@ -88,6 +88,7 @@ const SPELLINGS: [&str; 7] = [
 
 #[test]
 fn no_spelling_of_an_address_reaches_a_port_that_is_denied() {
+    require!(feature::pidfd_getfd());
     for rule in ["127.0.0.1:ALLOWED", "*:ALLOWED", "127.0.0.0/8:ALLOWED"] {
         let servers = Servers::new();
         let scene = servers.scene(rule);
@@ -114,6 +115,7 @@ fn no_spelling_of_an_address_reaches_a_port_that_is_denied() {
 
 #[test]
 fn a_rule_about_an_address_is_for_no_other() {
+    require!(feature::pidfd_getfd());
     let servers = Servers::new();
     let scene = servers.scene("127.0.0.1:ALLOWED");
     servers.refuse(
@@ -129,6 +131,7 @@ fn a_rule_about_an_address_is_for_no_other() {
 
 #[test]
 fn what_is_allowed_is_reached_and_recorded_also_as_a_mapped_address() {
+    require!(feature::pidfd_getfd());
     let servers = Servers::new();
     let scene = servers.scene("127.0.0.1:ALLOWED");
     let acts = servers.text(
@@ -179,6 +182,7 @@ fn a_second_connect_is_looked_at_like_the_first() {
 
 #[test]
 fn an_address_that_is_rewritten_while_it_is_looked_at_reaches_nobody_else() {
+    require!(feature::pidfd_getfd());
     let servers = Servers::new();
     let scene = servers.scene("127.0.0.1:ALLOWED");
     // Both take whoever comes, or the race would wait for them.
@@ -351,6 +355,7 @@ fn datagrams_leave_nowhere() {
 
 #[test]
 fn nobody_listens_without_leave() {
+    require!(feature::pidfd_getfd());
     let scene = Scene::new();
     let acts = [
         "listen-unbound",
@@ -410,6 +415,7 @@ fn packets_take_no_other_way_than_the_routes() {
 
 #[test]
 fn a_thousand_permitted_connects_and_opens_in_a_row_all_succeed() {
+    require!(feature::pidfd_getfd());
     let servers = Servers::new();
     let port = Servers::port(&servers.allowed);
     let unix = |scene: &Scene| {

@@ -2,6 +2,7 @@
 
 use crate::harness::built::supervise;
 use crate::harness::run::{Ran, eventually_reads, run};
+use crate::harness::{feature, require};
 use crate::scene::{POLICY, Scene};
 use std::path::PathBuf;
 
@@ -16,6 +17,7 @@ fn refused_policy(scene: &Scene, flags: &[PathBuf], word: &str) -> Ran {
 
 #[test]
 fn a_policy_that_is_edited_while_it_applies_changes_nothing() {
+    require!(feature::asking_by_name());
     let scene = Scene::new();
     let (ready, go) = (scene.work().join("sub/ready"), scene.work().join("sub/go"));
     let running = scene.start("touch-and-wait {W}/sub/ready {W}/sub/go -- read {O}/file -- fchmodat {O}/file 777 -- ask-named 1 {O}/file read");

@@ -114,6 +114,7 @@ fn time_on_the_processor_is_no_more_than_the_policy_says() {
 
 #[test]
 fn a_supervisor_out_of_descriptors_refuses_and_goes_on() {
+    require!(feature::asking_by_name());
     // The caller's own limit is the supervisor's, too.
     let scene = Scene::under(&format!("{POLICY}[net]\nunix = [\"{{W}}/ok.sock\"]\n"));
     let acts = "connections 300 -- fchmodat {W}/sub/mine 640 -- fchmodat {W}/secret/key 777 -- read {W}/secret/key";
@@ -185,6 +186,7 @@ fn with_descriptors(count: u32, scene: &Scene, acts: &str) -> std::process::Comm
 
 #[test]
 fn more_questions_than_there_are_descriptors_are_refused_and_nobody_after_them() {
+    require!(feature::asking_by_name());
     let scene = Scene::new();
     let script = "#!/bin/sh\ncat >/dev/null\nwhile [ ! -s {O}/answer ]; do sleep 0.01; done\nexit $(cat {O}/answer)\n";
     let approver = scene.runtime.write("approver", scene.text(script));

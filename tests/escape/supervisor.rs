@@ -38,6 +38,7 @@ const WAITING_APPROVER: &str = "#!/bin/sh\ncat >{O}/question\nwhile [ ! -s {O}/a
 
 #[test]
 fn no_more_is_granted_than_may_be_asked_for() {
+    require!(feature::asking_by_name());
     let scene = asking();
     let before = scene.snapshot();
     let acts = [
@@ -117,6 +118,7 @@ fn links_and_aliases_are_granted_as_what_they_lead_to() {
 
 #[test]
 fn bad_frames_end_or_are_answered_and_harm_nobody_else() {
+    require!(feature::asking_by_name());
     let scene = asking();
     let deep = format!(
         "{{\"id\":1,\"kind\":\"open\",\"path\":{}",
@@ -191,6 +193,7 @@ fn bad_frames_end_or_are_answered_and_harm_nobody_else() {
 
 #[test]
 fn who_asks_is_the_kernels_word() {
+    require!(feature::asking_by_name());
     let scene = asking();
     let claims = "{\"id\":7,\"kind\":\"open\",\"path\":\"{O}/file\",\"access\":[\"read\"],\"pid\":1,\"uid\":0,\"session\":\"x\"}";
     let plain = "{\"id\":7,\"kind\":\"open\",\"path\":\"{O}/file\",\"access\":[\"read\"]}";
@@ -223,6 +226,7 @@ fn who_asks_is_the_kernels_word() {
 
 #[test]
 fn an_id_is_used_once() {
+    require!(feature::asking_by_name());
     let scene = asking();
     let plain =
         scene.text("{\"id\":7,\"kind\":\"open\",\"path\":\"{O}/file\",\"access\":[\"read\"]}");
@@ -233,6 +237,7 @@ fn an_id_is_used_once() {
 
 #[test]
 fn half_a_frame_holds_up_nobody() {
+    require!(feature::asking_by_name());
     let scene = asking();
     // Two bytes of a length on one connection, half a text on another; and on the one that everybody inherited, by a process
     // that lives on.
@@ -290,6 +295,7 @@ fn many_connections_are_bounded_and_the_rest_goes_on() {
 
 #[test]
 fn a_descendant_without_any_descriptor_asks_by_name() {
+    require!(feature::asking_by_name());
     let scene = asking();
     let probe = probe();
     let script = scene.text("(setsid \"$0\" close-all -- ask 1 {O}/file read -- ask-named 2 {O}/file read -- ask-named 3 {W}/secret/key read >sub/said &); until [ \"$(grep -c . sub/said 2>/dev/null)\" = 4 ]; do sleep 0.01; done");
@@ -310,6 +316,7 @@ fn a_descendant_without_any_descriptor_asks_by_name() {
 
 #[test]
 fn nobody_else_reaches_a_session_by_its_name() {
+    require!(feature::asking_by_name());
     let scene = asking();
     let (ready, go) = (scene.work().join("sub/ready"), scene.work().join("sub/go"));
     let running =
@@ -411,6 +418,7 @@ fn what_is_granted_is_what_the_operator_was_shown() {
 
 #[test]
 fn a_question_that_waits_holds_up_nobody_and_a_no_is_a_no() {
+    require!(feature::asking_by_name());
     let scene = asking();
     approved_by(&scene, WAITING_APPROVER);
     let probe = probe();

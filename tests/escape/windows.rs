@@ -210,6 +210,7 @@ fn no_socket_is_connected_of_whoever_got_the_number_of_a_task_that_is_gone() {
 
 #[test]
 fn a_thread_that_became_another_program_is_not_taken_for_what_it_was() {
+    require!(feature::own_directories());
     require!(feature::listener());
     require!(children_can_be_traced());
     // The first thread waits in its call, in a directory of its own. The second becomes another program, and with that the first.

@@ -70,21 +70,28 @@ fn example(name: &str, source: &str) -> PathBuf {
 }
 
 fn build(what: &[&str]) {
+    if std::env::var_os("SUPERVISE_TEST_BUILT").is_some() {
+        return;
+    }
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet"]).args(what);
-    if directory()
+    let status = like_this_test(&mut cargo).status().expect("cargo runs");
+    assert!(status.success(), "{what:?} does not build");
+}
+
+/// Makes cargo build as it built the test that runs, and where that lies.
+pub fn like_this_test(cargo: &mut Command) -> &mut Command {
+    let directory = directory();
+    if directory
         .file_name()
         .is_some_and(|profile| profile == "release")
     {
         cargo.arg("--release");
     }
-    let directory = directory();
     let target = directory
         .parent()
         .expect("a profile stands in the target directory");
-    cargo.arg("--target-dir").arg(target).current_dir(tree());
-    let status = cargo.status().expect("cargo runs");
-    assert!(status.success(), "{what:?} does not build");
+    cargo.arg("--target-dir").arg(target).current_dir(tree())
 }
 
 /// The beginning of time for what is not there.

@@ -85,6 +85,29 @@ pub fn pidfd_getfd() -> Lack {
     }
 }
 
+/// Programs inside reach their supervisor by its name, and not only over the descriptor that they inherit.
+pub fn asking_by_name() -> Lack {
+    listener()?;
+    pidfd_getfd()
+}
+
+/// What file system a file is on is told without asking any server: statmount(2). Otherwise every file might make whoever
+/// opens it wait.
+pub fn statmount() -> Lack {
+    match outside(&["raw", "457", "0", "0", "0", "0"]).as_str() {
+        refused @ ("errno ENOSYS" | "errno EPERM") => {
+            Err(format!("statmount gives {refused} here"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Threads can have working directories and umasks of their own: unshare(2) of `CLONE_FS`, which containers refuse with the rest
+/// of it.
+pub fn own_directories() -> Lack {
+    works_outside(&["unshare", "0x200"])
+}
+
 /// 32-bit system calls from 64-bit programs.
 pub fn int80() -> Lack {
     works_outside(&["int80", "20"])

@@ -53,12 +53,12 @@ pub struct Workspace(tempfile::TempDir);
 impl Workspace {
     /// Readable by nobody else.
     pub fn new() -> Self {
-        Self(
-            tempfile::Builder::new()
-                .prefix("supervise-test-")
-                .tempdir()
-                .expect("a temporary directory"),
-        )
+        let made = tempfile::Builder::new()
+            .prefix("supervise-test-")
+            .tempdir()
+            .expect("a temporary directory");
+        give_away(made.path());
+        Self(made)
     }
 
     /// One that every user may enter and read.
@@ -94,12 +94,32 @@ impl Workspace {
         let path = self.join(name);
         std::fs::create_dir_all(&path)
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        give_away(&path);
         path
     }
 }
 
+/// Where `SUPERVISE_TEST_OWNER` says so, the directories that tests work in are another user's, and open to everybody: what it is
+/// to work as root, without its capabilities, in somebody else's tree.
+fn give_away(directory: &Path) {
+    if let Some(owner) = owner_of_directories() {
+        set_mode(directory, 0o777);
+        std::os::unix::fs::chown(directory, Some(owner), Some(owner)).expect("root may");
+    }
+}
+
+fn owner_of_directories() -> Option<u32> {
+    let owner = std::env::var("SUPERVISE_TEST_OWNER").ok()?;
+    Some(owner.parse().expect("SUPERVISE_TEST_OWNER is a number"))
+}
+
 pub fn set_mode(path: &Path, mode: u32) {
     use std::os::unix::fs::PermissionsExt;
+    // Who says what others may do with a file means one of its own.
+    if owner_of_directories().is_some() {
+        let own = nix::unistd::geteuid().as_raw();
+        std::os::unix::fs::chown(path, Some(own), Some(own)).expect("root may");
+    }
     let permissions = std::fs::Permissions::from_mode(mode);
     std::fs::set_permissions(path, permissions)
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()));

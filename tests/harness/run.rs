@@ -96,6 +96,12 @@ pub fn run_without_listener(command: &mut Command) -> Ran {
     })
 }
 
+/// As [`run`], for what may take longer than any test: other tests.
+#[track_caller]
+pub fn run_within(command: &mut Command, longest: Duration) -> Ran {
+    start(command.stdin(Stdio::null())).wait_within(longest)
+}
+
 /// A program that is still going. Killed when the test is over.
 pub struct Running {
     pub child: Child,
@@ -172,7 +178,12 @@ impl Running {
 
     /// Waits for its end. Descendants that still hold its output do not count.
     #[track_caller]
-    pub fn wait(mut self) -> Ran {
+    pub fn wait(self) -> Ran {
+        self.wait_within(DEADLINE)
+    }
+
+    #[track_caller]
+    fn wait_within(mut self, longest: Duration) -> Ran {
         let status = loop {
             let status = self
                 .child
@@ -183,8 +194,8 @@ impl Running {
             if let Some(status) = status {
                 break status;
             }
-            if self.started.elapsed() > DEADLINE {
-                panic!("{} did not end in {DEADLINE:?}\n{}", self.line, self.said());
+            if self.started.elapsed() > longest {
+                panic!("{} did not end in {longest:?}\n{}", self.line, self.said());
             }
         };
         Ran {

@@ -4,6 +4,7 @@ use super::Scene;
 use super::harness::require;
 use super::harness::run::{run, start};
 use nix::sys::signal::Signal;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 /// The same with every signal at its default: a shell cannot trap what its caller ignores, as background jobs and nohup do.
@@ -21,14 +22,16 @@ fn with_default_signals(command: &Command) -> Command {
     env
 }
 
+fn signals_can_be_reset() -> Result<(), String> {
+    match run(Command::new("env").args(["--default-signal", "true"])).code() {
+        0 => Ok(()),
+        _ => Err("this env knows no --default-signal".to_owned()),
+    }
+}
+
 #[test]
 fn signals_sent_to_the_supervisor_reach_the_command() {
-    let can_reset = run(Command::new("env").args(["--default-signal", "true"])).code() == 0;
-    require!(if can_reset {
-        Ok(())
-    } else {
-        Err("this env knows no --default-signal".to_owned())
-    });
+    require!(signals_can_be_reset());
     let scene = Scene::new();
     for (signal, name) in [
         (Signal::SIGINT, "INT"),
@@ -50,6 +53,27 @@ fn signals_sent_to_the_supervisor_reach_the_command() {
         let ran = running.wait().expect_code(9);
         assert_eq!(ran.stdout, format!("ready\ngot {name}\n"));
     }
+}
+
+#[test]
+fn a_signal_to_the_whole_group_reaches_the_command_at_least_once() {
+    require!(signals_can_be_reset());
+    let scene = Scene::new();
+    let script =
+        "trap 'echo got' USR1; trap 'exit 9' TERM; echo ready; while :; do sleep 0.01; done";
+    let mut command = with_default_signals(&scene.supervise(&[], &["sh", "-c", script]));
+    let mut running = start(command.process_group(0));
+    running.until_it_says("ready");
+    let group = nix::unistd::Pid::from_raw(running.pid());
+    nix::sys::signal::killpg(group, Signal::SIGUSR1).expect("the group is there");
+    running.until_it_says("got");
+    running.signal(Signal::SIGTERM);
+    let ran = running.wait().expect_code(9);
+    // It had it, and we cannot know that: once more from us, unless both came at the same time.
+    assert!(
+        ["ready\ngot\n", "ready\ngot\ngot\n"].contains(&ran.stdout.as_str()),
+        "{ran}"
+    );
 }
 
 #[test]

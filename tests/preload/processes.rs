@@ -15,7 +15,7 @@ fn over_each_way(sandbox: &Preloaded, program: &str) -> [Ran; 2] {
 
 #[test]
 fn forked_children_ask_over_each_way() {
-    require!(feature::listener());
+    require!(feature::asking_by_name());
     require!(python());
     let sandbox = Preloaded::new();
     sandbox.house.workspace.write(
@@ -42,7 +42,7 @@ print([os.waitpid(child, 0)[1] for child in children])",
 
 #[test]
 fn threads_ask_at_once_and_fork_meanwhile() {
-    require!(feature::listener());
+    require!(feature::asking_by_name());
     require!(python());
     let sandbox = Preloaded::new();
     sandbox.house.workspace.write(
@@ -71,7 +71,7 @@ print(statuses, len(read), set(read))",
 
 #[test]
 fn a_program_that_has_closed_everything_asks_by_name() {
-    require!(feature::listener());
+    require!(feature::asking_by_name());
     require!(python());
     let sandbox = Preloaded::new();
     sandbox.house.workspace.write(
@@ -118,7 +118,7 @@ print(ours.recv(100))",
 
 #[test]
 fn a_program_that_is_started_by_another_asks() {
-    require!(feature::listener());
+    require!(feature::asking_by_name());
     require!(python());
     let sandbox = Preloaded::new();
     sandbox.house.workspace.write(

@@ -252,7 +252,8 @@ fn limits_capabilities_and_descriptors_are_told() {
         answers[0].contains(" nofile=") && answers[0].contains(" rttime="),
         "{answers:?}"
     );
-    assert!(answers[1].contains(" no_new_privs=0"), "{answers:?}");
+    // Whoever started the tests may have given it up.
+    assert!(answers[1].contains(" no_new_privs="), "{answers:?}");
     // Whoever started the tests may have left more of them open.
     assert!(answers[2].starts_with("ok 0 1 2"), "{answers:?}");
     assert!(answers[3].starts_with("ok blocked=0 "), "{answers:?}");

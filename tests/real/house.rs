@@ -20,7 +20,10 @@ pub struct House(Workspace);
 impl House {
     pub fn new() -> Self {
         let house = Self(Workspace::new());
-        for name in ["work", "outside", "state", "runtime"] {
+        for name in ["work", "outside"] {
+            house.make(name);
+        }
+        for name in ["state", "runtime"] {
             crate::harness::set_mode(&house.make(name), 0o700);
         }
         house.0.write("outside/key", SECRET);

@@ -184,6 +184,7 @@ fn set_umask() {
 
 fn agree(open: Open) {
     require!(feature::listener());
+    require!(feature::own_directories());
     let workspace = Workspace::new();
     let [native, served] = ["native", "served"].map(|name| workspace.join(name));
     let expected = outside(move || {

@@ -262,11 +262,15 @@ mod tests {
 
     #[test]
     fn links_into_other_processes_are_refused() {
-        let parent = std::os::unix::process::parent_id();
+        let mut other = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let number = other.id();
         for spelled in [
-            format!("/proc/{parent}/cwd"),
-            format!("/proc/{parent}/fd/0"),
-            format!("/proc/{parent}/root/etc/passwd"),
+            format!("/proc/{number}/cwd"),
+            format!("/proc/{number}/fd/0"),
+            format!("/proc/{number}/root/etc/passwd"),
             "/proc/self/exe".to_owned(),
             "/proc/self/ns/user".to_owned(),
         ] {
@@ -275,6 +279,8 @@ mod tests {
                 "{spelled}"
             );
         }
+        drop(other.stdin.take());
+        assert!(other.wait().unwrap().success());
     }
 
     #[test]

@@ -126,37 +126,37 @@ impl Listener {
         result == 0
     }
 
-    /// The call returns `value`. `false`: it was gone, which is normal.
+    /// The call returns `value`. `false`: it was gone or has its answer, which is normal.
     ///
     /// # Errors
-    /// The errno of `SECCOMP_IOCTL_NOTIF_SEND`, but for `ENOENT`.
+    /// The errno of `SECCOMP_IOCTL_NOTIF_SEND`, but for `ENOENT` and `EINPROGRESS`.
     pub fn respond_value(&self, id: u64, value: i64) -> Result<bool, Errno> {
         self.respond(id, value, 0, 0)
     }
 
-    /// The call fails with `errno`. `false`: it was gone, which is normal.
+    /// The call fails with `errno`. `false`: it was gone or has its answer, which is normal.
     ///
     /// # Errors
-    /// The errno of `SECCOMP_IOCTL_NOTIF_SEND`, but for `ENOENT`.
+    /// The errno of `SECCOMP_IOCTL_NOTIF_SEND`, but for `ENOENT` and `EINPROGRESS`.
     pub fn respond_errno(&self, id: u64, errno: Errno) -> Result<bool, Errno> {
         self.respond(id, 0, -(errno as i32), 0)
     }
 
     /// The call was interrupted by a signal that waits for its thread: it fails with `EINTR` or is made again, as the kernel does
     /// it for that signal (`ERESTARTSYS`). Only for a thread that has one, which is not blocked: any other would see an errno
-    /// that does not exist. `false`: it was gone, which is normal.
+    /// that does not exist. `false`: it was gone or has its answer, which is normal.
     ///
     /// # Errors
-    /// The errno of `SECCOMP_IOCTL_NOTIF_SEND`, but for `ENOENT`.
+    /// The errno of `SECCOMP_IOCTL_NOTIF_SEND`, but for `ENOENT` and `EINPROGRESS`.
     pub fn respond_restart(&self, id: u64) -> Result<bool, Errno> {
         self.respond(id, 0, -ERESTARTSYS, 0)
     }
 
     /// The kernel performs the call, with what the child's registers **and memory** hold *then*. Only for calls that point to
-    /// no memory, or that something else confines as exactly. `false`: it was gone, which is normal.
+    /// no memory, or that something else confines as exactly. `false`: it was gone or has its answer, which is normal.
     ///
     /// # Errors
-    /// The errno of `SECCOMP_IOCTL_NOTIF_SEND`, but for `ENOENT`.
+    /// The errno of `SECCOMP_IOCTL_NOTIF_SEND`, but for `ENOENT` and `EINPROGRESS`.
     pub fn respond_continue(&self, id: u64) -> Result<bool, Errno> {
         self.respond(id, 0, 0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32)
     }
@@ -179,7 +179,8 @@ impl Listener {
             };
             return match Errno::result(result) {
                 Ok(_) => Ok(true),
-                Err(Errno::ENOENT) => Ok(false),
+                // Of two answers the first holds; its thread may not have fetched it yet.
+                Err(Errno::ENOENT | Errno::EINPROGRESS) => Ok(false),
                 Err(Errno::EINTR) => continue,
                 Err(error) => Err(error),
             };
@@ -386,9 +387,8 @@ mod tests {
             assert!(listener.is_valid(call.id));
             assert_eq!(listener.respond_value(call.id, 4711), Ok(true));
             assert!(!listener.is_valid(call.id));
-            // The thread may not have fetched the first answer yet.
-            let second = listener.respond_value(call.id, 4712);
-            assert!(matches!(second, Ok(false) | Err(Errno::EINPROGRESS)));
+            // Whether or not the thread has fetched the first answer by now.
+            assert_eq!(listener.respond_value(call.id, 4712), Ok(false));
         });
         assert_eq!(value, Ok(4711));
         let errno = trapped(|listener| {

@@ -361,8 +361,11 @@ fn a_program_that_may_have_no_more_descriptors_is_told_so_and_goes_on() {
     limit(u64::try_from(next).expect("a number") + 1).expect("raised");
     assert_eq!(theirs.recv_response(), Err(full));
     assert_eq!(theirs.recv_response(), Ok(refused(3)));
+    // Who sends is measured by the limit, too: all that this user has on its way counts against it.
+    limit(1024).expect("raised");
     ours.send_response_with(&granted(4, 1), &[theirs.as_fd()])
         .expect("sent");
+    limit(u64::try_from(next).expect("a number") + 1).expect("lowered");
     assert_eq!(theirs.recv_response(), Ok(granted(4, 1)));
     theirs.recv_fd().expect("the room is still there");
 }
