@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
-use supervisor::policy::{Approver, FileLine, PortRules, Ruleset, Says, Tmp, Udp};
+use supervisor::policy::{Approver, Brokered, FileLine, PortRules, Ruleset, Says, Tmp, Udp};
 
 /// The version of the JSON that is printed.
 const SCHEMA: u32 = 1;
@@ -53,6 +53,7 @@ fn as_json(ruleset: &Ruleset, tmpdir: &str) -> serde_json::Value {
         "tcp_connect": ruleset.tcp_connect(),
         "tcp_bind": ruleset.tcp_bind(),
         "udp": ruleset.udp(),
+        "opens": ruleset.brokered(),
         "needs_connect_door": ruleset.needs_connect_door(),
         "tmp": ruleset.tmp(),
         "make": ruleset.make_dirs().iter().map(|path| path.display().to_string()).collect::<Vec<_>>(),
@@ -87,8 +88,13 @@ fn as_text(ruleset: &Ruleset, tmpdir: &str) -> String {
         .map(|line| visible(&line.path))
         .collect();
     if !absent.is_empty() {
+        let brokered = ruleset.brokered();
+        let how = match brokered.read && brokered.write {
+            true => "is the supervisor's to give, at each open",
+            false => "can be had over the socket",
+        };
         text.push_str(&format!(
-            "\nAbsent now; what appears there can be had over the socket, and not executed\n  {}\n",
+            "\nAbsent now; what appears there {how}, and not executed\n  {}\n",
             absent.join("\n  ")
         ));
     }
@@ -174,6 +180,7 @@ fn rest(ruleset: &Ruleset, tmpdir: &str) -> String {
     for path in ruleset.make_dirs() {
         say("made", named(&path.display().to_string(), tmpdir));
     }
+    say("opens", opens(ruleset.brokered()).to_owned());
     let limits = ruleset.limits();
     let time = |time: Duration| format!("{} s", time.as_secs_f64());
     let limits = [
@@ -225,6 +232,20 @@ fn rest(ruleset: &Ruleset, tmpdir: &str) -> String {
         say("may be missing", best_effort.join(" "));
     }
     format!("\nRun\n{}", table(&rows))
+}
+
+/// Who decides about opens and changes, where the supervisor can be asked.
+fn opens(brokered: Brokered) -> &'static str {
+    match brokered {
+        Brokered { closed: true, .. } => {
+            "decided and done by the supervisor: the kernel has to let more be read, to execute it"
+        }
+        Brokered { read: true, .. } => "the supervisor is asked at each",
+        Brokered { write: true, .. } => {
+            "the supervisor is asked at each that writes, and at each change of names"
+        }
+        _ => "the kernel alone decides",
+    }
 }
 
 /// The names of the variables that would reach the child now.

@@ -32,6 +32,10 @@ pub fn explain(args: &PolicyArgs, question: Question, object: &OsStr, json: bool
 /// A verdict about something that was found.
 struct Answer {
     verdict: Verdict,
+    /// Who makes a yes so.
+    by: &'static str,
+    /// Denied, and the kernel would execute it all the same.
+    runs: bool,
     /// What it was decided on, where that has another name than was given.
     meant: Option<PathBuf>,
 }
@@ -52,7 +56,9 @@ fn answer(ruleset: &Ruleset, question: Question, object: &OsStr) -> Result<Answe
             })?;
             let verdict = ruleset.decide_connect(address);
             return Ok(Answer {
+                by: by(ruleset, &verdict, Access::NONE),
                 verdict,
+                runs: false,
                 meant: None,
             });
         }
@@ -64,10 +70,17 @@ fn answer(ruleset: &Ruleset, question: Question, object: &OsStr) -> Result<Answe
     };
     let verdict = match question {
         Question::Unix => ruleset.decide_unix(&subject),
-        _ => ruleset.decide(&subject, access),
+        _ if path.is_dir() => ruleset.decide(&subject, access),
+        _ => ruleset.decide_open(&subject, access),
     };
-    let meant = (path != Path::new(object)).then_some(path);
-    Ok(Answer { verdict, meant })
+    Ok(Answer {
+        by: by(ruleset, &verdict, access),
+        runs: access == Access::EXEC
+            && !verdict.is_allowed()
+            && ruleset.executes_regardless(&subject),
+        verdict,
+        meant: (path != Path::new(object)).then_some(path),
+    })
 }
 
 /// Where a path leads, and what is there: links followed as far as there is something.
@@ -105,7 +118,7 @@ impl Answer {
         let verdict = match &self.verdict {
             Verdict::Allow(allowed) => {
                 lines.push(rule(&allowed.rule));
-                lines.push(format!("by: {}", by(allowed.mechanism)));
+                lines.push(format!("by: {}", self.by));
                 if let Some(ttl) = allowed.ttl {
                     lines.push(format!("for: {} s", ttl.as_secs_f64()));
                 }
@@ -116,13 +129,16 @@ impl Answer {
             }
             Verdict::Ask(question) => {
                 lines.push(rule(&question.rule));
-                lines.push("by: the approver, when it is asked for over the socket".to_owned());
+                lines.push(format!("by: {}", self.by));
                 "ask"
             }
             Verdict::Deny(denial) => {
                 lines.extend(denial.rule.as_ref().map(rule));
                 if denial.reason != Reason::Rule {
                     lines.push(format!("why: {denial}"));
+                }
+                if self.runs {
+                    lines.push("but: the kernel knows no patterns, and would run a program of that name; nothing reads it".to_owned());
                 }
                 "deny"
             }
@@ -166,12 +182,21 @@ fn rule(origin: &supervisor::policy::Origin) -> String {
     }
 }
 
-fn by(mechanism: Mechanism) -> &'static str {
-    match mechanism {
-        Mechanism::Landlock => "the kernel, at no cost",
-        Mechanism::ConnectDoor => "the supervisor, which makes the connection",
-        Mechanism::Broker => {
-            "the supervisor, which hands over a descriptor when asked over its socket; a plain open is refused"
-        }
+/// Who makes a yes so, where the supervisor can be asked about opens.
+fn by(ruleset: &Ruleset, verdict: &Verdict, access: Access) -> &'static str {
+    let brokered = ruleset.brokered();
+    let is_asked = brokered.rights().intersects(access);
+    match verdict {
+        Verdict::Allow(allowed) => match allowed.mechanism {
+            Mechanism::Landlock if !is_asked => "the kernel, at no cost",
+            Mechanism::Landlock if !brokered.closed => "the kernel, once the supervisor was asked",
+            Mechanism::Landlock | Mechanism::Broker if is_asked => "the supervisor, at each open",
+            Mechanism::Landlock | Mechanism::Broker => {
+                "the supervisor, which hands over a descriptor when asked over its socket; a plain open is refused"
+            }
+            Mechanism::ConnectDoor => "the supervisor, which makes the connection",
+        },
+        Verdict::Ask(_) => "the approver, who is asked when it is opened",
+        Verdict::Deny(_) => "nobody",
     }
 }

@@ -92,8 +92,43 @@ printf '#!/bin/sh\n: >"%s"\n' "$1" >sub/evil
 chmod +x sub/evil
 "#;
 
-/// What each of them makes git run at the next `git status`, `git add` or `git commit`.
-const ATTACKS: [(&str, &str); 6] = [
+/// A repository beside the real one, whose configuration runs the program, and a directory that the index calls a submodule.
+const STORE: &str = r#"
+mkdir -p sub/store/refs/heads sub/store/objects sub/nested
+cp -r .git/objects/. sub/store/objects/
+head=$(git rev-parse HEAD)
+echo "$head" >sub/store/refs/heads/main
+echo 'ref: refs/heads/main' >sub/store/HEAD
+printf '[core]\n\trepositoryformatversion = 0\n\tbare = false\n\tfsmonitor = %s\n' "$evil" >sub/store/config
+git update-index --add --cacheinfo "160000,$head,sub/nested"
+"#;
+
+/// What each of them makes git run at the next `git status`, `git add` or `git commit`. Where it begins with `store`, that comes first.
+const ATTACKS: [(&str, &str); 12] = [
+    (
+        "store: a file that says where a repository is",
+        "echo 'gitdir: ../store' >sub/nested/.git",
+    ),
+    (
+        "store: such a file under another name first",
+        "echo 'gitdir: ../store' >sub/nested/git; mv sub/nested/git sub/nested/.git || ln sub/nested/git sub/nested/.git",
+    ),
+    (
+        "store: a link to a repository",
+        "ln -s ../store sub/nested/.git",
+    ),
+    (
+        "store: a repository that is moved into place",
+        "mv sub/store sub/nested/.git",
+    ),
+    (
+        "store: a repository whose configuration is another's",
+        "mkdir sub/nested/.git; cp sub/store/HEAD sub/nested/.git/; echo ../../store >sub/nested/.git/commondir",
+    ),
+    (
+        "store: another configuration for the repository itself",
+        "echo ../sub/store >.git/commondir",
+    ),
     ("a monitor", "git config core.fsmonitor \"$evil\""),
     (
         "another directory of hooks",
@@ -124,7 +159,8 @@ const ATTACKS: [(&str, &str); 6] = [
 fn git_runs_nothing_later_that_was_left_behind() {
     require!(feature::program("git"));
     for (what, attack) in ATTACKS {
-        let script = format!("{EVIL}{attack}");
+        let store = what.strip_prefix("store: ").map_or("", |_| STORE);
+        let script = format!("{EVIL}{store}{attack}");
         let later = |project: &Project| {
             for words in [
                 "status",

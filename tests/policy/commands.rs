@@ -93,15 +93,15 @@ fn check_lists_rules_rights_mechanisms_and_places() {
 Files
   ask read  [PLACE]/data  approver  ../policy.toml:10
   deny write  [PLACE]/policy.toml  protected: policy file
-  read  [PLACE]/repo  kernel, rest by socket  ../policy.toml:6
+  read  [PLACE]/repo  kernel, rest by supervisor  ../policy.toml:6
   read+exec  [PLACE]/repo/bin  kernel  ../policy.toml:8
-  read+write  [PLACE]/repo/out  socket  ../policy.toml:7
+  read+write  [PLACE]/repo/out  supervisor  ../policy.toml:7
   deny  [PLACE]/repo/out/**/.env  ../policy.toml:9
   deny  [PLACE]/repo/secret  ../policy.toml:9
   deny  [PLACE]/runtime/supervise  protected: runtime directory
   deny  [PLACE]/state/supervise  protected: state directory
 
-Absent now; what appears there can be had over the socket, and not executed
+Absent now; what appears there is the supervisor's to give, at each open, and not executed
   [PLACE]/repo/later
 
 Network
@@ -111,14 +111,15 @@ Network
 
 Run
   $TMPDIR  none
+  opens  the supervisor is asked at each
   wall time  600 s
   environment  CI LANG
   approver  nobody: every question is answered with no
 
 Warnings
-  ../policy.toml:9: this denies something inside what ../policy.toml:6 allows: what is new right in `[PLACE]/repo` can be had over the socket only (read)
-  ../policy.toml:9: this denies a pattern anywhere inside what ../policy.toml:6 allows: `[PLACE]/repo/out` can be had over the socket only (read)
-  ../policy.toml:9: this denies a pattern anywhere inside what ../policy.toml:7 allows: `[PLACE]/repo/out` can be had over the socket only (read+write)
+  ../policy.toml:9: this denies something inside what ../policy.toml:6 allows: what is new right in `[PLACE]/repo` is the supervisor's to give, at each open (read)
+  ../policy.toml:9: this denies a pattern anywhere inside what ../policy.toml:6 allows: what is in `[PLACE]/repo/out` is the supervisor's to give, at each open (read)
+  ../policy.toml:9: this denies a pattern anywhere inside what ../policy.toml:7 allows: what is in `[PLACE]/repo/out` is the supervisor's to give, at each open (read+write)
   ../policy.toml:10: this asks, and the approver is `deny`: every question is answered with no
 
 "#]]
@@ -139,11 +140,46 @@ fn check_speaks_json() {
         .find(|line| line["path"] == "[PLACE]/repo/out")
         .expect("a rule");
     assert_eq!(out["access"], serde_json::json!(["read", "write"]));
-    assert_eq!(out["by"], "socket");
+    assert_eq!(out["by"], "supervisor");
+    assert_eq!(value["opens"]["closed"], false);
     assert_eq!(out["rule"], "../policy.toml:7");
     let bad = place.says(&["check", "biuld", "--json"], 125);
     let value: serde_json::Value = serde_json::from_str(&bad).expect("JSON");
     assert_eq!(value["ok"], false);
+}
+
+#[test]
+fn what_the_kernel_would_run_against_a_pattern_is_said() {
+    let place = Place::new();
+    place.policy(
+        "closed.toml",
+        "version = 1\nbase = false\n[fs]\nexec = [\"$PWD\"]\ndeny = [\"$PWD/**/.env\", \"$PWD/secret\"]\n",
+    );
+    let explain = |question: &str, object: &str| {
+        place.says(&["explain", "-p", "../closed.toml", question, object], 0)
+    };
+    assert_data_eq!(
+        explain("exec", "bin/.env"),
+        str![[r#"
+deny: exec bin/.env
+  is: [PLACE]/repo/bin/.env
+  rule: ../closed.toml:5: deny = "$PWD/**/.env"
+  but: the kernel knows no patterns, and would run a program of that name; nothing reads it
+
+"#]]
+    );
+    assert!(!explain("exec", "secret/tool").contains("but:"));
+    assert!(explain("exec", "bin/tool").contains("by: the kernel, at no cost"));
+    assert!(explain("read", "bin/tool").contains("by: the supervisor, at each open"));
+    let said = place.says(&["check", "../closed.toml"], 0);
+    assert!(
+        said.contains("an executable match could still be run"),
+        "{said}"
+    );
+    assert!(
+        said.contains("decided and done by the supervisor"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -158,7 +194,7 @@ fn explain_says_the_verdict_first() {
 allow: read notes.txt
   is: [PLACE]/repo/notes.txt
   rule: ../policy.toml:6: read = "$PWD"
-  by: the kernel, at no cost
+  by: the kernel, once the supervisor was asked
 
 "#]]
     );
@@ -186,7 +222,7 @@ deny: read secret/key
 allow: write out/x
   is: [PLACE]/repo/out/x
   rule: ../policy.toml:7: write = "$PWD/out"
-  by: the supervisor, which hands over a descriptor when asked over its socket; a plain open is refused
+  by: the supervisor, at each open
 
 "#]]
     );
@@ -215,7 +251,7 @@ allow: exec bin/tool
 ask: read ../data/x
   is: [PLACE]/data/x
   rule: ../policy.toml:10: ask_read = "[PLACE]/data"
-  by: the approver, when it is asked for over the socket
+  by: the approver, who is asked when it is opened
 
 "#]]
     );

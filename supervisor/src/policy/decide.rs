@@ -34,6 +34,14 @@ impl Ruleset {
         }))
     }
 
+    /// Whether the kernel would execute this file, whatever the rules say: it was told to execute all that lies there, as a pattern
+    /// is denied that it does not know of.
+    #[must_use]
+    pub fn executes_regardless(&self, subject: &Subject<'_>) -> bool {
+        let mut layers = self.layers.iter();
+        layers.all(|layer| layer.native(subject, Access::EXEC).is_some())
+    }
+
     /// Whether a TCP connection to this address may be made.
     pub fn decide_connect(&self, address: SocketAddr) -> Verdict {
         let address = SocketAddr::new(effective(address.ip()), address.port());

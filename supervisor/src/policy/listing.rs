@@ -46,8 +46,10 @@ pub enum Says {
 pub enum By {
     /// The kernel alone.
     Kernel,
-    /// The kernel, but for what lies beside a denial: that can be had over the socket.
-    KernelAndSocket,
+    /// The kernel, but for what lies beside a denial: that is the supervisor's, at each open.
+    KernelAndSupervisor,
+    /// The supervisor, at each open.
+    Supervisor,
     /// The supervisor, on request over its socket.
     Socket,
     /// The supervisor, for every connect.
@@ -58,7 +60,8 @@ impl std::fmt::Display for By {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(match self {
             Self::Kernel => "kernel",
-            Self::KernelAndSocket => "kernel, rest by socket",
+            Self::KernelAndSupervisor => "kernel, rest by supervisor",
+            Self::Supervisor => "supervisor",
             Self::Socket => "socket",
             Self::ConnectDoor => "connect door",
         })
@@ -84,6 +87,7 @@ impl Ruleset {
     /// The rules about files, sorted by path.
     #[must_use]
     pub fn files(&self) -> Vec<FileLine> {
+        let asked = self.brokered().rights();
         let mut lines = Vec::new();
         for (number, layer) in self.layers.iter().enumerate() {
             lines.extend(layer.rules.iter().map(|rule| FileLine {
@@ -94,7 +98,7 @@ impl Ruleset {
                     Decision::Ask => Says::Ask,
                 },
                 access: rule.access,
-                by: layer.by(rule),
+                by: layer.by(rule, asked),
                 absent: self.is_absent(&rule.origin, &rule.shape),
                 rule: rule.origin.clone(),
             }));
@@ -165,9 +169,14 @@ impl Ruleset {
 }
 
 impl Layer {
-    fn by(&self, rule: &FileRule) -> By {
+    /// `asked`: the rights of which each use is the supervisor's to decide first.
+    fn by(&self, rule: &FileRule, asked: Access) -> By {
+        let given = match rule.access.intersects(asked) {
+            true => By::Supervisor,
+            false => By::Socket,
+        };
         let Shape::Tree(path) = &rule.shape else {
-            return By::Socket;
+            return given;
         };
         let subject = Subject {
             path,
@@ -189,9 +198,9 @@ impl Layer {
                 .iter()
                 .any(|right| self.native(&subject, right).is_some());
         if is_part {
-            By::KernelAndSocket
+            By::KernelAndSupervisor
         } else {
-            By::Socket
+            given
         }
     }
 }

@@ -261,13 +261,15 @@ impl Left {
             .map(|path| format!("`{}`", path.display()))
             .collect();
         let directories = directories.join(", ");
-        let mut consequence = format!(
-            "can be had over the socket only ({})",
-            rights.difference(Access::EXEC)
-        );
-        if extent != Extent::Entries && rights.contains(Access::EXEC) {
-            consequence +=
-                "; what is denied there cannot be read, but an executable match could still be run";
+        let shared = rights.difference(Access::EXEC);
+        let mut consequence = format!("is the supervisor's to give, at each open ({shared})");
+        if rights.contains(Access::EXEC) {
+            consequence += match extent {
+                Extent::Entries => ", and cannot be executed",
+                Extent::Tree | Extent::TooMuch => {
+                    "; what is denied there cannot be read, but an executable match could still be run"
+                }
+            };
         }
         let mut places: Vec<String> = self.denials.iter().map(Origin::to_string).collect();
         places.dedup();
@@ -280,7 +282,7 @@ impl Left {
                 "{denies} something inside what {rule} allows: what is new right in {directories} {consequence}"
             ),
             Extent::Tree => format!(
-                "{denies} a pattern anywhere inside what {rule} allows: {directories} {consequence}"
+                "{denies} a pattern anywhere inside what {rule} allows: what is in {directories} {consequence}"
             ),
             Extent::TooMuch => format!(
                 "{denies} something inside what {rule} allows, beside too much to be listed: {directories} {consequence}"

@@ -27,6 +27,22 @@ pub struct Brokered {
     pub closed: bool,
 }
 
+impl Brokered {
+    /// The rights of which each use is asked about.
+    #[must_use]
+    pub fn rights(self) -> Access {
+        let mut rights = Access::NONE;
+        // Where no open may be left to the kernel, all are asked about.
+        if self.read || self.closed {
+            rights |= Access::READ;
+        }
+        if self.write {
+            rights |= Access::WRITE;
+        }
+        rights
+    }
+}
+
 /// Everything that a run is allowed. A stack of layers: what one of them does not allow is denied.
 #[derive(Clone, Debug)]
 pub struct Ruleset {

@@ -365,7 +365,7 @@ fn a_denial_holds_for_what_does_not_exist_yet() {
     assert!(allows(&ruleset, "/repo/.envrc", Access::READ));
     assert!(
         allows(&ruleset, "/repo/new", Access::WRITE),
-        "over the socket"
+        "by the supervisor"
     );
     assert_eq!(
         natively(&ruleset, Access::WRITE),
@@ -407,7 +407,7 @@ fn a_right_that_is_not_denied_stays_native() {
 }
 
 #[test]
-fn a_pattern_leaves_its_tree_to_the_socket_and_no_more() {
+fn a_pattern_leaves_its_tree_to_the_supervisor_and_no_more() {
     let text = "[fs]\nread = [\"$PWD\", \"/usr\"]\ndeny = [\"$PWD/src/**/*.pem\"]";
     let ruleset = compile(text);
     assert!(!allows(&ruleset, "/repo/src/a/b/c.pem", Access::READ));
@@ -427,7 +427,7 @@ fn a_pattern_leaves_its_tree_to_the_socket_and_no_more() {
     assert!(
         ruleset.warnings()[0]
             .message
-            .contains("over the socket only")
+            .contains("the supervisor's to give, at each open")
     );
 }
 
@@ -1044,6 +1044,10 @@ fn the_agent_cannot_leave_what_runs_later() {
         ".envrc",
         ".vscode/tasks.json",
         ".cargo/config.toml",
+        "sub/.git/hooks/pre-commit",
+        "sub/.git/commondir",
+        "sub/.vscode/tasks.json",
+        ".git/worktrees/one/commondir",
     ] {
         let path = Path::new("/repo").join(path);
         assert!(
@@ -1054,11 +1058,39 @@ fn the_agent_cannot_leave_what_runs_later() {
             path.display()
         );
     }
-    let writable = natively(&ruleset, Access::WRITE);
-    assert!(
-        writable.contains(&"/repo/src".to_owned()) && writable.contains(&"/repo/target".to_owned())
-    );
-    assert!(!writable.contains(&"/repo".to_owned()));
+    // Nor by a link or a file in the place of a directory, or by moving one there.
+    let subject = |path| Subject::named(Path::new(path));
+    for kind in [Kind::File, Kind::Link] {
+        for path in ["/repo/sub/.git", "/repo/.git", "/repo/sub/.cargo"] {
+            assert!(
+                !ruleset.decide_make(&subject(path), kind).is_allowed(),
+                "{path}"
+            );
+        }
+    }
+    for (from, to) in [
+        ("/repo/src", "/repo/sub/.git"),
+        ("/repo/.git", "/repo/old"),
+        ("/repo/src", "/repo/.cargo"),
+    ] {
+        let moved = ruleset.decide_move(&subject(from), &subject(to), Kind::Directory);
+        assert!(!moved.is_allowed(), "{from} {to}");
+    }
+    // It can still commit, and build.
+    for path in [".git/index", ".git/objects/aa", "src/main.rs", "target"] {
+        let path = Path::new("/repo").join(path);
+        assert!(
+            ruleset
+                .decide(&Subject::named(&path), Access::WRITE)
+                .is_allowed()
+        );
+    }
+    // Only writing is asked about.
+    let brokered = ruleset.brokered();
+    assert!(brokered.write && !brokered.read && !brokered.closed);
+    for right in [Access::READ, Access::EXEC] {
+        assert!(natively(&ruleset, right).contains(&"/repo".to_owned()));
+    }
 }
 
 #[test]

@@ -152,7 +152,7 @@ pub enum Mechanism {
     Landlock,
     /// The supervisor connects on the child's behalf.
     ConnectDoor,
-    /// The supervisor hands over a descriptor, on request over its socket.
+    /// The supervisor hands over a descriptor or does it itself, at each call or on request over its socket.
     Broker,
 }
 
@@ -161,7 +161,7 @@ impl fmt::Display for Mechanism {
         f.pad(match self {
             Self::Landlock => "kernel",
             Self::ConnectDoor => "connect door",
-            Self::Broker => "socket",
+            Self::Broker => "supervisor",
         })
     }
 }

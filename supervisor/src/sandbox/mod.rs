@@ -444,16 +444,7 @@ impl Doors {
 
 /// Who decides opens and changes, given why nobody can be asked.
 fn opens(brokered: Brokered, no_listener: Option<&'static str>) -> Result<Opens, ConfineError> {
-    let mut rights = Access::NONE;
-    for (is_left, right) in [
-        // Where no open may be left to Landlock, all are asked about.
-        (brokered.read || brokered.closed, Access::READ),
-        (brokered.write, Access::WRITE),
-    ] {
-        if is_left {
-            rights |= right;
-        }
-    }
+    let rights = brokered.rights();
     match no_listener {
         _ if rights.is_empty() => Ok(Opens::Landlock),
         Some(reason) if brokered.closed => Err(ConfineError::Closed { reason }),
