@@ -8,3 +8,4 @@ mod doors;
 mod hostile;
 mod house;
 mod inside;
+mod unmodified;

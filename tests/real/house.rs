@@ -59,13 +59,17 @@ impl House {
 
     /// Runs a command in the working directory, with the policy that is built in or a preset.
     pub fn run(&self, preset: Option<&str>, words: &[&str]) -> Ran {
+        let options = preset.map(|preset| ["-p", preset]);
+        let options = options.as_ref().map_or(&[][..], |options| &options[..]);
+        run(self.command(options).args(words))
+    }
+
+    /// The command, to be told what to run in the working directory.
+    pub fn command(&self, options: &[&str]) -> Command {
         let mut command = Command::new(supervise());
-        if let Some(preset) = preset {
-            command.args(["-p", preset]);
-        }
         command
+            .args(options)
             .arg("--")
-            .args(words)
             .current_dir(self.work())
             .env("XDG_STATE_HOME", self.0.join("state"))
             .env("XDG_RUNTIME_DIR", self.0.join("runtime"))
@@ -78,7 +82,7 @@ impl House {
             "PATH",
             std::env::join_paths(kept).expect("these came from a PATH"),
         );
-        run(&mut command)
+        command
     }
 }
 

@@ -4,6 +4,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod denials;
 mod house;
 
 use harness::built::tree;

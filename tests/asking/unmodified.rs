@@ -1,0 +1,90 @@
+//! Programs that know nothing of the supervisor: what is granted on request they get by opening it.
+
+use crate::harness::run::{Ran, eventually, run, start};
+use crate::harness::{feature, require};
+use crate::house::House;
+use serde_json::Value;
+
+fn sh(house: &House, options: &[&str], script: &str) -> Ran {
+    run(house
+        .supervise(options)
+        .args(["sh", "-c", script])
+        .env("LC_ALL", "C"))
+}
+
+/// What the calls of the programs led to, as `answer path` below the house.
+fn told(house: &House) -> Vec<String> {
+    let top = format!("{}/", house.workspace.path().display());
+    let line = |decision: Value| {
+        let path = decision["path"].as_str()?.strip_prefix(&top)?;
+        assert_eq!(decision["door"], "call", "{decision}");
+        Some(format!("{} {path}", decision["answer"].as_str()?))
+    };
+    house.decisions().into_iter().filter_map(line).collect()
+}
+
+#[test]
+fn what_a_request_would_get_an_open_gets() {
+    require!(feature::listener());
+    let house = House::new();
+    let script = "cat ../given/a; echo made > ../given/new; cat ../given/new; cat ../given/denied; cat ../secret; cat ../asked/a";
+    let ran = sh(&house, &[], script);
+    assert_eq!(ran.stdout, "a file that is given\nmade\n", "{ran}");
+    let refused = ran.stderr.matches("Permission denied").count();
+    assert_eq!(refused, 3, "{ran}");
+    assert_eq!(
+        told(&house),
+        [
+            "refused given/denied",
+            "refused secret",
+            "asked asked/a",
+            "refused asked/a"
+        ],
+        "{ran}"
+    );
+    let made = std::fs::read_to_string(house.path("given/new"));
+    assert_eq!(made.expect("made"), "made\n");
+}
+
+#[test]
+fn somebody_is_asked_and_the_answer_is_an_open_file() {
+    require!(feature::listener());
+    let house = House::new();
+    let approver = house.approver("grep -q asked/a");
+    let options = ["--approver", approver.to_str().expect("text")];
+    house.workspace.write("asked/other", "never shown\n");
+    let ran = sh(&house, &options, "cat ../asked/a; cat ../asked/other");
+    assert_eq!(ran.stdout, "a file that is asked for\n", "{ran}");
+    assert_eq!(
+        told(&house),
+        [
+            "asked asked/a",
+            "granted asked/a",
+            "asked asked/other",
+            "refused asked/other"
+        ],
+        "{ran}"
+    );
+}
+
+#[test]
+fn a_pending_question_delays_no_other_open() {
+    require!(feature::listener());
+    let house = House::new();
+    let go = house.path("go");
+    let script = format!("while [ ! -e {} ]; do sleep 0.02; done", go.display());
+    let approver = house.approver(&script);
+    let options = ["--approver", approver.to_str().expect("text")];
+    let script = "cat ../asked/a & for i in 1 2 3 4 5 6 7 8 9; do cat ../given/a; done > done; mv done all-done; wait";
+    let mut command = house.supervise(&options);
+    let running = start(command.args(["sh", "-c", script]));
+    eventually("the others are served", || {
+        house.path("work/all-done").exists()
+    });
+    let all = std::fs::read_to_string(house.path("work/all-done")).expect("it is there");
+    assert_eq!(all.lines().count(), 9);
+    assert!(!told(&house).iter().any(|line| line == "granted asked/a"));
+    house.workspace.write("go", "");
+    let ran = running.wait();
+    assert_eq!(ran.stdout, "a file that is asked for\n", "{ran}");
+}
