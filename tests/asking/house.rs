@@ -90,12 +90,21 @@ timeout = "30s"
 
     /// What was decided of what was asked for over the socket, from the record. (The opens of a program's start are decided too.)
     pub fn decisions(&self) -> Vec<Value> {
+        self.decided("socket")
+    }
+
+    /// What was decided of trapped calls.
+    pub fn calls(&self) -> Vec<Value> {
+        self.decided("call")
+    }
+
+    fn decided(&self, door: &str) -> Vec<Value> {
         let record = std::fs::read_to_string(self.path("audit.jsonl")).expect("there is a record");
         let lines = record
             .lines()
             .map(|line| serde_json::from_str(line).expect("a line of JSON"));
         lines
-            .filter(|line: &Value| line["event"] == "decision" && line["door"] == "socket")
+            .filter(|line: &Value| line["event"] == "decision" && line["door"] == door)
             .collect()
     }
 
