@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use supervisor::policy::{Access, FileId, Mechanism, Reason, Ruleset, Subject, Verdict};
+use supervisor::policy::{Access, FileId, Mechanism, Peer, Reason, Ruleset, Subject, Verdict};
 
 /// Prints the verdict first, then the reason.
 pub fn explain(args: &PolicyArgs, question: Question, object: &OsStr, json: bool) -> ExitCode {
@@ -54,7 +54,7 @@ fn answer(ruleset: &Ruleset, question: Question, object: &OsStr) -> Result<Answe
                     visible(&text)
                 )
             })?;
-            let verdict = ruleset.decide_connect(address);
+            let verdict = ruleset.decide_connect(address, Peer::Anybody);
             return Ok(Answer {
                 by: by(ruleset, &verdict, Access::NONE),
                 verdict,

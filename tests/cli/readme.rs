@@ -74,6 +74,7 @@ fn shows(printed: &str, expected: &[String]) -> bool {
 fn the_examples_print_what_the_readme_shows() {
     require!(feature::program("bash"));
     require!(feature::listener());
+    require!(feature::pidfd_getfd());
     require!(feature::landlock(6));
     let readme = std::fs::read_to_string(tree().join("README.md")).expect("it is there");
     let examples = examples(&readme);

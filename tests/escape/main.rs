@@ -21,6 +21,7 @@ mod ipc;
 mod kernel;
 mod metadata;
 mod network;
+mod own;
 mod passing;
 mod paths;
 mod policy;

@@ -18,6 +18,23 @@ pub fn act(name: &str, arguments: &mut Arguments) -> Option<Answer> {
         "connect-bytes" => with_bytes(arguments, libc::SYS_connect),
         "bind-twice" => bind_twice(arguments),
         "listen-unix" => listen_unix(&arguments.path()),
+        // `talk ADDRESS`: listens there, connects to itself, sends a byte and receives it.
+        "talk" => talk(&address(arguments), false, |_| Ok(())),
+        "talk-nonblocking" => talk(&address(arguments), true, |_| Ok(())),
+        // Listens there and waits to be ended.
+        "listen-on" => listening(&address(arguments), 8).and_then(|_listens| {
+            say(b"listening\n");
+            linger()
+        }),
+        // The same, but the port is given up before the connect: by closing, by shutting down.
+        "talk-closed" => talk(&address(arguments), false, |socket| {
+            call!(libc::SYS_dup3, 0, socket, 0).map(drop)
+        }),
+        "talk-shut" => talk(&address(arguments), false, |socket| {
+            call!(libc::SYS_shutdown, socket, 2).map(drop)
+        }),
+        "share-port" => share_port(&address(arguments)),
+        "overtake" => overtake(&address(arguments)),
         "race-bind" => race_bind(arguments),
         "race-bind-abstract" => race_bind_abstract(arguments),
         "race-listen" => race_listen(arguments),
@@ -27,14 +44,131 @@ pub fn act(name: &str, arguments: &mut Arguments) -> Option<Answer> {
         }
         "alarmed-tcp" => {
             let restarts = restarts(arguments);
-            let address: SocketAddr = arguments
-                .text()
-                .parse()
-                .unwrap_or_else(|_| misused("an address and a port are wanted"));
-            alarmed(libc::AF_INET, &inet(address), restarts)
+            alarmed(libc::AF_INET, &inet(address(arguments)), restarts)
         }
         _ => return None,
     })
+}
+
+fn address(arguments: &mut Arguments) -> SocketAddr {
+    let text = arguments.text();
+    text.parse()
+        .unwrap_or_else(|_| misused("an address and a port are wanted"))
+}
+
+/// `struct sockaddr_in` or `struct sockaddr_in6`, and the family.
+fn encoded(address: &SocketAddr) -> (i32, Vec<u8>) {
+    match address {
+        SocketAddr::V4(_) => (libc::AF_INET, inet(*address)),
+        SocketAddr::V6(v6) => {
+            let mut bytes = (libc::AF_INET6 as u16).to_ne_bytes().to_vec();
+            bytes.extend(v6.port().to_be_bytes());
+            bytes.extend([0; 4]);
+            bytes.extend(v6.ip().octets());
+            bytes.extend(v6.scope_id().to_ne_bytes());
+            (libc::AF_INET6, bytes)
+        }
+    }
+}
+
+/// The port that a socket has.
+fn port(socket: &OwnedFd) -> Result<u16, Errno> {
+    let (mut bytes, mut length) = ([0u8; 28], 28u32);
+    call!(
+        libc::SYS_getsockname,
+        socket.as_raw_fd(),
+        bytes.as_mut_ptr(),
+        &raw mut length
+    )?;
+    Ok(u16::from_be_bytes([bytes[2], bytes[3]]))
+}
+
+fn listening(at: &SocketAddr, backlog: i32) -> Result<(OwnedFd, SocketAddr), Errno> {
+    let (family, bytes) = encoded(at);
+    let socket = stream(family)?;
+    with(libc::SYS_bind, &socket, &bytes)?;
+    call!(libc::SYS_listen, socket.as_raw_fd(), backlog)?;
+    let mut at = *at;
+    at.set_port(port(&socket)?);
+    Ok((socket, at))
+}
+
+fn talk(
+    at: &SocketAddr,
+    nonblocking: bool,
+    first: impl FnOnce(i32) -> Result<(), Errno>,
+) -> Answer {
+    let (listener, at) = listening(at, 8)?;
+    first(listener.as_raw_fd())?;
+    let (family, bytes) = encoded(&at);
+    let flags = if nonblocking { libc::SOCK_NONBLOCK } else { 0 };
+    let client = owned(call!(
+        libc::SYS_socket,
+        family,
+        libc::SOCK_STREAM | flags,
+        0
+    ))?;
+    match with(libc::SYS_connect, &client, &bytes) {
+        Ok(_) | Err(Errno::EINPROGRESS) => {}
+        Err(other) => return Err(other),
+    }
+    let server = owned(call!(libc::SYS_accept, listener.as_raw_fd(), 0, 0))?;
+    call!(libc::SYS_write, client.as_raw_fd(), c"x".as_ptr(), 1)?;
+    let mut byte = 0u8;
+    call!(libc::SYS_read, server.as_raw_fd(), &raw mut byte, 1)?;
+    match byte {
+        b'x' => Ok(String::new()),
+        _ => Err(Errno::EIO),
+    }
+}
+
+/// Listens on a port that another program shares with whoever wants.
+fn share_port(at: &SocketAddr) -> Answer {
+    let (family, bytes) = encoded(at);
+    let socket = stream(family)?;
+    let on = 1i32;
+    call!(
+        libc::SYS_setsockopt,
+        socket.as_raw_fd(),
+        libc::SOL_SOCKET,
+        libc::SO_REUSEPORT,
+        &raw const on,
+        4
+    )?;
+    with(libc::SYS_bind, &socket, &bytes)?;
+    done(call!(libc::SYS_listen, socket.as_raw_fd(), 8))
+}
+
+/// Fills its own queue, connects once more without waiting, gives the port up, says so, and tells what becomes of the connection
+/// when somebody else has the port.
+fn overtake(at: &SocketAddr) -> Answer {
+    let (listener, at) = listening(at, 0)?;
+    let (family, bytes) = encoded(&at);
+    let client = |flags| {
+        owned(call!(
+            libc::SYS_socket,
+            family,
+            libc::SOCK_STREAM | flags,
+            0
+        ))
+    };
+    let first = client(0)?;
+    with(libc::SYS_connect, &first, &bytes)?;
+    let second = client(libc::SOCK_NONBLOCK)?;
+    match with(libc::SYS_connect, &second, &bytes) {
+        Err(Errno::EINPROGRESS) => {}
+        other => return done(other).and(Err(Errno::EIO)),
+    }
+    drop((listener, first));
+    say(format!("free {}\n", at.port()).as_bytes());
+    let mut waited = libc::pollfd {
+        fd: second.as_raw_fd(),
+        events: libc::POLLOUT,
+        revents: 0,
+    };
+    let limit = [30i64, 0];
+    call!(libc::SYS_ppoll, &raw mut waited, 1, limit.as_ptr(), 0, 8)?;
+    done(call!(libc::SYS_write, second.as_raw_fd(), c"x".as_ptr(), 1))
 }
 
 fn unix(path: &CStr) -> Vec<u8> {
@@ -99,7 +233,13 @@ fn listen_unix(path: &CStr) -> Answer {
     with(libc::SYS_bind, &socket, &unix(path))?;
     call!(libc::SYS_listen, socket.as_raw_fd(), 8)?;
     say(b"listening\n");
-    done(call!(libc::SYS_pause))
+    linger()
+}
+
+/// Until a signal ends it. Tests wait for what they look for, never for this.
+fn linger() -> Answer {
+    let limit = [300i64, 0];
+    done(call!(libc::SYS_ppoll, 0, 0, limit.as_ptr(), 0, 8))
 }
 
 /// `race-bind ALLOWED FORBIDDEN TRIES`: the name is rewritten all the time.

@@ -9,6 +9,7 @@ mod entries;
 mod interrupted;
 mod metadata;
 mod opens;
+mod own;
 mod programs;
 mod races;
 mod slow;

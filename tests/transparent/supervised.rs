@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use supervisor::audit::{Decision, Error, Event};
 use supervisor::policy::{
-    Access, Allowed, Denial, Kind, Mechanism, Origin, Reason, Subject, Verdict,
+    Access, Allowed, Denial, Kind, Mechanism, Origin, Peer, Reason, Subject, Verdict,
 };
 use supervisor::transparent::{Channel, Class, Door, Facts, Law, Recorder, numbers};
 use sys::caps::CapSet;
@@ -30,6 +30,8 @@ pub struct Lists {
     pub is_brokered: bool,
     /// Where connections may go.
     pub connect: Vec<SocketAddr>,
+    /// Whether connections may go to what the session listens on.
+    pub reaches_itself: bool,
     /// What may be bound; port 0 stands for every port.
     pub bind: Vec<SocketAddr>,
     /// Whether datagrams may be sent.
@@ -127,9 +129,20 @@ impl Law for Lists {
         self.decide(subject, Access::WRITE)
     }
 
-    fn decide_connect(&self, address: SocketAddr) -> Verdict {
+    fn decide_connect(&self, address: SocketAddr, peer: Peer) -> Verdict {
         let plain = SocketAddr::new(address.ip().to_canonical(), address.port());
-        Self::verdict(self.connect.contains(&plain))
+        if self.reaches_itself && peer == Peer::Anybody && !self.connect.contains(&plain) {
+            return Verdict::Deny(Denial {
+                rule: None,
+                access: None,
+                reason: Reason::NotOwn,
+            });
+        }
+        Self::verdict(self.reaches_itself || self.connect.contains(&plain))
+    }
+
+    fn reaches_itself(&self) -> bool {
+        self.reaches_itself
     }
 
     fn decide_bind(&self, address: SocketAddr) -> Verdict {

@@ -13,7 +13,7 @@ use super::facts::{Expander, Facts};
 use super::layer::{Compiler, Followed};
 use super::pattern::Shape;
 use super::policy::{Policy, Rule, What};
-use super::rules::{Decision, Destination, Environment, Layer, VariablePattern};
+use super::rules::{Decision, Destination, Environment, Layer, Reach, VariablePattern};
 use super::ruleset::Ruleset;
 use super::settings::{
     Approver, BestEffort, BrokerRules, Limits, PortRules, ProcessRules, Tmp, Udp, Warning,
@@ -105,7 +105,7 @@ impl Ruleset {
             layer
                 .loopback
                 .as_ref()
-                .is_some_and(|loopback| !loopback.allowed)
+                .is_some_and(|loopback| loopback.reach != Reach::Anybody)
         });
         Ok(Self {
             tcp_connect: if has_narrow_loopback {

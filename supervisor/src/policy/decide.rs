@@ -6,11 +6,20 @@ use std::path::Path;
 use super::access::Access;
 use super::origin::Origin;
 use super::pattern::{Relation, is_below, is_canonical};
-use super::rules::{ConnectRule, Decision, Destination, FileRule, Layer};
+use super::rules::{ConnectRule, Decision, Destination, FileRule, Layer, Loopback, Reach};
 use super::ruleset::Ruleset;
 use super::settings::NativeGrant;
 use super::subject::Subject;
 use super::verdict::{Allowed, Denial, Mechanism, Question, Reason, Verdict};
+
+/// Who listens at an address that is to be connected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// A member of the session, and nobody else.
+    Session,
+    /// Anybody, as far as is known.
+    Anybody,
+}
 
 impl Ruleset {
     /// Whether a located file may be accessed so. Every right asked for must be allowed by every layer.
@@ -42,14 +51,14 @@ impl Ruleset {
         layers.all(|layer| layer.native(subject, Access::EXEC).is_some())
     }
 
-    /// Whether a TCP connection to this address may be made.
-    pub fn decide_connect(&self, address: SocketAddr) -> Verdict {
+    /// Whether a TCP connection to this address may be made, given who listens there.
+    pub fn decide_connect(&self, address: SocketAddr, peer: Peer) -> Verdict {
         let address = SocketAddr::new(effective(address.ip()), address.port());
         let native = self.tcp_connect.contains(address.port());
         all(self
             .layers
             .iter()
-            .map(|layer| layer.decide_connect(address, native)))
+            .map(|layer| layer.decide_connect(address, peer, native)))
         .unwrap_or_else(|| Verdict::Deny(refused(None, Reason::NoRule)))
     }
 
@@ -172,23 +181,30 @@ impl Layer {
         let addressed = |rule: &ConnectRule| rule.to != Destination::Anywhere;
         self.connect.iter().any(addressed)
             || match &self.loopback {
-                Some(loopback) => loopback.allowed || !self.connect.is_empty(),
+                // The session's own ports are a permission that can be missing: it needs no other.
+                Some(loopback) => loopback.reach == Reach::Anybody || !self.connect.is_empty(),
                 None => false,
             }
     }
 
-    fn decide_connect(&self, address: SocketAddr, native: bool) -> Verdict {
+    fn decide_connect(&self, address: SocketAddr, peer: Peer, native: bool) -> Verdict {
         let ip = address.ip();
-        if let Some(loopback) = self.loopback.as_ref().filter(|_| ip.is_loopback()) {
-            return if loopback.allowed {
-                allowed(&loopback.origin, Mechanism::ConnectDoor)
-            } else {
-                Verdict::Deny(refused(Some(loopback.origin.clone()), Reason::Rule))
-            };
+        let loopback = self.loopback.as_ref().filter(|_| ip.is_loopback());
+        if let Some(Loopback { reach, origin }) = loopback {
+            match (reach, peer) {
+                (Reach::Anybody, _) | (Reach::Own, Peer::Session) => {
+                    return allowed(origin, Mechanism::ConnectDoor);
+                }
+                (Reach::Nobody, _) => {
+                    return Verdict::Deny(refused(Some(origin.clone()), Reason::Rule));
+                }
+                (Reach::Own, Peer::Anybody) => {}
+            }
         }
         let rule = self
             .connect
             .iter()
+            .filter(|rule| loopback.is_none() || rule.to.is_loopback())
             .filter(|rule| rule.port.is_none_or(|port| port == address.port()))
             .filter(|rule| rule.to.holds(ip))
             .min_by_key(|rule| (rule.to, &rule.origin));
@@ -197,7 +213,10 @@ impl Layer {
                 allowed(&rule.origin, Mechanism::Landlock)
             }
             Some(rule) => allowed(&rule.origin, Mechanism::ConnectDoor),
-            None => Verdict::Deny(refused(None, Reason::NoRule)),
+            None => Verdict::Deny(match loopback {
+                Some(loopback) => refused(Some(loopback.origin.clone()), Reason::NotOwn),
+                None => refused(None, Reason::NoRule),
+            }),
         }
     }
 
@@ -206,7 +225,17 @@ impl Layer {
         let rules = self.bind.iter().filter(|rule| holds(rule.port));
         match rules.min_by_key(|rule| &rule.origin) {
             Some(rule) => allowed(&rule.origin, Mechanism::ConnectDoor),
-            None => Verdict::Deny(refused(None, Reason::NoRule)),
+            None => match &self.loopback {
+                // Whoever is to reach itself must be able to listen, where only this machine hears it. Low ports are those of
+                // services.
+                Some(Loopback {
+                    reach: Reach::Own,
+                    origin,
+                }) if is_loopback(address.ip()) && !matches!(address.port(), 1..1024) => {
+                    allowed(origin, Mechanism::ConnectDoor)
+                }
+                _ => Verdict::Deny(refused(None, Reason::NoRule)),
+            },
         }
     }
 
@@ -258,6 +287,11 @@ fn refused(rule: Option<Origin>, reason: Reason) -> Denial {
         access: None,
         reason,
     }
+}
+
+/// Whether it is an address of this machine that no other reaches.
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
 }
 
 /// The address that the kernel connects to: a mapped IPv4 address is that address, and the unspecified

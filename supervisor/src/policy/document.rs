@@ -15,7 +15,7 @@ use super::access::Access;
 use super::error::{PolicyError, Site, SourceText, suggestion};
 use super::policy::{self, FILE_KEYS, Policy, Rule, What};
 use super::quantity;
-use super::rules::Decision;
+use super::rules::{Decision, Reach};
 use super::settings::{Approver, Tmp, Udp};
 
 /// One text, read: its own rules, and what it extends.
@@ -366,16 +366,14 @@ impl Reader<'_> {
     }
 
     fn loopback(&self, node: &Node<'_>, policy: &mut Policy) -> Result<(), PolicyError> {
-        if self.string(node)? == "own" {
-            return Err(self
-                .error(node, "`loopback = \"own\"` cannot be enforced yet (later)")
-                .help(
-                    "list the ports: connect = [\"127.0.0.1:8080\"]; or say \"none\" or \"any\"",
-                ));
-        }
-        let allowed = self.choice(node, &[("none", false), ("any", true)])?;
-        let text = if allowed { "any" } else { "none" };
-        policy.add(self.rule("loopback", node, text, What::Loopback { allowed }));
+        const CHOICES: [(&str, Reach); 3] = [
+            ("none", Reach::Nobody),
+            ("own", Reach::Own),
+            ("any", Reach::Anybody),
+        ];
+        let reach = self.choice(node, &CHOICES)?;
+        let text = self.string(node)?;
+        policy.add(self.rule("loopback", node, text, What::Loopback { reach }));
         Ok(())
     }
 

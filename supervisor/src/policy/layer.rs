@@ -77,9 +77,9 @@ impl<'c> Compiler<'c> {
                     port: *port,
                     origin,
                 }),
-                What::Loopback { allowed } => {
-                    let allowed = *allowed;
-                    self.layer.loopback = Some(Loopback { allowed, origin });
+                What::Loopback { reach } => {
+                    let reach = *reach;
+                    self.layer.loopback = Some(Loopback { reach, origin });
                 }
                 What::Unix { unconfined_peer } => {
                     for expanded in self.expander.paths(rule)? {

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::access::Access;
 use super::origin::Origin;
 use super::pattern::Shape;
-use super::rules::{ConnectRule, Decision, Destination, FileRule, Layer};
+use super::rules::{ConnectRule, Decision, Destination, FileRule, Layer, Reach};
 use super::ruleset::Ruleset;
 use super::subject::Subject;
 
@@ -141,11 +141,13 @@ impl Ruleset {
             }));
             lines.extend(layer.loopback.as_ref().map(|loopback| ConnectLine {
                 layer: number,
-                to: "loopback".to_owned(),
-                says: if loopback.allowed {
-                    Says::Allow
-                } else {
-                    Says::Deny
+                to: match loopback.reach {
+                    Reach::Own => "loopback, what listens there itself".to_owned(),
+                    Reach::Nobody | Reach::Anybody => "loopback".to_owned(),
+                },
+                says: match loopback.reach {
+                    Reach::Nobody => Says::Deny,
+                    Reach::Own | Reach::Anybody => Says::Allow,
                 },
                 by: By::ConnectDoor,
                 rule: loopback.origin.clone(),

@@ -42,6 +42,7 @@ mod written;
 
 pub use access::Access;
 pub use compile::Protected;
+pub use decide::Peer;
 pub use error::PolicyError;
 pub use facts::{Facts, Repository};
 pub use listing::{By, ConnectLine, FileLine, Says};

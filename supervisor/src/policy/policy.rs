@@ -14,7 +14,7 @@ use super::access::Access;
 use super::error::{PolicyError, Site};
 use super::origin::Origin;
 use super::quantity;
-use super::rules::{Decision, Destination, VariablePattern, changes_programs};
+use super::rules::{Decision, Destination, Reach, VariablePattern, changes_programs};
 use super::settings::{Approver, BestEffort, Limits, Tmp, Udp};
 
 /// Rules and settings of one authority: a policy with all it extends, or the flags of the command line.
@@ -70,7 +70,7 @@ pub(super) enum What {
         port: Option<u16>,
     },
     Loopback {
-        allowed: bool,
+        reach: Reach,
     },
     Unix {
         unconfined_peer: bool,

@@ -117,6 +117,15 @@ pub(super) enum Destination {
 }
 
 impl Destination {
+    /// Whether it names this machine's loopback addresses, and no others.
+    pub fn is_loopback(self) -> bool {
+        match self {
+            Self::Anywhere => false,
+            Self::Network(IpAddr::V4(own), length) => own.is_loopback() && length >= 8,
+            Self::Network(IpAddr::V6(own), length) => own.is_loopback() && length == 128,
+        }
+    }
+
     pub fn holds(self, address: IpAddr) -> bool {
         fn prefix(bits: u128, width: u8, length: u8) -> u128 {
             let shift = u32::from(width - length.min(width));
@@ -146,8 +155,19 @@ pub(super) struct BindRule {
 /// What is said about the machine's own loopback addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Loopback {
-    pub allowed: bool,
+    pub reach: Reach,
     pub origin: Origin,
+}
+
+/// Who is reached at the machine's own loopback addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Reach {
+    /// Nobody, whatever else is said.
+    Nobody,
+    /// The session itself, and whoever a rule names by a loopback address.
+    Own,
+    /// Everybody.
+    Anybody,
 }
 
 /// A socket file that may be connected to.

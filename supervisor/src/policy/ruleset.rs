@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::access::Access;
 use super::origin::Origin;
-use super::rules::{Environment, Layer};
+use super::rules::{Environment, Layer, Reach};
 use super::settings::{
     BestEffort, BrokerRules, Limits, NativeGrant, PortRules, ProcessRules, Tmp, Udp, Warning,
 };
@@ -101,6 +101,16 @@ impl Ruleset {
     #[must_use]
     pub fn needs_connect_door(&self) -> bool {
         self.layers.iter().any(Layer::needs_connect_door)
+    }
+
+    /// Whether it matters for connections to this machine's own ports who listens there.
+    #[must_use]
+    pub fn reaches_itself(&self) -> bool {
+        let own = |layer: &Layer| {
+            let loopback = layer.loopback.as_ref();
+            loopback.is_some_and(|loopback| loopback.reach == Reach::Own)
+        };
+        self.layers.iter().any(own)
     }
 
     /// Datagrams over IP.

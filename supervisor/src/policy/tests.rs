@@ -749,7 +749,8 @@ fn addresses_are_decided_and_never_told_to_the_kernel() {
         ("[fd12::1]:22", true),
         ("[fe80::1]:22", false),
     ] {
-        let verdict = ruleset.decide_connect(address.parse().expect("an address"));
+        let verdict =
+            ruleset.decide_connect(address.parse().expect("an address"), super::Peer::Anybody);
         assert_eq!(verdict.is_allowed(), expected, "{address}");
     }
     let ports = compile("[net]\nconnect = [\"*:443\"]");
@@ -762,10 +763,81 @@ fn addresses_are_decided_and_never_told_to_the_kernel() {
 }
 
 #[test]
+fn a_session_reaches_itself_and_whom_a_rule_names() {
+    use super::Peer::{Anybody, Session};
+    let own = compile(
+        "[net]\nconnect = [\"*:443\", \"127.0.0.1:5432\", \"0.0.0.0/0:9\"]\nloopback = \"own\"",
+    );
+    assert!(own.needs_connect_door() && own.reaches_itself());
+    assert_eq!(own.tcp_connect(), &PortRules::none());
+    let connect = |address: &str, peer| {
+        let verdict = own.decide_connect(address.parse().expect("an address"), peer);
+        verdict.is_allowed()
+    };
+    for (address, anybody) in [
+        ("127.0.0.1:5432", true),
+        ("127.0.0.1:443", false),
+        ("127.0.0.1:9", false),
+        ("[::1]:8080", false),
+        ("[::ffff:127.0.0.1]:8080", false),
+        ("0.0.0.0:8080", false),
+        ("[::]:8080", false),
+        ("127.1.2.3:1", false),
+    ] {
+        assert_eq!(connect(address, Anybody), anybody, "{address}");
+        assert!(connect(address, Session), "{address}");
+    }
+    for (address, both) in [("192.0.2.1:443", true), ("192.0.2.1:8080", false)] {
+        assert_eq!(connect(address, Anybody), both, "{address}");
+        assert_eq!(connect(address, Session), both, "{address}");
+    }
+    let refused = own.decide_connect("127.0.0.1:80".parse().expect("an address"), Anybody);
+    assert!(matches!(refused, Verdict::Deny(denial) if denial.reason == Reason::NotOwn));
+    // To listen there costs nobody else anything, but for low ports.
+    let binds = |ruleset: &Ruleset, address: &str| {
+        let address = address.parse().expect("an address");
+        ruleset.decide_bind(address).is_allowed()
+    };
+    for (address, may) in [
+        ("127.0.0.1:0", true),
+        ("127.0.0.1:1024", true),
+        ("[::1]:65535", true),
+        ("[::ffff:127.0.0.1]:8080", true),
+        ("127.0.0.1:1023", false),
+        ("0.0.0.0:0", false),
+        ("[::]:8080", false),
+        ("[::ffff:0.0.0.0]:0", false),
+        ("192.0.2.1:8080", false),
+    ] {
+        assert_eq!(binds(&own, address), may, "{address}");
+    }
+    let ports = compile("[net]\nbind = [\"*:8080\"]\nloopback = \"any\"");
+    assert!(!ports.reaches_itself());
+    assert!(binds(&ports, "0.0.0.0:8080") && binds(&ports, "[::1]:8080"));
+    assert!(!binds(&ports, "127.0.0.1:0") && !binds(&ports, "127.0.0.1:8081"));
+    // A further policy only narrows.
+    let world = Memory::new(&[]);
+    let texts = [
+        "[net]\nloopback = \"own\"",
+        "[net]\nloopback = \"any\"\nbind = [\"*:1\"]",
+    ];
+    let narrowed = compile_in(&world, &texts).expect("good");
+    let local = "127.0.0.1:8080".parse().expect("an address");
+    assert!(!narrowed.decide_connect(local, Anybody).is_allowed());
+    assert!(narrowed.decide_connect(local, Session).is_allowed());
+    assert!(!binds(&narrowed, "127.0.0.1:0"));
+}
+
+#[test]
 fn loopback_is_given_or_taken_as_a_whole() {
     let given = compile("[net]\nloopback = \"any\"");
     let local = "127.9.9.9:1".parse().expect("an address");
-    assert!(given.needs_connect_door() && given.decide_connect(local).is_allowed());
+    assert!(
+        given.needs_connect_door()
+            && given
+                .decide_connect(local, super::Peer::Anybody)
+                .is_allowed()
+    );
     let taken = compile("[net]\nconnect = [\"*:443\"]\nloopback = \"none\"");
     assert!(
         taken.needs_connect_door(),
@@ -774,12 +846,18 @@ fn loopback_is_given_or_taken_as_a_whole() {
     assert_eq!(taken.tcp_connect(), &PortRules::none());
     assert!(
         !taken
-            .decide_connect("[::1]:443".parse().expect("an address"))
+            .decide_connect(
+                "[::1]:443".parse().expect("an address"),
+                super::Peer::Anybody
+            )
             .is_allowed()
     );
     assert!(
         taken
-            .decide_connect("192.0.2.1:443".parse().expect("an address"))
+            .decide_connect(
+                "192.0.2.1:443".parse().expect("an address"),
+                super::Peer::Anybody
+            )
             .is_allowed()
     );
     assert!(!compile("").needs_connect_door());
@@ -975,10 +1053,6 @@ fn what_cannot_be_enforced_yet_is_an_error() {
         ),
         ("[net]\nconnect = [\"localhost:80\"]", "127.0.0.1:80"),
         ("[net]\nbind = [\"127.0.0.1:8080\"]", "\"*:8080\""),
-        (
-            "[net]\nloopback = \"own\"",
-            "cannot be enforced yet (later)",
-        ),
         (
             "[fs]\nask_exec = [\"$PWD\"]",
             "cannot be enforced yet (later)",

@@ -119,6 +119,8 @@ pub enum Reason {
     /// The socket belongs to a service that acts outside every sandbox, and no rule names it with
     /// `unconfined_peer = true`.
     UnconfinedPeer,
+    /// Of this machine's own ports the rule allows those that the session itself listens on, and this is none.
+    NotOwn,
 }
 
 impl fmt::Display for Denial {
@@ -136,6 +138,9 @@ impl fmt::Display for Denial {
                 f,
                 "{rule} does not say the same of its new name: it can be copied, not moved or linked"
             ),
+            (Some(rule), Reason::NotOwn) => {
+                write!(f, "{rule} allows only what the session itself listens on")
+            }
             (_, Reason::UnconfinedPeer) => f.write_str(
                 "the service behind this socket acts outside the sandbox; a rule must name it with unconfined_peer = true",
             ),

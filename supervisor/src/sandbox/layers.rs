@@ -29,6 +29,9 @@ pub struct Layers {
     pub metadata: Metadata,
     /// Connects are decided by the supervisor. Where not, there are no Unix sockets, and TCP is the kernel's to confine by port.
     pub connect: bool,
+    /// The session may connect to what it listens on, and whether it can; `None`: it may not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reaches_itself: Option<bool>,
     /// Who decides what is opened, made, removed and moved.
     pub opens: Opens,
     /// The number of tasks is bounded.
@@ -105,7 +108,7 @@ impl Layers {
             },
             detail: None,
         };
-        vec![
+        let mut layers = vec![
             simple("files", true),
             simple("truncate", self.truncation),
             simple("ioctl", self.ioctl),
@@ -158,6 +161,16 @@ impl Layers {
                 detail: Some(self.limits),
             },
             simple("tag", self.tag),
-        ]
+        ];
+        layers.extend(self.reaches_itself.map(|can| Layer {
+            name: "loopback",
+            state: if can { State::Enforced } else { State::Unused },
+            detail: Some(if can {
+                "what the session listens on"
+            } else {
+                "nothing: who listens cannot be found out here"
+            }),
+        }));
+        layers
     }
 }

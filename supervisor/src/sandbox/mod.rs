@@ -173,7 +173,7 @@ pub fn prepare(
             )
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let filter = filter::program(&doors.filter_spec(ruleset, uses_tcp, scope));
+    let filter = filter::program(&doors.filter_spec(ruleset, scope));
     let mut filter_flags = 0;
     if doors.any() {
         filter_flags |= libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
@@ -193,6 +193,7 @@ pub fn prepare(
         wait_killable: doors.any() && kernel.wait_killable,
         metadata: doors.metadata,
         connect: doors.connect,
+        reaches_itself: doors.reaches_itself,
         opens: doors.opens,
         processes: doors.processes,
         limits: "per-process",
@@ -241,6 +242,7 @@ impl Confinement {
                 wait_killable: false,
                 metadata: Metadata::Unguarded,
                 connect: false,
+                reaches_itself: None,
                 opens: Opens::Landlock,
                 processes: false,
                 limits: "none",
@@ -282,6 +284,10 @@ struct Doors {
     bind: Answer,
     /// Decides who listens where Landlock is not asked.
     listen: Answer,
+    /// TCP sockets can be made.
+    has_tcp: bool,
+    /// The session may connect to what it listens on, and whether it can; `None`: it may not.
+    reaches_itself: Option<bool>,
     watches: Answer,
     processes: bool,
 }
@@ -323,7 +329,13 @@ impl Doors {
             }
         }
         // Landlock is asked about ports that are bound, not about those that an unbound socket is given when it listens.
-        let is_port_free = *ruleset.tcp_bind() != PortRules::Any && uses_tcp(ruleset);
+        // A permission and no restriction: where nobody can give it, or find out who listens, it is not there.
+        let reaches_itself = ruleset
+            .reaches_itself()
+            .then(|| no_connect.is_none() && sys::listeners::at(1).is_ok());
+        let has_tcp = uses_tcp(ruleset) || reaches_itself == Some(true);
+        let is_limited = *ruleset.tcp_bind() != PortRules::Any || reaches_itself == Some(true);
+        let is_port_free = is_limited && has_tcp;
         let listen = match no_connect {
             _ if !is_port_free => Answer::Allow,
             None => Answer::Notify,
@@ -360,6 +372,8 @@ impl Doors {
             opens,
             bind,
             listen,
+            has_tcp,
+            reaches_itself,
             watches: match no_connect {
                 None => Answer::Notify,
                 Some(_) if inside || best("metadata") => Answer::Allow,
@@ -384,10 +398,10 @@ impl Doors {
         }
     }
 
-    fn filter_spec(&self, ruleset: &Ruleset, tcp: bool, scoped: bool) -> FilterSpec {
+    fn filter_spec(&self, ruleset: &Ruleset, scoped: bool) -> FilterSpec {
         let mut sockets = Vec::new();
         for (wanted, socket) in [
-            (tcp, Socket::Tcp),
+            (self.has_tcp, Socket::Tcp),
             (ruleset.udp() == Udp::Any, Socket::Udp),
             // Without a door that decides connects, a Unix socket reaches every service of the host.
             (self.connect, Socket::UnixStream),

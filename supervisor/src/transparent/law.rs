@@ -1,7 +1,7 @@
 //! What the door asks the policy: the few questions that it can be asked.
 
 use crate::policy::{
-    Access, Allowed, FileId, Kind, Mechanism, NativeGrant, Ruleset, Subject, Udp, Verdict,
+    Access, Allowed, FileId, Kind, Mechanism, NativeGrant, Peer, Ruleset, Subject, Udp, Verdict,
 };
 use nix::fcntl::OFlag;
 use std::net::SocketAddr;
@@ -25,8 +25,10 @@ pub trait Law {
     fn decide_link(&self, from: &Subject<'_>, to: &Subject<'_>) -> Verdict;
     /// Whether it may connect to this located socket file.
     fn decide_unix(&self, subject: &Subject<'_>) -> Verdict;
-    /// Whether it may open a TCP connection to this address.
-    fn decide_connect(&self, address: SocketAddr) -> Verdict;
+    /// Whether it may open a TCP connection to this address, given who listens there.
+    fn decide_connect(&self, address: SocketAddr, peer: Peer) -> Verdict;
+    /// Whether it matters for connections to this machine who listens there.
+    fn reaches_itself(&self) -> bool;
     /// Whether it may bind a TCP socket to this address.
     fn decide_bind(&self, address: SocketAddr) -> Verdict;
     /// Whether it may send datagrams over IP, to anybody.
@@ -67,8 +69,12 @@ impl Law for Ruleset {
         Ruleset::decide_unix(self, subject)
     }
 
-    fn decide_connect(&self, address: SocketAddr) -> Verdict {
-        Ruleset::decide_connect(self, address)
+    fn decide_connect(&self, address: SocketAddr, peer: Peer) -> Verdict {
+        Ruleset::decide_connect(self, address, peer)
+    }
+
+    fn reaches_itself(&self) -> bool {
+        Ruleset::reaches_itself(self)
     }
 
     fn decide_bind(&self, address: SocketAddr) -> Verdict {

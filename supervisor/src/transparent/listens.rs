@@ -4,6 +4,7 @@
 use super::failure::{Failure, refused};
 use nix::errno::Errno;
 use nix::sys::socket::{Shutdown, shutdown};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use sys::inet;
 
@@ -19,13 +20,25 @@ pub(super) enum Listen {
     ByAnother,
 }
 
-/// Makes the child's own socket listen, unless that would give it a port.
-pub(super) fn listen(socket: &OwnedFd, backlog: i32) -> Result<Listen, Failure> {
+/// Makes the child's own socket listen, unless that would give it a port, and it may not have any port.
+pub(super) fn listen(
+    socket: &OwnedFd,
+    backlog: i32,
+    may_have_any: impl FnOnce(IpAddr) -> bool,
+) -> Result<Listen, Failure> {
     let kind = inet::kind(socket.as_fd())?;
     if !matches!(kind.domain, libc::AF_INET | libc::AF_INET6) {
         return Ok(Listen::ByAnother);
     }
     let bound = inet::port(socket.as_fd())?;
+    let everywhere = match kind.domain {
+        libc::AF_INET => Ipv4Addr::UNSPECIFIED.into(),
+        _ => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    if may_have_any(everywhere) {
+        inet::listen(socket.as_fd(), backlog)?;
+        return Ok(Listen::Done);
+    }
     if bound == 0 {
         return Err(refused(UNBOUND));
     }
@@ -51,10 +64,18 @@ mod tests {
 
     #[test]
     fn only_a_port_that_was_bound_is_listened_on() {
-        assert!(matches!(listen(&tcp(), 1), Err(Failure::Refused(..))));
+        assert!(matches!(
+            listen(&tcp(), 1, |_| false),
+            Err(Failure::Refused(..))
+        ));
+        assert_eq!(listen(&tcp(), 1, |_| true), Ok(Listen::Done));
         for address in ["127.0.0.1:0", "[::1]:0"] {
             if let Ok(bound) = std::net::TcpListener::bind(address) {
-                assert_eq!(listen(&bound.into(), 1), Ok(Listen::Done), "{address}");
+                assert_eq!(
+                    listen(&bound.into(), 1, |_| false),
+                    Ok(Listen::Done),
+                    "{address}"
+                );
             }
         }
     }
@@ -63,8 +84,8 @@ mod tests {
     fn sockets_without_ports_are_left_to_another() {
         let flags = SockFlag::SOCK_CLOEXEC;
         let unix = socket(AddressFamily::Unix, SockType::Stream, flags, None).unwrap();
-        assert_eq!(listen(&unix, 1), Ok(Listen::ByAnother));
+        assert_eq!(listen(&unix, 1, |_| true), Ok(Listen::ByAnother));
         let file = std::fs::File::open("/dev/null").unwrap().into();
-        assert_eq!(listen(&file, 1), Err(Errno::ENOTSOCK.into()));
+        assert_eq!(listen(&file, 1, |_| true), Err(Errno::ENOTSOCK.into()));
     }
 }

@@ -23,6 +23,7 @@
 //!   the very name that the child spelled, because that is what the socket says from then on that it is called. One that Landlock
 //!   was not told of is made in the directory that was located, under its last name alone. TCP: by address and port. Abstract names,
 //!   which a whole machine shares, are taken by nobody.
+//! - **Loopback of one's own**: a connect to a port on which the session listens, when who listens can be told to be the session.
 //! - **listen**, where ports are limited: not on a socket that it would give a port; on a Unix socket by an errand, whose
 //!   credentials those see who connect. **inotify**: on what may be read.
 //! - **New tasks**, where a limit is set: counted, then left to the kernel. Refusals in a row are recorded once.
@@ -46,6 +47,7 @@ mod failure;
 mod law;
 mod listens;
 mod locate;
+mod own;
 mod parents;
 mod record;
 mod registers;

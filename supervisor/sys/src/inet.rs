@@ -73,6 +73,42 @@ pub fn port(socket: BorrowedFd<'_>) -> Result<u16, Errno> {
     }
 }
 
+/// Where a TCP socket stands with the connection that it was to make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handshake {
+    /// It was sent, and nobody has answered yet.
+    Sent,
+    /// It is over, one way or the other, or was never begun.
+    Over,
+}
+
+/// Where it stands.
+///
+/// # Errors
+/// The errno of `getsockopt(2)`.
+pub fn handshake(socket: BorrowedFd<'_>) -> Result<Handshake, Errno> {
+    /// `TCP_SYN_SENT` (net/tcp_states.h).
+    const SYN_SENT: u8 = 2;
+    // The first of `struct tcp_info`, of which the kernel gives as much as is asked for.
+    let mut state = 0u8;
+    let mut length = size_of::<u8>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes, one, to a live one, and the length to a live one.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            (&raw mut state).cast(),
+            &raw mut length,
+        )
+    };
+    Errno::result(result)?;
+    Ok(match state {
+        SYN_SENT => Handshake::Sent,
+        _ => Handshake::Over,
+    })
+}
+
 /// Makes it wait for connections.
 ///
 /// # Errors
@@ -132,7 +168,7 @@ pub(crate) fn encoded(address: SocketAddr) -> Vec<u8> {
     bytes
 }
 
-/// Makes a datagram socket forget whom it was connected to.
+/// Makes a datagram socket forget whom it was connected to, and a stream end its connection, or its attempt at one, at once.
 ///
 /// # Errors
 /// The errno of `connect(2)`.

@@ -17,6 +17,8 @@ pub mod inet;
 pub mod journal;
 #[cfg(target_os = "linux")]
 pub mod landlock;
+#[cfg(target_os = "linux")]
+pub mod listeners;
 pub mod messages;
 #[cfg(target_os = "linux")]
 pub mod metadata;

@@ -2,7 +2,7 @@
 
 use super::errands::Within;
 use super::{Claim, Court, Door, DoorError, Finished};
-use crate::policy::{Access, Mechanism, Subject, Verdict};
+use crate::policy::{Access, Kind, Mechanism, Verdict};
 use crate::transparent::address::Address;
 use crate::transparent::binds::{Bind, Name, NewFile};
 use crate::transparent::failure::{Failure, refused};
@@ -10,8 +10,9 @@ use crate::transparent::listens::{Listen, listen};
 use crate::transparent::record::About;
 use crate::transparent::status::Status;
 use nix::errno::Errno;
-use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use nix::sys::socket::{Shutdown, shutdown};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use sys::errand::Act;
 use sys::openat2::Lookup;
 
@@ -93,15 +94,11 @@ impl Door {
     ) -> Result<(), DoorError> {
         let about = About {
             asked: Some(&file.asked),
-            located: Some(&file.path),
+            located: Some(file.entry.path()),
             access: Some(Access::WRITE),
             ..About::call(claim.caller(&self.listener), claim.call)
         };
-        let subject = Subject {
-            path: &file.path,
-            object: None,
-        };
-        let mechanism = match court.law.decide(&subject, Access::WRITE) {
+        let mechanism = match court.law.decide_make(&file.entry.subject(), Kind::Other) {
             // What is counted or ends some day is granted over the socket, where that is kept.
             Verdict::Allow(allowed) if allowed.ttl.is_none() && allowed.budget.is_none() => {
                 allowed.mechanism
@@ -122,13 +119,14 @@ impl Door {
             Mechanism::Landlock => Within::Rulesets,
             _ => Within::Nothing,
         };
+        let (above, last) = file.entry.at();
         let (name, directory) = match &file.start {
-            Some(start) if within == Within::Rulesets => (&file.asked, start),
-            _ => (&file.name, &file.parent.fd),
+            Some(start) if within == Within::Rulesets => (&*file.asked, start.as_fd()),
+            _ => (last, above),
         };
         let maker = Status::of(claim.thread).and_then(|status| status.maker());
         let directory = directory
-            .try_clone()
+            .try_clone_to_owned()
             .map_err(|_| refused("the supervisor is out of means"));
         match (maker, directory) {
             (Err(failure), _) | (_, Err(failure)) => self.fail(claim, failure, court),
@@ -160,7 +158,13 @@ impl Door {
         if !self.listener.is_valid(claim.id) {
             return Ok(());
         }
-        match listen(&socket, backlog) {
+        let law = court.law;
+        let may_have_any = |at| law.decide_bind(SocketAddr::new(at, 0)).is_allowed();
+        match listen(&socket, backlog, may_have_any) {
+            Ok(Listen::Done) if law.reaches_itself() => {
+                let result = self.own_listener(socket);
+                self.result(claim.id, result.map(|()| 0))
+            }
             Ok(Listen::Done) => self.value(claim.id, 0),
             // Who connects to it sees who made it listen.
             Ok(Listen::ByAnother) => {
@@ -168,5 +172,24 @@ impl Door {
             }
             Err(failure) => self.fail(claim, failure, court),
         }
+    }
+
+    /// Remembers a socket that listens as the session's own.
+    fn own_listener(&mut self, socket: OwnedFd) -> Result<(), Errno> {
+        let remembered = self.own.add(socket.as_fd());
+        let listener = TcpListener::from(socket);
+        let is_alone = |at: SocketAddr| {
+            // On a port of another program, which shares it with whoever wants (`SO_REUSEPORT`), it would get what is meant for that.
+            !at.ip().to_canonical().is_loopback() || self.own.listens_at(at)
+        };
+        let fits = remembered.and(match listener.local_addr() {
+            Ok(at) if is_alone(at) => Ok(()),
+            _ => Err(Errno::EADDRINUSE),
+        });
+        if fits.is_err() {
+            // One that listens can be shut down.
+            let _ended = shutdown(listener.as_raw_fd(), Shutdown::Both);
+        }
+        fits
     }
 }

@@ -2,10 +2,11 @@
 
 use super::errands::Within;
 use super::{Channel, Claim, Court, Door, DoorError, Finished};
-use crate::policy::{Mechanism, Subject, Verdict};
+use crate::policy::{Mechanism, Peer, Reason, Subject, Verdict};
 use crate::transparent::address::Address;
 use crate::transparent::connects::{Connect, Destination};
 use crate::transparent::failure::{Failure, refused};
+use crate::transparent::own::named;
 use crate::transparent::record::About;
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
@@ -182,23 +183,35 @@ impl Door {
             address: Some(address),
             ..About::call(claim.caller(&self.listener), claim.call)
         };
-        if let Err(errno) = allowed(court.law.decide_connect(address), &about, court) {
+        let mut verdict = court.law.decide_connect(address, Peer::Anybody);
+        // No domain of Landlock: that knows ports only, and this is decided on here.
+        let mut within = Within::Nothing;
+        if let Verdict::Deny(denial) = &verdict
+            && denial.reason == Reason::NotOwn
+            && self.own.listens_at(address)
+        {
+            verdict = court.law.decide_connect(address, Peer::Session);
+            within = Within::Own;
+        }
+        if let Err(errno) = allowed(verdict, &about, court) {
             return self.errno(claim.id, errno);
         }
+        let Connect { socket, .. } = &connect;
+        let address = named(address);
         match connect.waits() {
             Err(errno) => self.errno(claim.id, errno),
+            Ok(true) => {
+                let act = Act::Connect(address);
+                self.send(claim, connect.socket, act, within, court)
+            }
             Ok(false) => {
-                let result = sys::inet::connect(connect.socket.as_fd(), address);
+                let result = sys::inet::connect(socket.as_fd(), address);
+                let result = match within {
+                    Within::Own => self.settled(connect.socket, address, result)?,
+                    _ => result,
+                };
                 self.result(claim.id, result.map(|()| 0))
             }
-            // No domain of Landlock: that knows ports only, and this was decided on.
-            Ok(true) => self.send(
-                claim,
-                connect.socket,
-                Act::Connect(address),
-                Within::Nothing,
-                court,
-            ),
         }
     }
 

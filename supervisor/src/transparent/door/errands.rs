@@ -1,11 +1,12 @@
 //! Calls that a process of their own makes: begun, ended, given up.
 
-use super::{Claim, Court, Door, DoorError};
+use super::{Claim, Court, Door, DoorError, failed};
 use crate::transparent::failure::refused;
 use nix::errno::Errno;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 use nix::sys::socket::{UnixAddr, getpeername, getsockopt, sockopt};
 use nix::sys::time::TimeValLike;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use sys::errand::{Act, Errand};
 
@@ -18,6 +19,8 @@ pub(super) struct Sent {
     errand: Errand,
     /// A connect, which may take its time.
     waits: bool,
+    /// Where the session itself must listen for it.
+    own: Option<SocketAddr>,
 }
 
 /// Whether a call is confined as the session is. To be told so by the kernel, or because somebody looks who makes it.
@@ -27,6 +30,8 @@ pub(super) enum Within {
     Rulesets,
     /// By nothing: it was decided here, of something that the rulesets do not grant.
     Nothing,
+    /// The same, but only as long as the session itself listens at the address.
+    Own,
 }
 
 impl Door {
@@ -40,12 +45,16 @@ impl Door {
         court: &mut Court<'_>,
     ) -> Result<(), DoorError> {
         let waits = matches!(act, Act::Connect(_) | Act::ConnectTo(_));
+        let own = match act {
+            Act::Connect(address) if within == Within::Own => Some(address),
+            _ => None,
+        };
         if !waits && self.errands.values().filter(|sent| !sent.waits).count() >= BRIEF {
             return self.fail(claim, refused("too much waits already"), court);
         }
         let rulesets: Vec<BorrowedFd<'_>> = match within {
             Within::Rulesets => self.facts.rulesets.iter().map(AsFd::as_fd).collect(),
-            Within::Nothing => Vec::new(),
+            Within::Nothing | Within::Own => Vec::new(),
         };
         let number = self.next_errand;
         let started = Errand::start(socket, act, &rulesets).and_then(|errand| {
@@ -61,6 +70,7 @@ impl Door {
             claim,
             errand,
             waits,
+            own,
         };
         self.errands.insert(number, sent);
         match waits {
@@ -74,13 +84,20 @@ impl Door {
 
     /// Answers with what a call said that has come to its end.
     pub(super) fn returned(&mut self, number: u64) -> Result<(), DoorError> {
-        let sent = self.errands.get(&number);
-        match sent.and_then(|sent| Some((sent.claim.id, sent.errand.answer()?))) {
-            Some((id, result)) => {
-                self.errands.remove(&number);
-                self.result(id, result.map(|()| 0))
+        let answer = self.errands.get(&number).and_then(|it| it.errand.answer());
+        match (answer, self.errands.remove(&number)) {
+            (Some(result), Some(sent)) => {
+                let result = match (sent.own, sent.errand.give_up()) {
+                    (Some(address), (Some(socket), _)) => self.settled(socket, address, result)?,
+                    _ => result,
+                };
+                self.result(sent.claim.id, result.map(|()| 0))
             }
-            None => Ok(()),
+            (None, Some(sent)) => {
+                self.errands.insert(number, sent);
+                Ok(())
+            }
+            (_, None) => Ok(()),
         }
     }
 
@@ -111,6 +128,12 @@ impl Door {
             return Ok(false);
         };
         let (socket, answer) = sent.errand.give_up();
+        if let (Some(socket), Some(address), None) = (&socket, sent.own, answer) {
+            // It goes on, and is watched.
+            let socket = socket.try_clone().map_err(|_| Errno::EMFILE);
+            let socket = socket.map_err(failed("watch a handshake"))?;
+            let _goes_on = self.settled(socket, address, Err(Errno::EINPROGRESS))?;
+        }
         match (answer, socket) {
             (Some(result), _) => self.result(claim.id, result.map(|()| 0))?,
             // Its last moment may have been its best. A handshake, other than that, goes on without anybody who waits for it, and

@@ -6,6 +6,7 @@ mod connecting;
 mod entries;
 mod errands;
 mod opens;
+mod settling;
 mod waits;
 
 use super::address::Address;
@@ -16,6 +17,7 @@ use super::deeds::Deed;
 use super::failure::Failure;
 use super::law::Law;
 use super::locate::{Located, locate};
+use super::own::Own;
 use super::record::{About, Caller, Recorder};
 use super::registers::Registers;
 use super::target::Found;
@@ -30,6 +32,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
 use opens::Order;
 use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -117,6 +120,10 @@ pub struct Door {
     waiting: VecDeque<(Claim, i32, Address)>,
     /// Opens that wait for the approver, or for the broker's own slow work.
     asked: HashMap<Ticket, (Claim, Order)>,
+    /// What the session listens on.
+    own: Own,
+    /// Connects to that, which nobody waits for and which were not answered yet.
+    unsettled: Vec<(OwnedFd, SocketAddr)>,
     /// Calls that may be interrupted by signals.
     waits: Waits,
     /// Ticks while there are such calls: nothing else tells that their threads got signals or were killed.
@@ -209,6 +216,8 @@ impl Door {
             next_errand: CLOCK + 1,
             waiting: VecDeque::new(),
             asked: HashMap::new(),
+            own: Own::default(),
+            unsettled: Vec::new(),
             waits: Waits::default(),
             clock,
         })

@@ -49,13 +49,19 @@ impl Door {
             (claim, Turn::default())
         });
         let turn = turn.clone();
+        self.start_ticking()?;
+        Ok(turn)
+    }
+
+    /// Has [`Door::tick`] called until it finds nothing to look at.
+    pub(super) fn start_ticking(&mut self) -> Result<(), DoorError> {
         if !self.waits.is_ticking {
             let ticks = Expiration::Interval(TimeSpec::from_duration(TICK));
             let set = self.clock.set(ticks, TimerSetTimeFlags::empty());
             set.map_err(failed("set a timer"))?;
             self.waits.is_ticking = true;
         }
-        Ok(turn)
+        Ok(())
     }
 
     /// From now on a call is no more to be interrupted: what it asked for is being done.
@@ -85,7 +91,8 @@ impl Door {
                 self.interrupt(claim)?;
             }
         }
-        if self.waits.order.is_empty() && self.waits.is_ticking {
+        let goes_on = self.look_at_handshakes();
+        if self.waits.order.is_empty() && !goes_on && self.waits.is_ticking {
             self.clock.unset().map_err(failed("stop a timer"))?;
             self.waits.is_ticking = false;
         }
