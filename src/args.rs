@@ -40,6 +40,18 @@ impl Cli {
     /// # Errors
     /// What clap has to say: help, the version, bad usage.
     pub fn read(words: &[OsString]) -> Result<Self, clap::Error> {
+        // With no flag at all there is nothing to read.
+        if let [_, dashes, command @ ..] = words
+            && dashes == "--"
+            && !command.is_empty()
+        {
+            let command = command.to_vec();
+            let run = RunArgs {
+                command,
+                ..RunArgs::default()
+            };
+            return Ok(Self { action: None, run });
+        }
         match Plain::try_parse_from(words) {
             Ok(Plain { run }) => Ok(Self { action: None, run }),
             Err(_) => Self::try_parse_from(words),
@@ -156,7 +168,7 @@ impl Question {
 }
 
 /// Which policy applies, for all that need one.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct PolicyArgs {
     /// A policy file (a path with `/` or ending in `.toml`) or a preset by name; each further one can only narrow
     #[arg(short, long, value_name = "POLICY")]
@@ -198,7 +210,7 @@ pub struct PolicyArgs {
 }
 
 /// How to run.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct RunArgs {
     /// The policy.
     #[command(flatten)]
@@ -286,6 +298,9 @@ mod tests {
     fn what_can_be_read_without_subcommands_means_the_same_with_them() {
         let lines = [
             "-- ls",
+            "-- ls -- --help",
+            "-- --version",
+            "--",
             "--read a --read=b -p build -v -- ls --json run",
             "--timeout 90s --env doctor -- run",
             "run -- ls",
