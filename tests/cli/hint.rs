@@ -101,6 +101,8 @@ fn a_flag_is_named_too_and_allows_the_same() {
         let file = stage.data.write(name, "content\n");
         let advised = stage.advice(READ, &file);
         let at = advised.find("--read ").expect("a flag");
+        // There a policy would see a variable or a pattern.
+        assert_eq!(at == 0, name.contains(['$', '*', '?']), "{advised}");
         let shell = format!("printf '%s\\n' {}", &advised[at..]);
         let ran = run(std::process::Command::new("sh").args(["-c", &shell]));
         let flags = ran.lines();
@@ -269,6 +271,27 @@ fn a_connection_is_advised_by_its_address() {
     stage
         .under(&advised, &[], script, Path::new(&port))
         .expect_code(0);
+}
+
+#[test]
+fn a_port_to_listen_on_is_advised_with_what_more_that_allows() {
+    require!(feature::listener());
+    let stage = Stage::new();
+    let probe = stage.scene.workspace.join("probe");
+    copy_program(&built::probe(), &probe);
+    let script = format!("{} bind-tcp \"$1\"; exit 1", probe.display());
+    let exec = format!("fs.exec = [\"{}\"]", probe.display());
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = free.local_addr().expect("an address").to_string();
+    drop(free);
+    let some = format!("{exec}\nnet.bind = [\"*:1\"]");
+    let ran = stage.under(&some, &[], &script, Path::new(&address));
+    assert!(ran.stdout.starts_with("errno EACCES"), "{ran}");
+    let advised = advice(&ran).unwrap_or_else(|| panic!("{ran}"));
+    assert!(advised.ends_with("# on every address"), "{advised}");
+    let more = format!("{exec}\n{advised}");
+    let ran = stage.under(&more, &[], &script, Path::new(&address));
+    assert!(ran.stdout.starts_with("ok"), "{ran}");
 }
 
 #[test]
