@@ -2,6 +2,7 @@
 
 use crate::args::PolicyArgs;
 use crate::places;
+use crate::preload;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use supervisor::audit::{Bytes, Digest, Named};
@@ -20,6 +21,8 @@ pub struct Law {
     facts: Facts,
     /// Our own program, which is executed inside to ask for files.
     pub own: Option<PathBuf>,
+    /// What programs preload, where it is there.
+    library: Option<PathBuf>,
     /// Directories of sessions that live.
     pub runtime: PathBuf,
     /// What is kept.
@@ -93,6 +96,13 @@ impl Law {
                 policy.add_flag(Flag::Own, own.as_os_str())?;
             }
         }
+        // Whether it is needed is seen at the start, here or in a sandbox within.
+        let library = own.as_deref().and_then(preload::find);
+        if let Some(library) = &library {
+            for policy in &mut policies {
+                policy.add_flag(Flag::Library, library.as_os_str())?;
+            }
+        }
         let home = facts.home.clone().unwrap_or_else(|| PathBuf::from("/"));
         let (runtime, state) = (places::runtime(&home), places::state(&home));
         Ok(Self {
@@ -100,6 +110,7 @@ impl Law {
             names,
             facts,
             own,
+            library,
             runtime,
             state,
         })
@@ -108,6 +119,23 @@ impl Law {
     /// The directory that the command starts in.
     pub fn cwd(&self) -> &Path {
         &self.facts.cwd
+    }
+
+    /// What programs can preload.
+    ///
+    /// # Errors
+    /// Why they can not, and what to do.
+    pub fn library(&self) -> Result<&Path, String> {
+        match &self.library {
+            Some(library) if preload::can_be_named(library) => Ok(library),
+            Some(library) => Err(format!(
+                "{} cannot be preloaded from a directory of that name",
+                library.display()
+            )),
+            None => Err(preload::missing(
+                self.own.as_deref().unwrap_or(Path::new("/")),
+            )),
+        }
     }
 
     /// What the policies call `$HOME`.

@@ -7,6 +7,7 @@ mod exit;
 mod hint;
 mod law;
 mod places;
+mod preload;
 mod render;
 mod report;
 

@@ -3,14 +3,16 @@
 use crate::args::PolicyArgs;
 use crate::commands::law_for_reading;
 use crate::exit;
-use crate::law::LawError;
+use crate::law::{Law, LawError};
 use crate::render::{fail, print, table, visible};
 use serde_json::json;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
-use supervisor::policy::{Approver, Brokered, FileLine, PortRules, Ruleset, Says, Tmp, Udp};
+use supervisor::policy::{
+    Approver, Brokered, FileLine, PortRules, Ruleset, Says, Tmp, Transparent, Udp,
+};
 
 /// The version of the JSON that is printed.
 const SCHEMA: u32 = 1;
@@ -18,8 +20,8 @@ const SCHEMA: u32 = 1;
 /// Prints what the policy gives.
 pub fn check(args: &PolicyArgs, json: bool) -> ExitCode {
     match compile(args) {
-        Ok((ruleset, tmpdir)) if json => print(&format!("{}\n", as_json(&ruleset, &tmpdir))),
-        Ok((ruleset, tmpdir)) => print(&as_text(&ruleset, &tmpdir)),
+        Ok((_, ruleset, tmpdir)) if json => print(&format!("{}\n", as_json(&ruleset, &tmpdir))),
+        Ok((law, ruleset, tmpdir)) => print(&as_text(&law, &ruleset, &tmpdir)),
         Err(error) if json => {
             let text = json!({ "schema": SCHEMA, "ok": false, "error": error.to_string() });
             let printed = print(&format!("{text}\n"));
@@ -33,9 +35,10 @@ pub fn check(args: &PolicyArgs, json: bool) -> ExitCode {
     }
 }
 
-fn compile(args: &PolicyArgs) -> Result<(Ruleset, String), LawError> {
+fn compile(args: &PolicyArgs) -> Result<(Law, Ruleset, String), LawError> {
     let (law, tmpdir) = law_for_reading(args)?;
-    Ok((law.compile(None)?, tmpdir.display().to_string()))
+    let ruleset = law.compile(None)?;
+    Ok((law, ruleset, tmpdir.display().to_string()))
 }
 
 fn as_json(ruleset: &Ruleset, tmpdir: &str) -> serde_json::Value {
@@ -66,7 +69,7 @@ fn as_json(ruleset: &Ruleset, tmpdir: &str) -> serde_json::Value {
     })
 }
 
-fn as_text(ruleset: &Ruleset, tmpdir: &str) -> String {
+fn as_text(law: &Law, ruleset: &Ruleset, tmpdir: &str) -> String {
     let mut text = String::new();
     let files = ruleset.files();
     let layers = files.iter().map(|line| line.layer).max().unwrap_or(0);
@@ -99,7 +102,7 @@ fn as_text(ruleset: &Ruleset, tmpdir: &str) -> String {
         ));
     }
     text.push_str(&network(ruleset));
-    text.push_str(&rest(ruleset, tmpdir));
+    text.push_str(&rest(law, ruleset, tmpdir));
     if !ruleset.warnings().is_empty() {
         text.push_str("\nWarnings\n");
         for warning in ruleset.warnings() {
@@ -166,7 +169,7 @@ fn network(ruleset: &Ruleset) -> String {
     text
 }
 
-fn rest(ruleset: &Ruleset, tmpdir: &str) -> String {
+fn rest(law: &Law, ruleset: &Ruleset, tmpdir: &str) -> String {
     let mut rows: Vec<[String; 2]> = Vec::new();
     let mut say = |what: &str, value: String| rows.push([what.to_owned(), value]);
     say(
@@ -180,7 +183,7 @@ fn rest(ruleset: &Ruleset, tmpdir: &str) -> String {
     for path in ruleset.make_dirs() {
         say("made", named(&path.display().to_string(), tmpdir));
     }
-    say("opens", opens(ruleset.brokered()).to_owned());
+    say("opens", opens(law, ruleset));
     let limits = ruleset.limits();
     let time = |time: Duration| format!("{} s", time.as_secs_f64());
     let limits = [
@@ -235,7 +238,23 @@ fn rest(ruleset: &Ruleset, tmpdir: &str) -> String {
 }
 
 /// Who decides about opens and changes, where the supervisor can be asked.
-fn opens(brokered: Brokered) -> &'static str {
+fn opens(law: &Law, ruleset: &Ruleset) -> String {
+    let asked = asked(ruleset.brokered());
+    match ruleset.broker().transparent {
+        Transparent::Auto => asked.to_owned(),
+        Transparent::Notify => format!("{asked}; where it cannot be, no start"),
+        Transparent::Preload => match law.library() {
+            Ok(library) => format!(
+                "the kernel decides, and {} asks for what it refuses",
+                library.display()
+            ),
+            Err(why) => format!("no start: {why}"),
+        },
+        Transparent::None => "the kernel alone decides; the rest over the socket".to_owned(),
+    }
+}
+
+fn asked(brokered: Brokered) -> &'static str {
     match brokered {
         Brokered { closed: true, .. } => {
             "decided and done by the supervisor: the kernel has to let more be read, to execute it"

@@ -1,6 +1,8 @@
 //! `supervise doctor`: which layers of the sandbox this machine can give, and what to do about those it cannot.
 
+use crate::preload;
 use serde::Serialize;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use supervisor::sandbox::Kernel;
 
@@ -31,7 +33,7 @@ const SCHEMA: u32 = 1;
 
 /// Prints a line for each layer. Fails when one is missing without which no sandbox can be made.
 pub fn doctor(json: bool) -> ExitCode {
-    let findings = examine(&Kernel::probe());
+    let findings = examine(&Kernel::probe(), library());
     if json {
         println!(
             "{}",
@@ -66,7 +68,13 @@ impl std::fmt::Display for Finding {
     }
 }
 
-fn examine(kernel: &Kernel) -> Vec<Finding> {
+/// What programs preload where there is no listener.
+fn library() -> Result<PathBuf, String> {
+    let own = std::env::current_exe().map_err(|error| error.to_string())?;
+    preload::find(&own).ok_or_else(|| preload::missing(&own))
+}
+
+fn examine(kernel: &Kernel, library: Result<PathBuf, String>) -> Vec<Finding> {
     let abi = kernel.landlock_abi;
     let landlock = |layer, least: u32, gives: &str, since| {
         finding(
@@ -121,6 +129,20 @@ fn examine(kernel: &Kernel) -> Vec<Finding> {
             kernel.no_tag.map(|reason| reason.to_string()).unwrap_or_default(),
             "run outside another sandbox, with RLIMIT_RTTIME unlimited",
         ),
+        finding(
+            "preload-library",
+            library.is_ok(),
+            format!(
+                "where there is no listener, {} asks for what the kernel refuses",
+                library.as_deref().unwrap_or(Path::new("")).display()
+            ),
+            library
+                .as_ref()
+                .err()
+                .map(|why| format!("needed only where there is no listener: {why}"))
+                .unwrap_or_default(),
+            "put it beside supervise, or in ../lib/supervise",
+        ),
     ]
 }
 
@@ -162,7 +184,7 @@ mod tests {
     };
 
     fn states(kernel: &Kernel) -> Vec<(&'static str, State)> {
-        examine(kernel)
+        examine(kernel, Ok(PathBuf::new()))
             .into_iter()
             .filter(|f| f.state != State::Ok)
             .map(|f| (f.layer, f.state))
@@ -206,7 +228,7 @@ mod tests {
             take_descriptors: false,
             no_tag: Some(NoTag::Limited),
         };
-        let findings = examine(&none);
+        let findings = examine(&none, Err("none".to_owned()));
         assert!(
             findings
                 .iter()

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use supervisor::audit::Log;
 use supervisor::broker::{Broker, Claim, Grant, Outcome, Peer, Progress, Refusal, Ticket};
-use supervisor::policy::{Approver, BrokerRules, NoFiles, Policy, Ruleset};
+use supervisor::policy::{Approver, BrokerRules, NoFiles, Policy, Ruleset, Transparent};
 use supervisor::sources::{FileSystem, gather};
 
 pub struct Rig {
@@ -61,7 +61,11 @@ impl Rig {
         place.make_dir("open");
         prepare(&place);
         let ruleset = Arc::new(ruleset(text, &place.path()));
-        let rules = BrokerRules { approver, timeout };
+        let rules = BrokerRules {
+            approver,
+            timeout,
+            transparent: Transparent::Auto,
+        };
         let state = Workspace::new();
         Self {
             broker: Broker::new(ruleset, &rules).expect("a broker"),

@@ -1,17 +1,10 @@
 //! Processes and threads that share, or lose, the ways to the supervisor.
 
-use crate::harness::run::Ran;
 use crate::harness::{feature, require};
 use crate::{GIVEN, Preloaded, python};
 
-/// A program of Python's over each way to the supervisor: the inherited one, where there is no other, and by name.
-fn over_each_way(sandbox: &Preloaded, program: &str) -> [Ran; 2] {
-    let start = format!("/usr/bin/python3 {program} {}", sandbox.given("a"));
-    [
-        sandbox.shell(&format!("unset SUPERVISE_SOCKET; {start}")),
-        sandbox.shell_with_connections(&format!("exec 3>&-; {start}")),
-    ]
-}
+/// With every way, without the inherited one, and without the name.
+const WAYS: [&str; 3] = ["", "exec 3>&-; ", "unset SUPERVISE_SOCKET; "];
 
 #[test]
 fn forked_children_ask_over_each_way() {
@@ -35,8 +28,12 @@ for _ in range(4):
 ask(25)
 print([os.waitpid(child, 0)[1] for child in children])",
     );
-    for ran in over_each_way(&sandbox, "fork.py") {
-        assert_eq!(ran.lines(), ["[0, 0, 0, 0]"], "{ran}");
+    for way in WAYS {
+        let ran = sandbox.shell(&format!(
+            "{way}/usr/bin/python3 fork.py {}",
+            sandbox.given("a")
+        ));
+        assert_eq!(ran.lines(), ["[0, 0, 0, 0]"], "{way}");
     }
 }
 
@@ -64,8 +61,12 @@ for _ in range(10):
 for thread in threads: thread.join()
 print(statuses, len(read), set(read))",
     );
-    for ran in over_each_way(&sandbox, "threads.py") {
-        assert_eq!(ran.lines(), ["{0} 100 {b'a file '}"], "{ran}");
+    for way in WAYS {
+        let ran = sandbox.shell(&format!(
+            "{way}/usr/bin/python3 threads.py {}",
+            sandbox.given("a")
+        ));
+        assert_eq!(ran.lines(), ["{0} 100 {b'a file '}"], "{way}");
     }
 }
 
@@ -74,17 +75,12 @@ fn a_program_that_has_closed_everything_asks_by_name() {
     require!(feature::asking_by_name());
     require!(python());
     let sandbox = Preloaded::new();
-    sandbox.house.workspace.write(
-        "work/close.py",
-        "import os, sys
-open(sys.argv[1]).close()
+    let said = sandbox.python(
+        "open(given + 'a').close()
 os.closerange(3, 1000)
-print(open(sys.argv[1]).read(), end='')",
+print(open(given + 'a').read(), end='')",
     );
-    let start = format!("/usr/bin/python3 close.py {}", sandbox.given("a"));
-    let ran = sandbox.shell_with_connections(&start);
-    assert_eq!(ran.lines(), [GIVEN], "{ran}");
-    assert_eq!(sandbox.questions(), 2);
+    assert_eq!(said, GIVEN);
 }
 
 /// What has the number of the inherited connection now is the program's own.
@@ -121,14 +117,11 @@ fn a_program_that_is_started_by_another_asks() {
     require!(feature::asking_by_name());
     require!(python());
     let sandbox = Preloaded::new();
-    sandbox.house.workspace.write(
-        "work/start.py",
-        "import subprocess, sys
+    let said = sandbox.python(
+        "import subprocess
 for close in True, False:
-    print(subprocess.run(['cat', sys.argv[1]], close_fds=close, capture_output=True).stdout)",
+    print(subprocess.run(['cat', given + 'a'], close_fds=close, capture_output=True).stdout)",
     );
-    let start = format!("/usr/bin/python3 start.py {}", sandbox.given("a"));
-    let ran = sandbox.shell_with_connections(&start);
     let line = format!("b'{GIVEN}\\n'");
-    assert_eq!(ran.lines(), [&line, &line], "{ran}");
+    assert_eq!(said.lines().collect::<Vec<_>>(), [&line, &line]);
 }

@@ -1,6 +1,7 @@
 //! Programs as they are installed.
 
-use crate::harness::run::{run, run_without_listener};
+use crate::harness::built;
+use crate::harness::run::run;
 use crate::harness::{feature, require};
 use crate::{GIVEN, Preloaded, REFUSED, python};
 
@@ -13,8 +14,8 @@ fn a_program_reads_what_is_given() {
     assert_eq!(ran.lines(), [GIVEN]);
     assert_eq!(sandbox.questions(), 1);
     // It is the library that does it.
-    let ran =
-        run_without_listener(sandbox.house.supervise(&[]).args(["cat", &file])).expect_code(1);
+    sandbox.says("none");
+    let ran = sandbox.run(&["cat", &file]).expect_code(1);
     assert!(ran.stderr.contains(REFUSED), "{ran}");
 }
 
@@ -51,6 +52,12 @@ fn what_is_permitted_is_not_asked_for() {
     let sandbox = Preloaded::new();
     let ran = sandbox.shell("echo one > own; cat own /etc/hostname > /dev/null; cat own");
     assert_eq!(ran.lines(), ["one"]);
+    // Nor what needs no permission.
+    let file = sandbox.given("a");
+    let ran = sandbox.shell(&format!(
+        "stat -c %F {file}; test -r {file} && echo readable"
+    ));
+    assert_eq!(ran.lines(), ["regular file", "readable"]);
     assert_eq!(sandbox.questions(), 0, "{:?}", sandbox.house.decisions());
 }
 
@@ -75,7 +82,7 @@ fn without_a_way_to_the_supervisor_a_program_runs_as_without_the_library() {
     assert_eq!(sandbox.questions(), 0);
     // Nor does it do anything outside.
     let mut outside = std::process::Command::new("cat");
-    outside.arg(&file).env("LD_PRELOAD", &sandbox.library);
+    outside.arg(&file).env("LD_PRELOAD", built::preload());
     assert_eq!(run(&mut outside).lines(), [GIVEN]);
 }
 

@@ -1,5 +1,6 @@
 //! `--dry-run`: what would run and what would enforce the policy, found out as for a run, of which only the command is missing.
 
+use super::door::Confined;
 use super::found::{environment, find_program, working_directory};
 use super::{Failure, Run, ours};
 use crate::render::{print, table, visible};
@@ -7,7 +8,7 @@ use crate::report::Reporter;
 use std::fmt::Write;
 use std::process::ExitCode;
 use supervisor::audit::State;
-use supervisor::sandbox::{Listener, prepare};
+use supervisor::sandbox::Listener;
 
 /// Says it, and fails where the run would fail before its start.
 pub fn run(run: &Run<'_>, reporter: &mut Reporter) -> Result<u8, Failure> {
@@ -71,8 +72,9 @@ pub fn run(run: &Run<'_>, reporter: &mut Reporter) -> Result<u8, Failure> {
 
 /// What would be in force, found out by preparing it.
 fn layers(run: &Run<'_>) -> Result<String, Failure> {
-    let confinement = prepare(run.ruleset, run.kernel, Listener::Wanted, run.tag).map_err(ours)?;
-    let rows: Vec<[String; 3]> = confinement
+    let confined = Confined::prepare(run, Listener::Wanted)?;
+    let rows: Vec<[String; 3]> = confined
+        .confinement
         .layers()
         .recorded()
         .iter()

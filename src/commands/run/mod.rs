@@ -1,5 +1,6 @@
 //! `supervise [run]`: one command, in a sandbox, to its end.
 
+mod door;
 mod dry;
 mod found;
 
@@ -9,6 +10,7 @@ use crate::hint;
 use crate::law::Law;
 use crate::places;
 use crate::report::{Ended, Loudness, Reporter, Started};
+use door::Confined;
 use found::{
     c_strings, check_approver, check_standard_streams, environment, find_program, make_directories,
     socket_path, working_directory,
@@ -22,7 +24,7 @@ use std::sync::Arc;
 use supervisor::audit::{Bytes, Event, Log, Start, Status};
 use supervisor::launch::{Command, Exit, LaunchError, Orphans, Program, Step, collect, launch};
 use supervisor::policy::Ruleset;
-use supervisor::sandbox::{Confinement, Kernel, Layers, Listener, Opens, Tag, prepare};
+use supervisor::sandbox::{Kernel, Layers, Listener, Opens, Tag};
 use supervisor::session::{self, Ending, Parts, Place, Session, Signals, Terminal};
 
 /// Why there is an exit status that is not the command's.
@@ -153,8 +155,9 @@ impl Run<'_> {
         let program = find_program(&args.command[0], &environment, law.cwd(), ruleset)?;
         reporter.verbose(format_args!("program: {}", program.path().display()));
         let (socket, inner) = session::pair().map_err(ours)?;
-        let command = |listener| -> Result<(Command, Arc<Confinement>), Failure> {
-            let confinement = prepare(ruleset, self.kernel, listener, self.tag).map_err(ours)?;
+        let command = |listener| -> Result<(Command, Confined), Failure> {
+            let confined = Confined::prepare(self, listener)?;
+            let environment = confined.adapt(&environment);
             let command = Command {
                 program: program
                     .try_clone()
@@ -180,25 +183,25 @@ impl Run<'_> {
                     false => Orphans::Kill,
                 },
             };
-            Ok((command, Arc::new(confinement)))
+            Ok((command, confined))
         };
         let mut log = self.log()?;
         let audit = log.path().to_owned();
-        let (first, confinement) = command(Listener::Wanted)?;
-        self.record_start(&mut log, confinement.layers())?;
+        let (first, confined) = command(Listener::Wanted)?;
+        self.record_start(&mut log, confined.confinement.layers())?;
         // Before there is a child that could have taken its foreground.
         let terminal = Terminal::find();
-        let (child, confinement) = match launch(first, confinement.clone()) {
+        let (child, confined) = match launch(first, confined.confinement.clone()) {
             // Only one listener can be above a process: another supervisor, or a container runtime, has it.
             Err(LaunchError::Step {
                 step: Step::Seccomp,
                 errno: Errno::EBUSY,
             }) => {
-                let (again, confinement) = command(Listener::Taken)?;
-                self.record_start(&mut log, confinement.layers())?;
-                (launch(again, confinement.clone()), confinement)
+                let (again, confined) = command(Listener::Taken)?;
+                self.record_start(&mut log, confined.confinement.layers())?;
+                (launch(again, confined.confinement.clone()), confined)
             }
-            result => (result, confinement),
+            result => (result, confined),
         };
         let child = match child {
             Ok(child) => child,
@@ -209,8 +212,15 @@ impl Run<'_> {
                 return Err(failure);
             }
         };
-        if confinement.layers().opens != Opens::SocketOnly {
+        let confinement = &confined.confinement;
+        let opens = confinement.layers().opens;
+        if !matches!(opens, Opens::Preloaded(_) | Opens::SocketOnly(_)) {
             reporter.nothing_is_in_the_way();
+        }
+        if let Some(why) = &confined.without {
+            reporter.verbose(format_args!(
+                "nothing asks for what the kernel refuses: {why}"
+            ));
         }
         reporter.started(&Started {
             session: self.place.id(),
@@ -220,7 +230,7 @@ impl Run<'_> {
         });
         let session = Session::open(Parts {
             child,
-            confinement: &confinement,
+            confinement,
             tag: self.tag,
             ruleset: ruleset.clone(),
             log,

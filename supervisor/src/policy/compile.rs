@@ -16,7 +16,8 @@ use super::policy::{Policy, Rule, What};
 use super::rules::{Decision, Destination, Environment, Layer, Reach, VariablePattern};
 use super::ruleset::Ruleset;
 use super::settings::{
-    Approver, BestEffort, BrokerRules, Limits, PortRules, ProcessRules, Tmp, Udp, Warning,
+    Approver, BestEffort, BrokerRules, Limits, PortRules, ProcessRules, Tmp, Transparent, Udp,
+    Warning,
 };
 use super::world::{Planned, World, trace};
 
@@ -256,6 +257,7 @@ fn broker_rules(first: &Policy, narrowing: &[Policy]) -> BrokerRules {
             .iter()
             .filter_map(|policy| policy.timeout)
             .fold(timeout, Duration::min),
+        transparent: first.transparent.unwrap_or(Transparent::Auto),
     }
 }
 
@@ -284,6 +286,14 @@ fn narrowed_in_vain(narrowing: &[Policy]) -> Vec<Warning> {
                 origin: None,
                 message: "a further policy can only narrow: its approver is ignored".to_owned(),
                 at_start: true,
+            });
+        }
+        if policy.transparent.is_some() {
+            warnings.push(Warning {
+                origin: None,
+                message: "a further policy can only narrow: its `transparent` is ignored"
+                    .to_owned(),
+                at_start: false,
             });
         }
     }

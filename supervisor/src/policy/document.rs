@@ -16,7 +16,7 @@ use super::error::{PolicyError, Site, SourceText, suggestion};
 use super::policy::{self, FILE_KEYS, Policy, Rule, What};
 use super::quantity;
 use super::rules::{Decision, Reach};
-use super::settings::{Approver, Tmp, Udp};
+use super::settings::{Approver, Tmp, Transparent, Udp};
 
 /// One text, read: its own rules, and what it extends.
 pub struct Document {
@@ -470,7 +470,13 @@ impl Reader<'_> {
             match key.get_ref().as_ref() {
                 "approver" => policy.approver = Some(self.approver(value)?),
                 "timeout" => policy.timeout = Some(self.duration(value)?),
-                _ => return Err(self.unknown(key, "[broker]", &["approver", "timeout"])),
+                "transparent" => {
+                    policy.transparent = Some(self.choice(value, &Transparent::NAMES)?)
+                }
+                _ => {
+                    let known = ["approver", "timeout", "transparent"];
+                    return Err(self.unknown(key, "[broker]", &known));
+                }
             }
         }
         Ok(())

@@ -52,8 +52,8 @@ pub use policy::{Flag, Policy};
 pub use presets::Preset;
 pub use ruleset::{Brokered, Ruleset};
 pub use settings::{
-    Approver, BestEffort, BrokerRules, Limits, NativeGrant, PortRules, ProcessRules, Tmp, Udp,
-    Warning,
+    Approver, BestEffort, BrokerRules, Limits, NativeGrant, PortRules, ProcessRules, Tmp,
+    Transparent, Udp, Warning,
 };
 pub use subject::{FileId, Subject};
 pub use verdict::{Allowed, Denial, Mechanism, Question, Reason, Verdict};

@@ -15,7 +15,7 @@ use super::error::{PolicyError, Site};
 use super::origin::Origin;
 use super::quantity;
 use super::rules::{Decision, Destination, Reach, VariablePattern, changes_programs};
-use super::settings::{Approver, BestEffort, Limits, Tmp, Udp};
+use super::settings::{Approver, BestEffort, Limits, Tmp, Transparent, Udp};
 
 /// Rules and settings of one authority: a policy with all it extends, or the flags of the command line.
 #[derive(Clone, Debug)]
@@ -34,6 +34,7 @@ pub struct Policy {
     pub(super) orphans_awaited: Option<bool>,
     pub(super) approver: Option<Approver>,
     pub(super) timeout: Option<Duration>,
+    pub(super) transparent: Option<Transparent>,
 }
 
 /// One rule as it was written.
@@ -147,6 +148,8 @@ pub enum Flag {
     Env,
     /// The supervisor\'s own program, which is executed inside to ask for files (`supervise request`).
     Own,
+    /// The library that asks for what programs open. They read it when they start.
+    Library,
 }
 
 impl Flag {
@@ -161,6 +164,7 @@ impl Flag {
             Self::KeepCap => "--keep-cap",
             Self::Env => "--env",
             Self::Own => "supervise itself",
+            Self::Library => "the preloaded library",
         }
     }
 }
@@ -218,6 +222,7 @@ impl Policy {
             orphans_awaited: None,
             approver: None,
             timeout: None,
+            transparent: None,
         }
     }
 
@@ -245,6 +250,7 @@ impl Policy {
         self.orphans_awaited = other.orphans_awaited.or(self.orphans_awaited);
         self.approver = other.approver.or(self.approver);
         self.timeout = other.timeout.or(self.timeout);
+        self.transparent = other.transparent.or(self.transparent);
         self
     }
 
@@ -278,7 +284,7 @@ impl Policy {
     pub fn add_flag(&mut self, flag: Flag, value: &OsStr) -> Result<(), PolicyError> {
         let site = Site::Flag(flag.name());
         let (key, text, what) = match flag {
-            Flag::Read => ("read", value.to_owned(), native(Access::READ)),
+            Flag::Read | Flag::Library => ("read", value.to_owned(), native(Access::READ)),
             Flag::Write => (
                 "write",
                 value.to_owned(),

@@ -154,6 +154,33 @@ pub struct BrokerRules {
     /// After which a question is answered with no.
     #[serde(serialize_with = "seconds_of")]
     pub timeout: Duration,
+    /// How opens of programs that do not ask come to the supervisor.
+    pub transparent: Transparent,
+}
+
+/// How the opens of a program that knows nothing of the supervisor come to it, where the kernel could not be told all that the policy
+/// allows. Whichever it is, nothing is allowed that the policy does not allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transparent {
+    /// The kernel hands them over, or else, where it cannot, a library that the program preloads asks.
+    Auto,
+    /// The kernel hands them over, or the run does not start.
+    Notify,
+    /// A library that the program preloads asks, after the kernel refused.
+    Preload,
+    /// They do not: what the kernel was not told of is had over the socket only.
+    None,
+}
+
+impl Transparent {
+    /// As policies write them.
+    pub(super) const NAMES: [(&'static str, Self); 4] = [
+        ("auto", Self::Auto),
+        ("notify", Self::Notify),
+        ("preload", Self::Preload),
+        ("none", Self::None),
+    ];
 }
 
 /// Who answers a question.

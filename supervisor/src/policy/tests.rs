@@ -9,7 +9,8 @@ use nix::errno::Errno;
 
 use super::{
     Access, Entry, Facts, FileId, Flag, Kind, Library, Mechanism, NoFiles, Policy, PolicyError,
-    PolicyText, PortRules, Preset, Protected, Reason, Repository, Ruleset, Subject, Verdict, World,
+    PolicyText, PortRules, Preset, Protected, Reason, Repository, Ruleset, Subject, Transparent,
+    Verdict, Warning, World,
 };
 
 /// A file system of a few names: directories, files and links.
@@ -1042,6 +1043,23 @@ fn extending_adds_and_a_rule_can_be_dropped_by_name() {
             "{text}"
         );
     }
+}
+
+#[test]
+fn the_first_policy_names_the_door_of_programs_that_do_not_ask() {
+    assert_eq!(compile("").broker().transparent, Transparent::Auto);
+    for (word, door) in Transparent::NAMES {
+        let text = format!("[broker]\ntransparent = \"{word}\"");
+        assert_eq!(compile(&text).broker().transparent, door);
+    }
+    let found = error("[broker]\ntransparent = \"preloaded\"");
+    assert!(found.contains("preload"), "{found}");
+    let [first, further] =
+        ["none", "preload"].map(|word| format!("[broker]\ntransparent = \"{word}\""));
+    let both = compile_in(&Memory::new(&SYSTEM), &[&first, &further]).expect("good");
+    assert_eq!(both.broker().transparent, Transparent::None);
+    let ignored = |warning: &Warning| warning.message.contains("`transparent` is ignored");
+    assert!(both.warnings().iter().any(ignored));
 }
 
 #[test]

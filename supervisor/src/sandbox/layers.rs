@@ -68,16 +68,37 @@ pub enum Opens {
     Trapped(Access),
     /// The same, but no open is ever left to Landlock, which lets more be read than the policy does.
     Closed(Access),
+    /// Landlock alone, though it was not told of all. A library that programs preload asks over the socket for what it refused.
+    Preloaded(Instead),
     /// Landlock alone, though it was not told of all: nobody can be asked. The rest can be had over the socket.
-    SocketOnly,
+    SocketOnly(Instead),
+}
+
+/// Why opens are not trapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Instead {
+    /// The policy says so.
+    Chosen,
+    /// There can be no listener.
+    NoListener,
 }
 
 impl Opens {
+    /// The same where programs preload the library.
+    pub(super) fn preloaded(self) -> Self {
+        match self {
+            Self::SocketOnly(instead) => Self::Preloaded(instead),
+            Self::Landlock => Self::Preloaded(Instead::Chosen),
+            other => other,
+        }
+    }
+
     /// The rights of which each use is asked about.
     pub fn trapped(self) -> Access {
         match self {
             Self::Trapped(rights) | Self::Closed(rights) => rights,
-            Self::Landlock | Self::SocketOnly => Access::NONE,
+            Self::Landlock | Self::Preloaded(_) | Self::SocketOnly(_) => Access::NONE,
         }
     }
 
@@ -149,7 +170,16 @@ impl Layers {
                     }
                     Opens::Trapped(_) => "decided by the supervisor",
                     Opens::Closed(_) => "decided and done by the supervisor, none by Landlock",
-                    Opens::SocketOnly => {
+                    Opens::Preloaded(Instead::Chosen) => {
+                        "by Landlock; a preloaded library asks for the rest, as the policy says"
+                    }
+                    Opens::Preloaded(Instead::NoListener) => {
+                        "no listener: by Landlock; a preloaded library asks for the rest"
+                    }
+                    Opens::SocketOnly(Instead::Chosen) => {
+                        "by Landlock; the rest over the socket only, as the policy says"
+                    }
+                    Opens::SocketOnly(Instead::NoListener) => {
                         "no listener: what stands beside a denial over the socket only"
                     }
                 }),

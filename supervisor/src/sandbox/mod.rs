@@ -14,10 +14,10 @@ mod rulesets;
 mod tag;
 
 pub use kernel::Kernel;
-pub use layers::{Layers, Metadata, Opens};
+pub use layers::{Instead, Layers, Metadata, Opens};
 pub use tag::{NoTag, Tag};
 
-use crate::policy::{Access, Brokered, Origin, PortRules, Ruleset, Udp};
+use crate::policy::{Access, Brokered, Origin, PortRules, Ruleset, Transparent, Udp};
 use filter::{AnonymousFiles, Answer, Answers, Arch, FilterSpec, Ptrace, Signals, Socket};
 use nix::errno::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -65,6 +65,14 @@ pub enum ConfineError {
          {reason}; list under `exec` only directories without it"
     )]
     Closed {
+        /// Why not.
+        reason: &'static str,
+    },
+    /// The policy wants opens to be handed over by the kernel, which cannot be.
+    #[error(
+        "the policy says transparent = \"notify\", and opens cannot be handed to the supervisor: {reason}; \"auto\" does without"
+    )]
+    NoNotify {
         /// Why not.
         reason: &'static str,
     },
@@ -259,6 +267,13 @@ impl Confinement {
         &self.layers
     }
 
+    /// The same for a child that preloads the library which asks for what Landlock refuses it.
+    #[must_use]
+    pub fn preloaded(mut self) -> Self {
+        self.layers.opens = self.layers.opens.preloaded();
+        self
+    }
+
     /// The capabilities of the child, which those who act for it must have and no others.
     pub fn capabilities(&self) -> CapSet {
         self.keep_caps
@@ -347,7 +362,11 @@ impl Doors {
                 Answer::Allow
             }
         };
-        let opens = opens(ruleset.brokered(), no_listener)?;
+        let opens = opens(
+            ruleset.brokered(),
+            ruleset.broker().transparent,
+            no_listener,
+        )?;
         let bind = match no_connect {
             None => Answer::Notify,
             // There are no Unix sockets then, and TCP ports are Landlock's.
@@ -457,12 +476,25 @@ impl Doors {
 }
 
 /// Who decides opens and changes, given why nobody can be asked.
-fn opens(brokered: Brokered, no_listener: Option<&'static str>) -> Result<Opens, ConfineError> {
+fn opens(
+    brokered: Brokered,
+    transparent: Transparent,
+    no_listener: Option<&'static str>,
+) -> Result<Opens, ConfineError> {
     let rights = brokered.rights();
-    match no_listener {
+    let not_wanted = match transparent {
+        Transparent::Preload => Some("the policy says transparent = \"preload\""),
+        Transparent::None => Some("the policy says transparent = \"none\""),
+        Transparent::Auto | Transparent::Notify => None,
+    };
+    match not_wanted.or(no_listener) {
         _ if rights.is_empty() => Ok(Opens::Landlock),
         Some(reason) if brokered.closed => Err(ConfineError::Closed { reason }),
-        Some(_) => Ok(Opens::SocketOnly),
+        Some(_) if not_wanted.is_some() => Ok(Opens::SocketOnly(Instead::Chosen)),
+        Some(reason) if transparent == Transparent::Notify => {
+            Err(ConfineError::NoNotify { reason })
+        }
+        Some(_) => Ok(Opens::SocketOnly(Instead::NoListener)),
         None if brokered.closed => Ok(Opens::Closed(rights)),
         None => Ok(Opens::Trapped(rights)),
     }
@@ -511,4 +543,76 @@ fn keep_caps(ruleset: &Ruleset) -> Result<CapSet, ConfineError> {
             keep.with(CapSet::number(name).ok_or_else(|| refused("there is no such capability"))?);
     }
     Ok(keep)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BESIDE: Brokered = Brokered {
+        read: true,
+        write: false,
+        closed: false,
+    };
+
+    fn without_listener(
+        brokered: Brokered,
+        transparent: Transparent,
+    ) -> Result<Opens, ConfineError> {
+        opens(brokered, transparent, Some("EBUSY"))
+    }
+
+    #[test]
+    fn where_nobody_can_be_asked_it_is_the_policy_that_says_whether_that_will_do() {
+        for (transparent, instead) in [
+            (Transparent::Auto, Instead::NoListener),
+            (Transparent::Preload, Instead::Chosen),
+            (Transparent::None, Instead::Chosen),
+        ] {
+            let found = without_listener(BESIDE, transparent).expect("a sandbox");
+            assert_eq!(found, Opens::SocketOnly(instead), "{transparent:?}");
+        }
+        let found = without_listener(BESIDE, Transparent::Notify);
+        assert!(
+            matches!(found, Err(ConfineError::NoNotify { .. })),
+            "{found:?}"
+        );
+        let nothing = Brokered {
+            read: false,
+            ..BESIDE
+        };
+        let found = without_listener(nothing, Transparent::Notify).expect("a sandbox");
+        assert_eq!(found, Opens::Landlock);
+    }
+
+    #[test]
+    fn no_door_but_the_listener_serves_a_policy_that_leaves_no_open_to_the_kernel() {
+        let closed = Brokered {
+            closed: true,
+            ..BESIDE
+        };
+        for transparent in [Transparent::Auto, Transparent::Preload, Transparent::None] {
+            let found = without_listener(closed, transparent);
+            assert!(
+                matches!(found, Err(ConfineError::Closed { .. })),
+                "{found:?}"
+            );
+        }
+        for transparent in [Transparent::Preload, Transparent::None] {
+            let found = opens(closed, transparent, None);
+            assert!(
+                matches!(found, Err(ConfineError::Closed { .. })),
+                "{found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_library_changes_nothing_about_what_is_trapped() {
+        let trapped = Opens::Trapped(Access::READ);
+        assert_eq!(trapped.preloaded(), trapped);
+        let instead = Opens::SocketOnly(Instead::NoListener).preloaded();
+        assert_eq!(instead, Opens::Preloaded(Instead::NoListener));
+        assert_eq!(instead.trapped(), Access::NONE);
+    }
 }
