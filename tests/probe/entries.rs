@@ -2,15 +2,21 @@
 
 use crate::arguments::Arguments;
 use crate::files::{AT_FDCWD, magic_link, open, owned};
+use crate::trapped::{Wavering, against};
 use crate::{Answer, call};
 use nix::errno::Errno;
 use std::ffi::CStr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, IntoRawFd};
 
 pub fn act(name: &str, arguments: &mut Arguments) -> Option<Answer> {
     Some(match name {
         "entry-faults" => faults(&arguments.path()),
         "link-nameless" => nameless(&arguments.path(), &arguments.text()),
+        "entries-of-thread" => of_thread(arguments),
+        "race-mkdir" => race_mkdir(arguments),
+        "race-mkdir-swap" => race_mkdir_swap(arguments),
+        "race-rename" => race_rename(arguments),
+        "race-kind" => race_kind(arguments),
         _ => return None,
     })
 }
@@ -240,4 +246,130 @@ fn nameless(name: &CStr, how: &str) -> Answer {
         _ => (fd.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH),
     };
     call!(libc::SYS_linkat, base, path, AT_FDCWD, name.as_ptr(), flags).map(|_| String::new())
+}
+
+/// `entries-of-thread DIRECTORY NAME`: a thread with a working directory and descriptors of its own makes and moves names there.
+fn of_thread(arguments: &mut Arguments) -> Answer {
+    let (directory, name) = (arguments.path(), arguments.path());
+    let common = open(c".", libc::O_PATH | libc::O_DIRECTORY)?.into_raw_fd();
+    let act = || {
+        call!(libc::SYS_unshare, libc::CLONE_FS | libc::CLONE_FILES)?;
+        call!(libc::SYS_chdir, directory.as_ptr())?;
+        call!(libc::SYS_umask, 0o077)?;
+        call!(libc::SYS_mkdirat, AT_FDCWD, name.as_ptr(), 0o777)?;
+        // To this thread, that number is its own directory.
+        let own = open(&name, libc::O_PATH | libc::O_DIRECTORY)?;
+        call!(libc::SYS_dup3, own.as_raw_fd(), common, 0)?;
+        call!(libc::SYS_mkdirat, common, c"inner".as_ptr(), 0o777)?;
+        let own = c"/proc/thread-self/cwd/moved";
+        call!(
+            libc::SYS_renameat2,
+            common,
+            c"inner".as_ptr(),
+            AT_FDCWD,
+            own.as_ptr(),
+            0
+        )
+        .map(|_| String::new())
+    };
+    std::thread::scope(|scope| scope.spawn(act).join().unwrap_or(Err(Errno::EIO)))
+}
+
+/// How often an attempt came to what must not be, succeeded, failed; `attempt` says whether it came to that.
+fn tally(tries: i64, mut attempt: impl FnMut() -> Result<bool, Errno>) -> Answer {
+    let [mut hit, mut allowed, mut refused] = [0; 3];
+    for _ in 0..tries {
+        match attempt() {
+            Ok(true) => hit += 1,
+            Ok(false) => allowed += 1,
+            Err(_) => refused += 1,
+        }
+    }
+    Ok(format!("hit={hit} allowed={allowed} refused={refused}"))
+}
+
+fn is_there(path: &CStr) -> bool {
+    call!(libc::SYS_faccessat, AT_FDCWD, path.as_ptr(), libc::F_OK).is_ok()
+}
+
+fn rmdir(path: &CStr) -> Result<i64, Errno> {
+    call!(
+        libc::SYS_unlinkat,
+        AT_FDCWD,
+        path.as_ptr(),
+        libc::AT_REMOVEDIR
+    )
+}
+
+fn rename(from: &CStr, to: *const u8, flags: u32) -> Result<i64, Errno> {
+    call!(
+        libc::SYS_renameat2,
+        AT_FDCWD,
+        from.as_ptr(),
+        AT_FDCWD,
+        to,
+        flags
+    )
+}
+
+/// `race-mkdir ALLOWED FORBIDDEN TRIES`: makes a directory whose name is rewritten all the time.
+fn race_mkdir(arguments: &mut Arguments) -> Answer {
+    let (allowed, forbidden) = (arguments.path(), arguments.path());
+    let tries = arguments.number();
+    let name = Wavering::new(bytes(&allowed), bytes(&forbidden));
+    let attempt = || {
+        call!(libc::SYS_mkdirat, AT_FDCWD, name.cells.as_ptr(), 0o700)?;
+        rmdir(&allowed).map_or_else(|_| Ok(is_there(&forbidden)), |_| Ok(false))
+    };
+    against(|| name.waver(), || tally(tries, attempt))
+}
+
+/// `race-mkdir-swap ONE OTHER PATH ALLOWED FORBIDDEN TRIES`: makes the directory PATH while two names on the way change places,
+/// so that it is ALLOWED or FORBIDDEN.
+fn race_mkdir_swap(arguments: &mut Arguments) -> Answer {
+    let (one, other, path) = (arguments.path(), arguments.path(), arguments.path());
+    let (allowed, forbidden) = (arguments.path(), arguments.path());
+    let tries = arguments.number();
+    let exchange = || rename(&one, other.as_ptr().cast(), libc::RENAME_EXCHANGE);
+    // A race that cannot be run proves nothing.
+    exchange()?;
+    let attempt = || {
+        call!(libc::SYS_mkdirat, AT_FDCWD, path.as_ptr(), 0o700)?;
+        rmdir(&allowed).map_or_else(|_| Ok(is_there(&forbidden)), |_| Ok(false))
+    };
+    against(|| exchange().map_or((), drop), || tally(tries, attempt))
+}
+
+/// `race-rename FROM ALLOWED FORBIDDEN TRIES`: moves a file to a name that is rewritten all the time, and back.
+fn race_rename(arguments: &mut Arguments) -> Answer {
+    let (from, allowed, forbidden) = (arguments.path(), arguments.path(), arguments.path());
+    let tries = arguments.number();
+    let to = Wavering::new(bytes(&allowed), bytes(&forbidden));
+    let attempt = || {
+        rename(&from, to.cells.as_ptr().cast(), 0)?;
+        rename(&allowed, from.as_ptr().cast(), 0)
+            .map_or_else(|_| Ok(is_there(&forbidden)), |_| Ok(false))
+    };
+    against(|| to.waver(), || tally(tries, attempt))
+}
+
+/// `race-kind FILE DIRECTORY TO FORBIDDEN TRIES`: moves a file, which may be where it goes, while it changes places with a directory,
+/// which may not: FORBIDDEN would be in it.
+fn race_kind(arguments: &mut Arguments) -> Answer {
+    let (file, directory) = (arguments.path(), arguments.path());
+    let (to, forbidden) = (arguments.path(), arguments.path());
+    let tries = arguments.number();
+    let exchange = || rename(&file, directory.as_ptr().cast(), libc::RENAME_EXCHANGE);
+    exchange().and_then(|_| exchange())?;
+    let attempt = || {
+        rename(&file, to.as_ptr().cast(), 0)?;
+        let is_hit = is_there(&forbidden);
+        while rename(&to, file.as_ptr().cast(), libc::RENAME_NOREPLACE) == Err(Errno::EINTR) {}
+        Ok(is_hit)
+    };
+    against(|| exchange().map_or((), drop), || tally(tries, attempt))
+}
+
+fn bytes(path: &CStr) -> Vec<u8> {
+    path.to_bytes_with_nul().to_vec()
 }

@@ -2,6 +2,8 @@
 
 #[path = "../harness/mod.rs"]
 mod harness;
+#[path = "../harness/locked.rs"]
+mod locked;
 
 mod binds;
 mod connects;
@@ -12,6 +14,7 @@ mod opens;
 mod own;
 mod programs;
 mod races;
+mod ruled;
 mod slow;
 mod supervised;
 mod tasks;

@@ -1,11 +1,12 @@
 //! A real door around real children: a thread that is filtered as a child would be starts them, another serves.
 
 use crate::harness::{built, feature};
+use crate::locked::lock_thread;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::EventFd;
 use std::ffi::OsStr;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -15,6 +16,9 @@ use supervisor::audit::{Decision, Error, Event};
 use supervisor::policy::{
     Access, Allowed, Denial, Kind, Mechanism, Origin, Peer, Reason, Subject, Verdict,
 };
+use supervisor::policy::{NoFiles, Policy, Ruleset};
+use supervisor::sandbox::{self, Kernel, prepare};
+use supervisor::sources::{FileSystem, gather};
 use supervisor::transparent::{Channel, Class, Door, Facts, Law, Recorder, numbers};
 use sys::caps::CapSet;
 use sys::seccomp::{self, Instruction, Listener};
@@ -210,11 +214,39 @@ pub struct Supervised {
 
 impl Supervised {
     pub fn new(lists: Lists) -> Self {
+        Self::of(lists.clone(), lists, Vec::new())
+    }
+
+    /// Under a policy, in which `$P` is a directory, and what Landlock makes of it. Opens and names are trapped.
+    pub fn ruled(text: &str, place: &Path) -> Self {
+        let probe = built::probe();
+        let programs = probe.parent().expect("it lies in a directory");
+        let text = text.replace("$P", place.to_str().expect("UTF-8"));
+        let text = text.replace("PROGRAMS", programs.to_str().expect("UTF-8"));
+        let text = format!("version = 1\ntmp = \"none\"\n{text}");
+        let policy = Policy::parse("policy.toml", &text, &mut NoFiles);
+        let policy = policy.unwrap_or_else(|error| panic!("{error}"));
+        let facts = gather(&[], None, "/nowhere".into()).expect("facts");
+        let ruleset = Ruleset::compile(&[policy], &facts, &FileSystem, &[]);
+        let ruleset = ruleset.unwrap_or_else(|error| panic!("{error}"));
+        let confinement = prepare(&ruleset, &Kernel::probe(), sandbox::Listener::Wanted, None);
+        let confinement = confinement.expect("it can be enforced");
+        let locks = confinement.rulesets().into_iter();
+        let locks = locks.map(|lock| lock.try_clone_to_owned().expect("descriptors are free"));
+        let lists = Lists {
+            entries: true,
+            ..Lists::default()
+        };
+        Self::of(ruleset, lists, locks.collect())
+    }
+
+    fn of(law: impl Law + Send + 'static, lists: Lists, locks: Vec<OwnedFd>) -> Self {
         let (orders, inbox) = channel::<Order>();
         let (hand_over, listener) = channel();
         let program = trapping(&lists);
         let filtered = std::thread::spawn(move || {
             confine();
+            lock_thread(&locks.iter().map(AsFd::as_fd).collect::<Vec<_>>());
             let flags = seccomp::NEW_LISTENER | seccomp::WAIT_KILLABLE_RECV;
             let listener = seccomp::install(&program, flags)
                 .expect("the filter can be installed")
@@ -230,7 +262,7 @@ impl Supervised {
         let (tell, channels) = channel();
         let serving = std::thread::spawn({
             let (stop, lines) = (Arc::clone(&stop), lines.clone());
-            move || serve(listener, lists, lines, &stop, &tell)
+            move || serve(listener, &law, &lists, lines, &stop, &tell)
         });
         Self {
             orders: Some(orders),
@@ -282,7 +314,8 @@ fn confine() {
 
 fn serve(
     listener: Listener,
-    lists: Lists,
+    law: &dyn Law,
+    lists: &Lists,
     mut lines: Lines,
     stop: &EventFd,
     channels: &Sender<Channel>,
@@ -313,13 +346,10 @@ fn serve(
         };
         let mut served = Vec::new();
         if calls {
-            served.push(door.on_call(&lists, &mut lines).expect("calls are served"));
+            served.push(door.on_call(law, &mut lines).expect("calls are served"));
         }
         if done {
-            served.push(
-                door.on_done(&lists, &mut lines)
-                    .expect("results are served"),
-            );
+            served.push(door.on_done(law, &mut lines).expect("results are served"));
         }
         for served in served {
             for channel in served.channels {

@@ -138,6 +138,18 @@ impl Deed {
         self.check()
     }
 
+    /// Whether the kernel may be left to judge it, by the grants that it was given.
+    ///
+    /// Directories are made and names moved by us alone, one after the other. So nobody of the session puts a directory where a
+    /// file was seen whose move was allowed. And what an object gains by another name the kernel judges by less than the rules.
+    pub fn may_be_left(&self) -> bool {
+        match self {
+            Self::SetLength(..) | Self::Remove(..) | Self::Symlink(..) => true,
+            Self::Make(_, node) => matches!(node, Node::Other(_)),
+            Self::Move(..) | Self::Link(..) => false,
+        }
+    }
+
     /// Whether its directories are still called what they were when it was judged.
     pub fn is_in_place(&self) -> bool {
         self.entries().into_iter().flatten().all(Entry::is_in_place)
@@ -280,16 +292,6 @@ const NAMELESS: Objection<'static> = Objection::Refused(
     None,
 );
 
-impl Doer {
-    /// The caller only where it is both times.
-    fn and(self, other: Self) -> Self {
-        match self {
-            Self::Caller => other,
-            Self::Supervisor => self,
-        }
-    }
-}
-
 /// Whether a verdict is a plain yes, and whose the deed is then.
 fn passed(verdict: Verdict, path: &Path) -> Result<Doer, Objection<'_>> {
     match verdict {
@@ -342,12 +344,9 @@ fn judge_move<'a>(
         _ => law.decide_replace(&one),
     };
     passed(taken, from.path())?;
-    let doer = passed(law.decide_move(&one, &other, from.kind()), to.path())?;
+    let forth = passed(law.decide_move(&one, &other, from.kind()), to.path())?;
     match flags & libc::RENAME_EXCHANGE {
-        0 => Ok(doer),
-        _ => {
-            let back = law.decide_move(&other, &one, to.kind());
-            Ok(doer.and(passed(back, from.path())?))
-        }
+        0 => Ok(forth),
+        _ => passed(law.decide_move(&other, &one, to.kind()), from.path()),
     }
 }

@@ -15,7 +15,8 @@
 //!   nothing outside the trees that the start record says are writable, and a `tar x` would fill the record.
 //! - **Names** (made, removed, moved, linked; files cut by name), where the kernel could not be told all that may be written: the
 //!   directory is located, the name in it judged by what has it, and the call made with that directory and that name, under the
-//!   child's umask. A name is never followed by these calls, so what is judged and what is done cannot be two things.
+//!   child's umask. A name is never followed by these calls. Directories are made and names are moved by nobody else, one after the
+//!   other, so none is put where a file was judged; the rest is left to the kernel where the whole directory is its to judge.
 //! - **connect**: on the child's own socket, duplicated, to an address that was copied once. To a socket file: located,
 //!   decided, connected by an [`Errand`](sys::errand::Errand). TCP: by address and port. Abstract names: refused. To
 //!   the session's own socket, which is no file: the child's descriptor is replaced by one end of a fresh pair.

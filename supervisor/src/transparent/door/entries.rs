@@ -70,7 +70,10 @@ impl Door {
             }
         };
         let errno = match deed.judge(court.law) {
-            Ok(doer) => return self.do_deed(claim, deed, doer, court),
+            Ok(Doer::Caller) if deed.may_be_left() && !self.facts.closed => {
+                return self.leave_to_the_kernel(claim);
+            }
+            Ok(_) => return self.do_deed(claim, deed, court),
             Err(Objection::Denied(denial, located)) => {
                 let located = Some(located);
                 About { located, ..about }.deny(court.recorder, &denial)
@@ -86,7 +89,6 @@ impl Door {
         &mut self,
         claim: Claim,
         deed: Deed,
-        _doer: Doer,
         court: &mut Court<'_>,
     ) -> Result<(), DoorError> {
         let listener = Arc::clone(&self.listener);
