@@ -6,6 +6,7 @@ mod harness;
 #[path = "../harness/locked.rs"]
 mod locked;
 
+mod answers;
 mod commands;
 mod files;
 mod kernel;

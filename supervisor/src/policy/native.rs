@@ -238,6 +238,10 @@ impl Layout<'_> {
             .help("the kernel cannot leave that out: list under `exec` only directories without it"));
         }
         self.rights_left |= rights;
+        if extent == Extent::Tree && rights == Access::EXEC {
+            // Said of the tree that it lies in.
+            return Ok(());
+        }
         let left = self
             .left
             .entry((tree.path.clone(), extent, rights))
@@ -261,16 +265,23 @@ impl Left {
             .map(|path| format!("`{}`", path.display()))
             .collect();
         let directories = directories.join(", ");
-        let shared = rights.difference(Access::EXEC);
-        let mut consequence = format!("is the supervisor's to give, at each open ({shared})");
-        if rights.contains(Access::EXEC) {
-            consequence += match extent {
-                Extent::Entries => ", and cannot be executed",
-                Extent::Tree | Extent::TooMuch => {
-                    "; what is denied there cannot be read, but an executable match could still be run"
-                }
-            };
+        let opened = rights.difference(Access::EXEC);
+        let mut consequences = Vec::new();
+        if !opened.is_empty() {
+            consequences.push(format!(
+                "is the supervisor's to give, at each open ({opened})"
+            ));
         }
+        if rights.contains(Access::EXEC) {
+            consequences.push(match extent {
+                Extent::Entries => "cannot be executed".to_owned(),
+                Extent::Tree | Extent::TooMuch => {
+                    "cannot be read where it is denied, but an executable match could still be run"
+                        .to_owned()
+                }
+            });
+        }
+        let consequence = consequences.join(", and ");
         let mut places: Vec<String> = self.denials.iter().map(Origin::to_string).collect();
         places.dedup();
         let denies = match places.as_slice() {
