@@ -34,7 +34,7 @@ impl Project {
         }
         project.directory.write("repository/sub/file", "x");
         project.directory.write("repository/Makefile", "all:\n");
-        project.git("init -q .");
+        project.git("init -q -b main .");
         project.git("add .");
         project.git("-c user.name=a -c user.email=a commit -q -m first");
         project
@@ -64,7 +64,10 @@ impl Project {
     /// A shell under the preset for agents.
     fn agent(&self, script: &str) -> Ran {
         let mut command = self.command(supervise());
-        command.args(["-q", "-p", "agent", "--", "sh", "-c", script, "sh"]);
+        // The policy's home is the account's, unless this says otherwise; git gives up where it may not read its settings.
+        let home = format!("HOME={}", self.directory.join("home").display());
+        command.args(["-q", "-p", "agent", "--env", &home]);
+        command.args(["--", "sh", "-c", script, "sh"]);
         run(command.arg(self.mark()))
     }
 
@@ -90,6 +93,7 @@ const EVIL: &str = r#"
 evil=$PWD/sub/evil
 printf '#!/bin/sh\n: >"%s"\n' "$1" >sub/evil
 chmod +x sub/evil
+git rev-parse HEAD >sub/head
 "#;
 
 /// A repository beside the real one, whose configuration runs the program, and a directory that the index calls a submodule.
@@ -181,15 +185,14 @@ fn git_runs_nothing_later_that_was_left_behind() {
         }
         let project = Project::new();
         let ran = project.agent(&script);
-        assert!(
-            project.repository().join("sub/evil").exists(),
-            "it began: {ran}"
-        );
+        let head = std::fs::read(project.repository().join("sub/head"));
+        assert!(head.is_ok_and(|head| head.len() > 40), "git works: {ran}");
         assert!(!project.is_marked(), "{what}: it cannot itself: {ran}");
         later(&project);
         assert!(!project.is_marked(), "{what}: {ran}");
-        let status = project.git("status --short");
-        assert_eq!(status.code(), 0, "the repository is whole: {status}");
+        // What it may write it may break, so that git gives up; but it is still this repository that git speaks of.
+        let first = project.git("log --format=%s main -- Makefile");
+        assert_eq!(first.lines(), ["first"], "{what}");
     }
 }
 
