@@ -7,25 +7,25 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 /// A tree of which a directory, some hooks and a pattern of files are kept.
-const POLICY: &str = "[fs]\nexec = [\"PROGRAMS\"]\nwrite = [\"$P/work\", \"$P/free\"]\n\
-    deny = [\"$P/work/secret\", \"$P/work/kept/**/.env\"]\ndeny_write = [\"$P/work/.git/hooks\"]";
+const POLICY: &str = "[fs]\nexec = [\"PROGRAMS\"]\nwrite = [\"$P/yard\", \"$P/free\"]\n\
+    deny = [\"$P/yard/secret\", \"$P/yard/kept/**/.env\"]\ndeny_write = [\"$P/yard/.git/hooks\"]";
 
 fn plant(workspace: &Workspace) {
     for name in [
-        "work/secret/key",
-        "work/.git/hooks/run",
-        "work/.git/index",
-        "work/kept/sub/.env",
-        "work/kept/file",
-        "work/src/file",
-        "work/file",
+        "yard/secret/key",
+        "yard/.git/hooks/run",
+        "yard/.git/index",
+        "yard/kept/sub/.env",
+        "yard/kept/file",
+        "yard/src/file",
+        "yard/file",
         "free/file",
         "free/tree/.env",
     ] {
         workspace.write(name, name);
     }
-    symlink("secret", workspace.join("work/way")).expect("a link");
-    symlink("secret/key", workspace.join("work/tokey")).expect("a link");
+    symlink("secret", workspace.join("yard/way")).expect("a link");
+    symlink("secret/key", workspace.join("yard/tokey")).expect("a link");
 }
 
 /// The names below a directory, and what is in the files.
@@ -60,7 +60,7 @@ fn what_is_denied_is_neither_moved_nor_made_nor_linked() {
     require!(feature::landlock(3));
     let workspace = Workspace::new();
     plant(&workspace);
-    let work = workspace.join("work");
+    let work = workspace.join("yard");
     let before = tree(&workspace.path());
     let supervised = Supervised::ruled(POLICY, &workspace.path());
     for (act, expected) in [
@@ -118,7 +118,7 @@ fn what_is_denied_is_neither_moved_nor_made_nor_linked() {
         // And where nothing may be written, nothing may be done.
         ("mkdir ../other", "EACCES"),
         ("rename file ../other", "EACCES"),
-        ("rename ../work other", "EACCES"),
+        ("rename ../yard other", "EACCES"),
         ("unlink ../nothing", "ENOENT"),
         // What is there, is there; and what is not, is not: to say so takes no right.
         ("mkdir secret", "EEXIST"),
@@ -167,7 +167,7 @@ fn what_is_allowed_goes_on_beside_what_is_denied() {
         plant(&workspace);
         let place = workspace.join(name);
         fs::create_dir(&place).expect("it is new");
-        for name in ["work", "free"] {
+        for name in ["yard", "free"] {
             fs::rename(workspace.join(name), place.join(name)).expect("it can be moved");
         }
         place
@@ -178,7 +178,7 @@ fn what_is_allowed_goes_on_beside_what_is_denied() {
         "rename other src/file",
         "rename src/file kept/file",
         "rename kept/file src/file",
-        "rename kept ../work/kept",
+        "rename kept ../yard/kept",
         "link src/file new",
         "link new .git/new",
         "symlink secret/key src/link",
@@ -207,8 +207,8 @@ fn what_is_allowed_goes_on_beside_what_is_denied() {
     ];
     for act in acts {
         let words: Vec<&str> = act.split(' ').collect();
-        let said = supervised.probe(&ours.join("work"), &words);
-        assert_eq!(said, probe_outside(&kernels.join("work"), &words), "{act}");
+        let said = supervised.probe(&ours.join("yard"), &words);
+        assert_eq!(said, probe_outside(&kernels.join("yard"), &words), "{act}");
         let trees = [&ours, &kernels].map(|place| {
             let prefix = place.display().to_string();
             let names = tree(place).into_iter();
@@ -228,11 +228,11 @@ fn a_thread_makes_names_where_it_is_itself() {
     let workspace = Workspace::new();
     let act = ["entries-of-thread", "own", "made"];
     plant(&workspace);
-    let [ours, kernels] = ["work", "twin"].map(|place| {
+    let [ours, kernels] = ["yard", "twin"].map(|place| {
         workspace.make_dir(format!("{place}/own"));
         let at = workspace.join(place);
         let said = match place {
-            "work" => Supervised::ruled(POLICY, &workspace.path()).probe(&at, &act),
+            "yard" => Supervised::ruled(POLICY, &workspace.path()).probe(&at, &act),
             _ => probe_outside(&at, &act),
         };
         let mode = |name: &str| {
@@ -285,9 +285,9 @@ fn no_race_puts_a_name_where_none_may_be() {
     require!(feature::processors(2));
     let workspace = Workspace::new();
     plant(&workspace);
-    let work = workspace.join("work");
-    workspace.make_dir("work/one");
-    workspace.make_dir("work/source");
+    let work = workspace.join("yard");
+    workspace.make_dir("yard/one");
+    workspace.make_dir("yard/source");
     symlink("one", work.join("good")).expect("a link");
     symlink("secret", work.join("bad")).expect("a link");
     workspace.write("free/trap/.env", "x");
@@ -325,6 +325,6 @@ fn no_race_puts_a_name_where_none_may_be() {
     assert!(!work.join("secret/new").exists());
     assert_eq!(
         fs::read_to_string(work.join("secret/key")).expect("it is there"),
-        "work/secret/key"
+        "yard/secret/key"
     );
 }
