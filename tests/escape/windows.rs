@@ -15,6 +15,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
+/// A policy under which opening files takes nobody's help: while the supervisor is stopped others go on.
+const PLAIN: &str = "version = 1\n[fs]\nwrite = [\"{W}\"]\nread = [\"/etc\"]\nexec = [\"{P}\"]\n";
+
 /// `SECCOMP_IOCTL_NOTIF_RECV` and `SECCOMP_IOCTL_NOTIF_SEND` (linux/seccomp.h).
 const RECEIVE: Stop = Stop::Before(libc::SYS_ioctl, 0xc050_2100);
 const SEND: Stop = Stop::Before(libc::SYS_ioctl, 0xc018_2101);
@@ -106,8 +109,7 @@ fn at_each_point(
     let mut windows = 0;
     loop {
         let scene = scene();
-        let acts =
-            format!("{acts} -- fchmodat {{W}}/sub/mine 640 -- fchmodat {{W}}/secret/key 666");
+        let acts = format!("{acts} -- fchmodat {{W}}/sub/mine 640 -- fchmodat {{O}}/file 666");
         let (running, number, traced) = begin(&scene, &acts);
         let successor = run_to(&traced, windows).then(|| {
             end(number);
@@ -142,12 +144,12 @@ fn nothing_is_changed_for_whoever_got_the_number_of_a_task_that_is_gone() {
     // One of them is allowed, the other refused and recorded.
     for (name, mode_asked) in [
         ("file", "666"),
-        ("../../secret/key", "666"),
+        ("../../../outside/file", "666"),
         ("file", "4755"),
     ] {
         at_each_point(
             || {
-                let scene = Scene::new();
+                let scene = Scene::under(PLAIN);
                 two_directories(&scene);
                 scene
             },
@@ -172,6 +174,32 @@ fn nothing_is_changed_for_whoever_got_the_number_of_a_task_that_is_gone() {
 }
 
 #[test]
+fn nothing_is_opened_for_whoever_got_the_number_of_a_task_that_is_gone() {
+    require!(needs());
+    // A pattern in the tree that may be written leaves opens in it to the supervisor.
+    let policy = POLICY.replace("{W}/secret", "{W}/**/.env");
+    at_each_point(
+        || {
+            let scene = Scene::under(&policy);
+            two_directories(&scene);
+            scene
+        },
+        "doomed {W}/sub/ready {W}/sub/go truncate {W}/sub/one file",
+        |scene, take| {
+            take(Inheritance {
+                words: b"file\0",
+                directory: &scene.work().join("sub/two"),
+                socket: 0,
+            })
+        },
+        |scene, window| {
+            let other = std::fs::metadata(scene.work().join("sub/two/file")).expect("a file");
+            assert_eq!(other.len(), 1, "{window}: opened for the wrong task");
+        },
+    );
+}
+
+#[test]
 fn no_socket_is_connected_of_whoever_got_the_number_of_a_task_that_is_gone() {
     require!(needs());
     require!(feature::pidfd_getfd());
@@ -191,7 +219,7 @@ fn no_socket_is_connected_of_whoever_got_the_number_of_a_task_that_is_gone() {
         address.extend(port.to_be_bytes());
         address.extend([127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
         at_each_point(
-            || Scene::under(&format!("{POLICY}[net]\nconnect = [\"{rule}\"]\n")),
+            || Scene::under(&format!("{PLAIN}[net]\nconnect = [\"{rule}\"]\n")),
             &format!("doomed {{W}}/sub/ready {{W}}/sub/go connect {port}"),
             |scene, take| {
                 take(Inheritance {
@@ -214,10 +242,10 @@ fn a_thread_that_became_another_program_is_not_taken_for_what_it_was() {
     require!(feature::listener());
     require!(children_can_be_traced());
     // The first thread waits in its call, in a directory of its own. The second becomes another program, and with that the first.
-    let acts = "chdir {W}/sub/two -- becomes {W}/sub/ready {W}/sub/go {W}/sub/now {W}/sub/one file 666 {P} heir {W}/sub/new {W}/sub/on file 640 -- fchmodat {W}/secret/key 666";
+    let acts = "chdir {W}/sub/two -- becomes {W}/sub/ready {W}/sub/go {W}/sub/now {W}/sub/one file 666 {P} heir {W}/sub/new {W}/sub/on file 640 -- fchmodat {O}/file 666";
     let mut windows = 0;
     loop {
-        let scene = Scene::new();
+        let scene = Scene::under(PLAIN);
         let [first, second] = two_directories(&scene);
         let touch = |name: &str| {
             std::fs::write(scene.work().join("sub").join(name), "").expect("a file");

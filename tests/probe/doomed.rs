@@ -43,7 +43,7 @@ fn lay_out(bytes: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
-/// `doomed READY GO chmod DIRECTORY NAME MODE`, `doomed READY GO connect PORT`: a child writes its pid to READY, waits until GO is
+/// `doomed READY GO chmod DIRECTORY NAME MODE`, `… truncate DIRECTORY NAME`, `… connect PORT`: a child writes its pid to READY, waits until GO is
 /// there and makes the call. How it ended is the answer: that of wait(2), in hexadecimal.
 fn doomed(arguments: &mut Arguments) -> Answer {
     let (ready, go, what) = (arguments.text(), arguments.text(), arguments.text());
@@ -55,6 +55,16 @@ fn doomed(arguments: &mut Arguments) -> Answer {
                 lay_out(name.to_bytes_with_nul())?;
                 touch_and_wait(&ready, &go)?;
                 call!(libc::SYS_fchmodat, AT_FDCWD, PLACE, mode).map(drop)
+            })
+        }
+        "truncate" => {
+            let (directory, name) = (arguments.path(), arguments.path());
+            in_a_child(|| {
+                call!(libc::SYS_chdir, directory.as_ptr())?;
+                lay_out(name.to_bytes_with_nul())?;
+                touch_and_wait(&ready, &go)?;
+                let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC;
+                call!(libc::SYS_openat, AT_FDCWD, PLACE, flags, 0o600).map(drop)
             })
         }
         "connect" => {
