@@ -97,7 +97,7 @@ fn what_no_listener_can_keep_is_refused_and_the_rest_is_said() {
         &mut open.command("cat src/file; echo >new || cat secret/key || true"),
     );
     assert_eq!(ran.lines(), ["content of src/file"], "{ran}");
-    assert!(ran.stderr.contains("over the socket only"), "{ran}");
+    assert!(ran.stderr.contains("opens (no listener"), "{ran}");
 }
 
 #[test]
