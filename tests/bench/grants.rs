@@ -2,60 +2,19 @@
 
 use crate::built::Built;
 use crate::paired::{Subject, measure};
+use crate::processor;
 use crate::table;
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::unistd::Pid;
-use std::io::{BufRead, BufReader, Write};
+use crate::told::Told;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 const ROUNDS: usize = 60;
 /// Grants in one round.
 const COUNT: u32 = 500;
 
-/// A program that asks for files as often as it is told to: a line `COUNT DEPTH` is answered by the nanoseconds it took.
-struct Asker {
-    child: Child,
-    tell: Option<ChildStdin>,
-    hear: BufReader<ChildStdout>,
-}
-
-impl Asker {
-    fn start(command: &mut Command) -> Self {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let tell = child.stdin.take();
-        let hear = BufReader::new(child.stdout.take().expect("a pipe was asked for"));
-        Self { child, tell, hear }
-    }
-
-    /// What one grant took, of `COUNT` with so many asked for at a time.
-    fn ask(&mut self, depth: u32) -> Duration {
-        let tell = self.tell.as_mut().expect("it is told until it is dropped");
-        writeln!(tell, "{COUNT} {depth}").expect("the asker listens");
-        let mut line = String::new();
-        self.hear.read_line(&mut line).expect("the asker speaks");
-        let nanos = line
-            .trim()
-            .parse()
-            .unwrap_or_else(|_| panic!("the asker said {line:?}"));
-        Duration::from_nanos(nanos) / COUNT
-    }
-}
-
-impl Drop for Asker {
-    fn drop(&mut self) {
-        // The end of its input is its end.
-        self.tell = None;
-        let status = self.child.wait().expect("our own child can be waited for");
-        assert!(
-            status.success() || std::thread::panicking(),
-            "an asker failed: {status}"
-        );
-    }
+/// What one grant took, of `COUNT` with so many asked for at a time.
+fn ask(told: &mut Told, depth: u32) -> Duration {
+    told.tell(&format!("{COUNT} {depth}")) / COUNT
 }
 
 pub fn rows(built: &Built) {
@@ -64,17 +23,12 @@ pub fn rows(built: &Built) {
     }
     compare(built, "grant, unpinned", 1, Some(1.5));
     compare(built, "grant, 20 asked for at a time", 20, None);
-    let everywhere = sched_getaffinity(Pid::from_raw(0)).expect("our own affinity");
-    let mut one = CpuSet::new();
-    one.set(0).expect("there is a first processor");
-    match sched_setaffinity(Pid::from_raw(0), &one) {
-        Ok(()) => {
-            // Whoever is started now stays on it.
-            compare(built, "grant, one processor", 1, Some(2.0));
-            compare(built, "grant, one processor, 20 at a time", 20, None);
-            sched_setaffinity(Pid::from_raw(0), &everywhere).expect("our own affinity");
-        }
-        Err(errno) => table::missing("grant, one processor", &errno.to_string()),
+    let pinned = processor::on_one(|| {
+        compare(built, "grant, one processor", 1, Some(2.0));
+        compare(built, "grant, one processor, 20 at a time", 20, None);
+    });
+    if let Err(reason) = pinned {
+        table::missing("grant, one processor", &reason);
     }
 }
 
@@ -82,8 +36,8 @@ fn compare(built: &Built, name: &str, depth: u32, goal: Option<f64>) {
     let pair = built.fixed.as_ref().unwrap_or(&built.dynamic);
     let file = built.sub("granted").join("file");
     std::fs::write(&file, b"granted").expect("the directory is ours");
-    let mut floor = Asker::start(built.command(&pair.floor).arg("grants").arg(&file));
-    let mut real = Asker::start(
+    let mut floor = Told::start(built.command(&pair.floor).arg("grants").arg(&file));
+    let mut real = Told::start(
         built
             .command(&pair.supervise)
             .arg("--policy")
@@ -95,8 +49,8 @@ fn compare(built: &Built, name: &str, depth: u32, goal: Option<f64>) {
     let samples = measure(
         ROUNDS,
         vec![
-            Subject::new("grant", || real.ask(depth)),
-            Subject::new("floor", || floor.ask(depth)),
+            Subject::new("grant", || ask(&mut real, depth)),
+            Subject::new("floor", || ask(&mut floor, depth)),
         ],
     );
     table::row(name, &samples[0], &samples[1], goal);

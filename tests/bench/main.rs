@@ -4,22 +4,26 @@
 //! command against other programs instead. Nothing here is a test: machines differ, ratios are for people to read.
 
 mod built;
+mod calls;
 mod grants;
 mod law;
 mod library;
 mod memory;
 mod paired;
 mod plan;
+mod processor;
 mod start;
 mod table;
+mod told;
 
 /// A group of rows and the word that selects it.
 type Group = (&'static str, fn(&built::Built));
 
-const GROUPS: [Group; 4] = [
+const GROUPS: [Group; 5] = [
     ("start", start::rows),
     ("library", library::rows),
     ("grant", grants::rows),
+    ("calls", calls::rows),
     ("memory", memory::rows),
 ];
 

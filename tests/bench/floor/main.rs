@@ -2,10 +2,13 @@
 //! to explain.
 //!
 //! `floor launch PLAN COMMAND…` confines and runs a command as the plan says. `floor grants FILE` hands out a file over a socket, as
-//! often as it is told to on its standard input.
+//! often as it is told to on its standard input. `floor continued FILE PROCESSES` and `floor injected FILE PROCESSES` answer trapped
+//! opens of that file by so many processes, `floor opens FILE PROCESSES` makes such opens, trapped by whom they may be.
 
+mod calls;
 mod grants;
 mod launch;
+mod opens;
 mod plan;
 
 use std::ffi::OsString;
@@ -31,6 +34,9 @@ fn main() -> ExitCode {
     match words.first().and_then(|word| word.to_str()) {
         Some("launch") => launch::launch(&words[1], &words[2..]),
         Some("grants") => grants::serve_and_ask(&words[1]),
+        Some("continued") => calls::serve(calls::Answer::Continued, &words[1], &words[2]),
+        Some("injected") => calls::serve(calls::Answer::Injected, &words[1], &words[2]),
+        Some("opens") => opens::open_as_told(&words[1], &words[2]),
         _ => ExitCode::from(64),
     }
 }

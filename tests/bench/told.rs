@@ -1,0 +1,49 @@
+//! Programs that do something as often as they are told to, a line of standard input at a time, and say how long it took.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+/// A program that answers each line by the nanoseconds it took.
+pub struct Told {
+    child: Child,
+    tell: Option<ChildStdin>,
+    hear: BufReader<ChildStdout>,
+}
+
+impl Told {
+    pub fn start(command: &mut Command) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let tell = child.stdin.take();
+        let hear = BufReader::new(child.stdout.take().expect("a pipe was asked for"));
+        Self { child, tell, hear }
+    }
+
+    /// How long what the line says took.
+    pub fn tell(&mut self, line: &str) -> Duration {
+        let tell = self.tell.as_mut().expect("it is told until it is dropped");
+        writeln!(tell, "{line}").expect("the program listens");
+        let mut line = String::new();
+        self.hear.read_line(&mut line).expect("the program speaks");
+        let nanos = line
+            .trim()
+            .parse()
+            .unwrap_or_else(|_| panic!("the program said {line:?}"));
+        Duration::from_nanos(nanos)
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        // The end of its input is its end.
+        self.tell = None;
+        let status = self.child.wait().expect("our own child can be waited for");
+        assert!(
+            status.success() || std::thread::panicking(),
+            "a program that was told what to do failed: {status}"
+        );
+    }
+}
