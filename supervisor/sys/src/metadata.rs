@@ -2,6 +2,7 @@
 //! be `O_PATH`, so that what is changed is what was located, whatever its name means by then.
 
 use nix::errno::Errno;
+use std::cell::Cell;
 use std::ffi::{CStr, CString, c_long};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -116,6 +117,29 @@ pub fn file_system_of(mount: u64) -> Result<i64, Errno> {
         return Err(Errno::ENOSYS);
     }
     Ok(answer.sb_magic as i64)
+}
+
+/// The same, asked for once for each of the mounts that were met last: the number of a mount is never used again. It may not be
+/// mounted any more.
+///
+/// # Errors
+/// As for [`file_system_of`].
+pub fn file_system_remembered(mount: u64) -> Result<i64, Errno> {
+    thread_local! {
+        static SEEN: Cell<[(u64, i64); 4]> = const { Cell::new([(0, 0); 4]) };
+    }
+    let mut seen = SEEN.get();
+    if let Some((_, magic)) = seen
+        .iter()
+        .find(|(number, _)| *number == mount && mount != 0)
+    {
+        return Ok(*magic);
+    }
+    let magic = file_system_of(mount)?;
+    seen.rotate_right(1);
+    seen[0] = (mount, magic);
+    SEEN.set(seen);
+    Ok(magic)
 }
 
 /// The name under which this process reaches the object behind one of its descriptors.
@@ -303,6 +327,11 @@ mod tests {
         let facts = facts(located("/proc/self".as_ref()).as_fd()).unwrap();
         assert_eq!(file_system_of(facts.mount), Ok(libc::PROC_SUPER_MAGIC));
         assert_eq!(file_system_of(u64::MAX), Err(Errno::ENOENT));
+        for _ in 0..2 {
+            let remembered = file_system_remembered(facts.mount);
+            assert_eq!(remembered, Ok(libc::PROC_SUPER_MAGIC));
+            assert_eq!(file_system_remembered(u64::MAX), Err(Errno::ENOENT));
+        }
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! Opening files by `openat2(2)`, and opening again what an `O_PATH` descriptor holds.
 
-use crate::metadata::{Facts, facts, file_system_of};
+use crate::metadata::{Facts, facts, file_system_remembered};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2, readlink};
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
 use nix::sys::stat::Mode;
-use std::cell::Cell;
+use nix::unistd::Pid;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// `RESOLVE_CACHED` (linux/openat2.h, 5.12).
 const RESOLVE_CACHED: u64 = 0x20;
@@ -97,8 +98,9 @@ pub fn create_unnamed(
 /// # Errors
 /// The errno of `open(2)`.
 pub fn reopen(fd: BorrowedFd<'_>, flags: OFlag) -> Result<OwnedFd, Errno> {
-    let path = by_number(fd);
-    again(|| nix::fcntl::open(path.as_str(), flags | OFlag::O_CLOEXEC, Mode::empty()))
+    by_number(fd, |directory, name| {
+        again(|| openat(directory, name, flags | OFlag::O_CLOEXEC, Mode::empty()))
+    })
 }
 
 /// The present name of what `fd` holds; `None` when it has none any more, or none that we can see.
@@ -106,7 +108,9 @@ pub fn reopen(fd: BorrowedFd<'_>, flags: OFlag) -> Result<OwnedFd, Errno> {
 /// # Errors
 /// The errno of `readlink(2)` or `statx(2)`.
 pub fn path_of(fd: BorrowedFd<'_>) -> Result<Option<PathBuf>, Errno> {
-    let path = PathBuf::from(readlink(by_number(fd).as_str())?);
+    let path = PathBuf::from(by_number(fd, |directory, name| {
+        readlinkat(directory, name)
+    })?);
     if !path.is_absolute() {
         return Ok(None);
     }
@@ -163,23 +167,27 @@ pub fn is_procfs(facts: &Facts) -> Option<bool> {
     magic_of(facts).map(|magic| magic == PROC_SUPER_MAGIC)
 }
 
-/// The file system behind a file, asked for once for each mount in a row: the number of a mount is never used again.
 fn magic_of(facts: &Facts) -> Option<i64> {
-    thread_local! {
-        static LAST: Cell<Option<(u64, i64)>> = const { Cell::new(None) };
-    }
-    match LAST.get() {
-        Some((mount, magic)) if mount == facts.mount => Some(magic),
-        _ => {
-            let magic = file_system_of(facts.mount).ok()?;
-            LAST.set(Some((facts.mount, magic)));
-            Some(magic)
-        }
-    }
+    file_system_remembered(facts.mount).ok()
 }
 
-fn by_number(fd: BorrowedFd<'_>) -> String {
-    format!("/proc/self/fd/{}", fd.as_raw_fd())
+/// Does something to the link that stands for one of our descriptors: in which directory, under which name. That directory is
+/// opened once: to walk there takes longer than what is done there.
+fn by_number<T>(fd: BorrowedFd<'_>, act: impl FnOnce(BorrowedFd<'_>, &str) -> T) -> T {
+    static OWN: OnceLock<Option<(Pid, OwnedFd)>> = OnceLock::new();
+    let own = OWN.get_or_init(|| {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let directory = open("/proc/self/fd", flags, Mode::empty());
+        directory.ok().map(|directory| (Pid::this(), directory))
+    });
+    let number = fd.as_raw_fd();
+    match own {
+        // A copy of this process has descriptors of its own.
+        Some((process, directory)) if *process == Pid::this() => {
+            act(directory.as_fd(), &number.to_string())
+        }
+        _ => act(AT_FDCWD, &format!("/proc/self/fd/{number}")),
+    }
 }
 
 fn again<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
@@ -235,6 +243,32 @@ mod tests {
         assert_eq!(path_of(located.as_fd()), Ok(None));
         let (pipe, _other) = nix::unistd::pipe().unwrap();
         assert_eq!(path_of(pipe.as_fd()), Ok(None));
+        fs::remove_dir_all(&place).unwrap();
+    }
+
+    #[test]
+    fn a_copy_of_this_process_finds_its_own_descriptors() {
+        let place = place("copy");
+        let [one, other] = ["one", "other"].map(|name| place.join(name));
+        fs::write(&one, "").unwrap();
+        fs::write(&other, "").unwrap();
+        let held = fs::File::open(&one).unwrap();
+        assert_eq!(path_of(held.as_fd()), Ok(Some(one)));
+        // SAFETY: the copy does what a thread may do as well, and leaves without running anything of this process.
+        match unsafe { nix::unistd::fork() }.unwrap() {
+            nix::unistd::ForkResult::Child => {
+                let another = fs::File::open(&other).unwrap();
+                // SAFETY: both descriptors are open.
+                unsafe { libc::dup2(another.as_raw_fd(), held.as_raw_fd()) };
+                let is_found = path_of(held.as_fd()) == Ok(Some(other));
+                // SAFETY: takes a number and ends the copy.
+                unsafe { libc::_exit(i32::from(!is_found)) }
+            }
+            nix::unistd::ForkResult::Parent { child } => {
+                let ended = nix::sys::wait::waitpid(child, None).unwrap();
+                assert_eq!(ended, nix::sys::wait::WaitStatus::Exited(child, 0));
+            }
+        }
         fs::remove_dir_all(&place).unwrap();
     }
 
