@@ -46,6 +46,26 @@ fn what_a_request_would_get_an_open_gets() {
 }
 
 #[test]
+fn a_link_leads_from_what_the_kernel_grants_to_what_it_does_not() {
+    require!(feature::listener());
+    let house = House::new();
+    let script = "mkdir dir; echo own > dir/own; ln -s own dir/to-own; ln -s ../../given dir/to-given; ln -s to-given/a dir/a
+        cd dir; for path in own to-own $PWD/to-own ../dir/own to-given/a $PWD/to-given/a a $PWD/../dir/a; do cat $path; done
+        echo new > to-given/new && cat ../../given/new; ln -s to-given/later later; echo later > later; cat ../../given/later
+        cat to-given/denied to-given/nothing";
+    let ran = sh(&house, &[], script);
+    let (own, given) = ("own\n", "a file that is given\n");
+    let expected = [&own.repeat(4), &given.repeat(4), "new\nlater\n"].concat();
+    assert_eq!(ran.stdout, expected, "{ran}");
+    let refused = ["denied: Permission denied", "nothing: No such file"];
+    assert!(
+        refused.iter().all(|said| ran.stderr.contains(said)),
+        "{ran}"
+    );
+    assert_eq!(told(&house), ["refused given/denied"], "{ran}");
+}
+
+#[test]
 fn somebody_is_asked_and_the_answer_is_an_open_file() {
     require!(feature::listener());
     let house = House::new();

@@ -129,6 +129,10 @@ impl Law for Lists {
         }
     }
 
+    fn may_be_native(&self, _: &Path, _: Access) -> bool {
+        true
+    }
+
     fn decide_unix(&self, subject: &Subject<'_>) -> Verdict {
         self.decide(subject, Access::WRITE)
     }
@@ -338,15 +342,16 @@ fn serve(
                 PollFd::new(stop.as_fd(), PollFlags::POLLIN),
             ];
             poll(&mut fds, PollTimeout::NONE).expect("descriptors can be polled");
-            let [calls, done, stop] = fds.map(|fd| fd.any().expect("flags that are known"));
-            if stop {
+            let [calls, done, stop] = fds.map(|fd| fd.revents().expect("flags that are known"));
+            if !stop.is_empty() {
                 return;
             }
-            (calls, done)
+            (calls, !done.is_empty())
         };
         let mut served = Vec::new();
-        if calls {
-            served.push(door.on_call(law, &mut lines).expect("calls are served"));
+        if !calls.is_empty() {
+            let more = door.on_call(calls, law, &mut lines);
+            served.push(more.expect("calls are served"));
         }
         if done {
             served.push(door.on_done(law, &mut lines).expect("results are served"));

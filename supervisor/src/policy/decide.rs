@@ -51,6 +51,17 @@ impl Ruleset {
         layers.all(|layer| layer.native(subject, Access::EXEC).is_some())
     }
 
+    /// Whether the kernel was told to let something of this name be accessed so. That is no decision, but cheaper than one.
+    #[must_use]
+    pub fn may_be_native(&self, path: &Path, access: Access) -> bool {
+        let subject = Subject::named(path);
+        let mut layers = self.layers.iter();
+        layers.all(|layer| {
+            let mut rights = access.iter();
+            rights.all(|right| layer.native(&subject, right).is_some())
+        })
+    }
+
     /// Whether a TCP connection to this address may be made, given who listens there.
     pub fn decide_connect(&self, address: SocketAddr, peer: Peer) -> Verdict {
         let address = SocketAddr::new(effective(address.ip()), address.port());

@@ -84,6 +84,11 @@ impl Channels {
         }
     }
 
+    /// How many connections there are.
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+
     /// What to poll each connection for.
     pub(super) fn interests(&self) -> impl Iterator<Item = (u64, BorrowedFd<'_>, PollFlags)> {
         self.open.iter().map(|(key, connection)| {

@@ -120,6 +120,9 @@ pub struct Session {
     chatty_until: Option<Instant>,
 }
 
+/// How many descriptors are always polled, before those of the doors.
+const FIXED: usize = 4;
+
 /// How long a program that has just been answered is expected to ask again before this thread sleeps.
 const CHATTY: Duration = Duration::from_micros(50);
 
@@ -307,58 +310,56 @@ impl Session {
     fn wait(&mut self) -> Result<News, SessionError> {
         let timeout = self.timeout();
         let poll_in = |fd| PollFd::new(fd, PollFlags::POLLIN);
-        let mut fds = vec![
+        // Each trapped call comes by here: nothing is allocated but this.
+        let mut fds = Vec::with_capacity(FIXED + 2 + self.channels.len());
+        fds.extend([
             poll_in(self.child.events()),
             poll_in(self.child.guardian()),
             poll_in(self.signals.arrived.as_fd()),
             poll_in(self.channels.answers()),
-        ];
+        ]);
         if let Some(door) = &self.door {
             fds.extend([poll_in(door.done()), poll_in(door.calls())]);
         }
-        let shared = fds.len();
-        let mut keys = Vec::new();
-        for (key, fd, interest) in self.channels.interests() {
-            keys.push(key);
-            fds.push(PollFd::new(fd, interest));
-        }
+        let interests = self.channels.interests();
+        fds.extend(interests.map(|(_, fd, interest)| PollFd::new(fd, interest)));
         match poll_for(&mut fds, self.chatty_until, timeout) {
             Ok(()) => {}
             Err(Errno::EINTR) => return Ok(News::ALL),
             Err(errno) => return Err(failed("poll")(errno)),
         }
-        let came: Vec<PollFlags> = fds
-            .iter()
-            .map(|fd| fd.revents().unwrap_or(PollFlags::all()))
+        let came = |fd: &PollFd<'_>| fd.revents().unwrap_or(PollFlags::all());
+        let [child, guardian, signals, answers] = [0, 1, 2, 3].map(|at| came(&fds[at]));
+        let (done, calls, shared) = match self.door {
+            Some(_) => (came(&fds[FIXED]), came(&fds[FIXED + 1]), FIXED + 2),
+            None => (PollFlags::empty(), PollFlags::empty(), FIXED),
+        };
+        let keys = self.channels.interests().map(|(key, ..)| key);
+        let ready: Vec<_> = keys
+            .zip(fds[shared..].iter().map(came))
+            .filter(|(_, what)| !what.is_empty())
             .collect();
         drop(fds);
-        if !came[3].is_empty() {
+        if !answers.is_empty() {
             for (ticket, outcome) in self.channels.on_answers(&mut self.log) {
                 if let Some(door) = &mut self.door {
                     door.on_outcome(ticket, outcome)?;
                 }
             }
         }
-        if let (Some(done), Some(calls), true) = (came.get(4), came.get(5), self.door.is_some()) {
-            self.serve_calls(!done.is_empty(), !calls.is_empty())?;
-        }
-        let mut has_asked = false;
-        for (key, what) in keys
-            .into_iter()
-            .zip(&came[shared..])
-            .filter(|(_, what)| !what.is_empty())
-        {
-            has_asked = true;
-            self.channels.on_ready(key, *what, &mut self.log);
+        self.serve_calls(!done.is_empty(), calls)?;
+        let has_asked = !ready.is_empty();
+        for (key, what) in ready {
+            self.channels.on_ready(key, what, &mut self.log);
         }
         self.chatty_until = has_asked.then(|| Instant::now() + CHATTY);
         Ok(News {
-            child: !came[0].is_empty() || !came[1].is_empty(),
-            signals: !came[2].is_empty(),
+            child: !child.is_empty() || !guardian.is_empty(),
+            signals: !signals.is_empty(),
         })
     }
 
-    fn serve_calls(&mut self, done: bool, calls: bool) -> Result<(), SessionError> {
+    fn serve_calls(&mut self, done: bool, calls: PollFlags) -> Result<(), SessionError> {
         let Some(door) = &mut self.door else {
             return Ok(());
         };
@@ -370,8 +371,8 @@ impl Session {
         if done {
             served = door.on_done(&*self.ruleset, &mut office)?;
         }
-        if calls {
-            let more = door.on_call(&*self.ruleset, &mut office)?;
+        if !calls.is_empty() {
+            let more = door.on_call(calls, &*self.ruleset, &mut office)?;
             served.channels.extend(more.channels);
             served.is_closed |= more.is_closed;
         }

@@ -6,6 +6,7 @@ use crate::policy::{
 use nix::fcntl::OFlag;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
+use std::path::Path;
 use sys::metadata::facts;
 use sys::openat2::{Lookup, locate};
 
@@ -23,6 +24,8 @@ pub trait Law {
     fn decide_move(&self, from: &Subject<'_>, to: &Subject<'_>, kind: Kind) -> Verdict;
     /// Whether it may give what has the first name the second as well.
     fn decide_link(&self, from: &Subject<'_>, to: &Subject<'_>) -> Verdict;
+    /// Whether the kernel may have been told to let the child access so what has this canonical name. Cheaper than to decide.
+    fn may_be_native(&self, path: &Path, access: Access) -> bool;
     /// Whether it may connect to this located socket file.
     fn decide_unix(&self, subject: &Subject<'_>) -> Verdict;
     /// Whether it may open a TCP connection to this address, given who listens there.
@@ -63,6 +66,10 @@ impl Law for Ruleset {
     fn decide_link(&self, from: &Subject<'_>, to: &Subject<'_>) -> Verdict {
         let verdict = Ruleset::decide_link(self, from, to);
         settled(verdict, || [above(self, from), above(self, to)].concat())
+    }
+
+    fn may_be_native(&self, path: &Path, access: Access) -> bool {
+        Ruleset::may_be_native(self, path, access)
     }
 
     fn decide_unix(&self, subject: &Subject<'_>) -> Verdict {

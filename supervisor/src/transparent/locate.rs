@@ -65,11 +65,24 @@ impl Located {
         one != 0 && other != 0 && one != other
     }
 
-    /// Looks at what was found. `held`: through which descriptor of the child, if through one.
+    /// Looks at what was found, beginning wherever the child said. `held`: through which of its descriptors, if through one.
     pub fn look(fd: OwnedFd, held: Option<(Thread, i32)>) -> Result<Self, Failure> {
+        Self::look_on(fd, held, metadata::file_system_of)
+    }
+
+    /// Looks at what was found by a walk from the root, which comes by nothing but what is mounted.
+    pub fn look_below_root(fd: OwnedFd) -> Result<Self, Failure> {
+        Self::look_on(fd, None, metadata::file_system_remembered)
+    }
+
+    fn look_on(
+        fd: OwnedFd,
+        held: Option<(Thread, i32)>,
+        file_system_of: fn(u64) -> Result<i64, Errno>,
+    ) -> Result<Self, Failure> {
         let facts = metadata::facts(fd.as_fd())?;
         // What is mounted nowhere is the kernel's own, or was taken away with its mount: the name it had means something else.
-        let system = metadata::file_system_of(facts.mount);
+        let system = file_system_of(facts.mount);
         let is_mounted = system != Err(Errno::ENOENT);
         let name = if is_mounted {
             name_of(fd.as_fd())?
@@ -142,7 +155,10 @@ pub(super) fn by_path(
         }
         Err(failure) => Err(failure),
         Ok(fd) => {
-            let located = Located::look(fd, None)?;
+            let located = match base {
+                None => Located::look_below_root(fd)?,
+                Some(_) => Located::look(fd, None)?,
+            };
             if located.is_proc {
                 walk::walk(thread, base, path, follow, lookup)
             } else {

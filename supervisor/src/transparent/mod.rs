@@ -30,7 +30,8 @@
 //! - **New tasks**, where a limit is set: counted, then left to the kernel. Refusals in a row are recorded once.
 //! - **Priority, scheduling, limits by number**: of the caller itself left to the kernel, of anybody else refused.
 //!
-//! Only the last two are ever continued: what was decided on is in registers, which nobody can change behind our back.
+//! Continued are the last two, for what was decided on is in registers, which nobody can change behind our back; and opens that
+//! Landlock grants, since it decides about them once more. Most of those are left to it by their spelling, without being located.
 //!
 //! What never happens here: a path resolved twice, memory of the child read twice, an answer that lets the kernel read it
 //! again, a wait. What might wait (a file server, a TCP handshake, a full backlog) is done by others, in bounded numbers:
@@ -48,6 +49,7 @@ mod failure;
 mod law;
 mod listens;
 mod locate;
+mod native;
 mod own;
 mod parents;
 mod record;

@@ -122,7 +122,10 @@ impl Walk {
             Err(Failure::Native(Errno::ENOENT)) if may_be_own(path) => slowly(),
             Err(failure) => Err(failure),
             Ok(fd) => {
-                let located = Located::look(fd, None)?;
+                let located = match start {
+                    None => Located::look_below_root(fd)?,
+                    Some(_) => Located::look(fd, None)?,
+                };
                 if located.is_proc {
                     slowly()
                 } else {

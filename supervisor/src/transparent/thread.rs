@@ -9,6 +9,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::{Mode, lstat};
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use sys::pidfd::Pidfd;
 
 /// A thread that waits in a trapped call.
@@ -72,6 +73,21 @@ impl Thread {
                 Errno::ENOENT => Errno::EBADF.into(),
                 other => unseen(other),
             })
+    }
+
+    /// What the kernel calls its working directory.
+    pub fn name_of_working_directory(self) -> Result<PathBuf, Errno> {
+        self.read("cwd")
+    }
+
+    /// What the kernel calls that which lies behind one of its descriptors.
+    pub fn name_behind(self, number: i32) -> Result<PathBuf, Errno> {
+        self.read(&format!("fd/{number}"))
+    }
+
+    fn read(self, name: &str) -> Result<PathBuf, Errno> {
+        let link = format!("/proc/{}/{name}", self.0);
+        std::fs::read_link(link).map_err(|_| Errno::last())
     }
 
     fn open(self, name: &str) -> Result<OwnedFd, Errno> {

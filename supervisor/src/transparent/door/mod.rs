@@ -27,7 +27,7 @@ use crate::broker::pool::Pool;
 use crate::broker::{Outcome, Ticket};
 use errands::Sent;
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
 use opens::Order;
@@ -42,7 +42,7 @@ use sys::pidfd::Pidfd;
 use sys::seccomp::{Listener, NATIVE_ARCH, Notification};
 use waits::Waits;
 
-/// How many notifications are served before other descriptors get their turn.
+/// How many slow things are taken note of before other descriptors get their turn.
 const BATCH: usize = 64;
 /// How many calls that wait are held where a successor would find them.
 const JOURNAL: u16 = 1024;
@@ -233,12 +233,14 @@ impl Door {
         self.events.0.as_fd()
     }
 
-    /// Serves the calls that wait.
+    /// Serves the call that waits, given what [`Door::calls`] was just polled to be ready for. One: whoever waits for us polls
+    /// again anyway, and then everything else gets its turn as well.
     ///
     /// # Errors
     /// [`DoorError`]: no call can be served any more, and the session must end.
     pub fn on_call(
         &mut self,
+        what: PollFlags,
         law: &dyn Law,
         recorder: &mut dyn Recorder,
     ) -> Result<Served, DoorError> {
@@ -247,19 +249,14 @@ impl Door {
             recorder,
             served: Served::default(),
         };
-        for _ in 0..BATCH {
-            let ready = self.ready().map_err(failed("poll the listener"))?;
-            if !ready.contains(PollFlags::POLLIN) {
-                court.served.is_closed = ready.contains(PollFlags::POLLHUP);
-                break;
-            }
-            if let Some(call) = self
-                .journal
-                .receive(&self.listener)
-                .map_err(failed("receive a call"))?
-            {
-                self.serve(&call, &mut court)?;
-            }
+        if !what.contains(PollFlags::POLLIN) {
+            court.served.is_closed = what.contains(PollFlags::POLLHUP);
+            return Ok(court.served);
+        }
+        // There was a call to receive, and nobody but us receives: even if it is gone by now this does not wait.
+        let call = self.journal.receive(&self.listener);
+        if let Some(call) = call.map_err(failed("receive a call"))? {
+            self.serve(&call, &mut court)?;
         }
         Ok(court.served)
     }
@@ -306,14 +303,6 @@ impl Door {
         }
     }
 
-    fn ready(&self) -> Result<PollFlags, Errno> {
-        let mut fds = [PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut fds, PollTimeout::ZERO) {
-            Err(Errno::EINTR) => Ok(PollFlags::empty()),
-            other => other.map(|_| fds[0].revents().unwrap_or(PollFlags::empty())),
-        }
-    }
-
     fn serve(&mut self, call: &Notification, court: &mut Court<'_>) -> Result<(), DoorError> {
         let thread = Thread(call.thread);
         let Some(known) = calls::find(call.number).filter(|_| call.arch == NATIVE_ARCH) else {
@@ -332,8 +321,10 @@ impl Door {
             call: known.name,
         };
         let wish = (known.read)(&Registers::of(call));
-        // What was read is the caller's only if the caller still waits.
-        if !self.listener.is_valid(claim.id) {
+        // What was read is the caller's only if the caller still waits. Of opens that is asked when they were found: most are left to
+        // the kernel, and what was read of somebody else's memory then tells nobody anything.
+        let is_open = matches!(wish, Ok(Wish::Open(_)));
+        if !is_open && !self.listener.is_valid(claim.id) {
             return Ok(());
         }
         match wish {

@@ -12,6 +12,7 @@ use crate::policy::{Access, Mechanism, Reason, Subject, Verdict};
 use crate::transparent::calls::{Opening, Target};
 use crate::transparent::failure::{Failure, refused};
 use crate::transparent::locate::{Located, Name, as_path};
+use crate::transparent::native::is_the_kernels;
 use crate::transparent::record::About;
 use crate::transparent::target::{Found, find};
 use crate::transparent::thread::Thread;
@@ -60,10 +61,16 @@ impl Door {
             if !self.facts.closed {
                 return self.leave_to_the_kernel(claim);
             }
+            if !self.listener.is_valid(claim.id) {
+                return Ok(());
+            }
             let about = self.about(claim, &target);
             let why = "a file is not only named by openat2 where every open is answered here; openat does it";
             let errno = about.fail(court.recorder, Errno::EACCES, why);
             return self.errno(claim.id, errno);
+        }
+        if !self.facts.closed && is_the_kernels(claim.thread, &target, court.law) {
+            return self.leave_to_the_kernel(claim);
         }
         self.find(claim, Order { target, attempt: 0 }, court)
     }
