@@ -36,6 +36,7 @@ pub fn act(name: &str, arguments: &mut Arguments) -> Option<Answer> {
         "share-port" => share_port(&address(arguments)),
         "overtake" => overtake(&address(arguments)),
         "race-bind" => race_bind(arguments),
+        "race-bind-swap" => race_bind_swap(arguments),
         "race-bind-abstract" => race_bind_abstract(arguments),
         "race-listen" => race_listen(arguments),
         "alarmed-unix" => {
@@ -260,6 +261,37 @@ fn race_bind(arguments: &mut Arguments) -> Answer {
         bound
     };
     against(|| address.waver(), || tries(count, attempt))
+}
+
+/// `race-bind-swap ONE OTHER PATH MADE TRIES`: two names change places all the time while a path that leads through them is bound.
+/// What is made where it may be is MADE, and removed again.
+fn race_bind_swap(arguments: &mut Arguments) -> Answer {
+    let (one, other) = (arguments.path(), arguments.path());
+    let (path, made) = (arguments.path(), arguments.path());
+    let count = arguments.number();
+    let exchange = || {
+        call!(
+            libc::SYS_renameat2,
+            libc::AT_FDCWD,
+            one.as_ptr(),
+            libc::AT_FDCWD,
+            other.as_ptr(),
+            libc::RENAME_EXCHANGE
+        )
+    };
+    // A race that cannot be run proves nothing.
+    exchange()?;
+    let attempt = || {
+        let bound = with(libc::SYS_bind, &stream(libc::AF_UNIX)?, &unix(&path));
+        let _removed = call!(libc::SYS_unlinkat, libc::AT_FDCWD, made.as_ptr(), 0);
+        bound
+    };
+    against(
+        || {
+            let _exchanged = exchange();
+        },
+        || tries(count, attempt),
+    )
 }
 
 /// `race-bind-abstract PATH TRIES`: the first byte of the name comes and goes, and without it the name is no file's.

@@ -230,6 +230,34 @@ fn a_name_that_is_rewritten_while_it_is_bound_is_made_nowhere_else() {
 }
 
 #[test]
+fn links_that_are_swapped_lead_no_socket_outside() {
+    require!(feature::listener());
+    require!(feature::pidfd_getfd());
+    require!(feature::processors(2));
+    let workspace = Workspace::new();
+    let tree = workspace.make_dir("allowed");
+    let outside = workspace.make_dir("outside");
+    symlink(&tree, tree.join("way")).unwrap();
+    symlink(&outside, tree.join("other")).unwrap();
+    // No Landlock here decides once more: it is made in the directory that was located, or not at all.
+    let supervised = Supervised::new(Lists {
+        is_brokered: true,
+        ..Lists::writing(&tree)
+    });
+    let act = [
+        "race-bind-swap",
+        "way",
+        "other",
+        "way/socket",
+        "socket",
+        "2000",
+    ];
+    let said = supervised.probe(&tree, &act);
+    both_sides_were_met(&supervised, &said);
+    assert!(!outside.join("socket").exists());
+}
+
+#[test]
 fn a_name_that_stops_being_a_files_while_it_is_bound_is_taken_by_nobody() {
     require!(feature::listener());
     require!(feature::pidfd_getfd());

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 /// How long a call takes that need not be watched, and how often those that are watched are looked at.
 const TICK: Duration = Duration::from_millis(10);
-/// How many are looked at in one tick: some microseconds each.
-const LOOKS: usize = 64;
+/// How many are looked at in one tick: some 20 µs each.
+const LOOKS: usize = 16;
 
 /// The right to do what cannot be undone for a call, or to say that it was interrupted: whoever takes it first has it.
 #[derive(Debug, Clone, Default)]
