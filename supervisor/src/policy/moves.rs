@@ -137,17 +137,23 @@ impl Ruleset {
         Some(refused(Some(&denial.origin), Reason::Rule))
     }
 
-    /// The refusal by a rule that lets more of these rights be had at `to` than at `from`.
+    /// The refusal because more of these rights could be had at `to` than at `from`: by the rule that denies them there, or else by
+    /// the one that gives them here.
     fn gain(&self, from: &Subject<'_>, to: &Subject<'_>, rights: Access) -> Option<Verdict> {
-        let gained = rights.iter().find_map(|right| {
-            match (self.decide(from, right), self.decide(to, right)) {
-                (Verdict::Allow(_), _) | (_, Verdict::Deny(_)) => None,
-                (Verdict::Ask(_), Verdict::Ask(_)) => None,
-                (_, Verdict::Allow(allowed)) => Some(allowed.rule),
-                (_, Verdict::Ask(question)) => Some(question.rule),
+        rights.iter().find_map(|right| {
+            let gained = match self.decide(to, right) {
+                Verdict::Deny(_) => return None,
+                Verdict::Allow(allowed) => (allowed.rule, true),
+                Verdict::Ask(question) => (question.rule, false),
+            };
+            match (self.decide(from, right), gained) {
+                (Verdict::Allow(_), _) | (Verdict::Ask(_), (_, false)) => None,
+                (Verdict::Deny(denial), _) if denial.reason == Reason::Rule => {
+                    Some(Verdict::Deny(denial))
+                }
+                (_, (rule, _)) => Some(refused(Some(&rule), Reason::WouldGain)),
             }
-        })?;
-        Some(refused(Some(&gained), Reason::WouldGain))
+        })
     }
 }
 
@@ -346,7 +352,7 @@ mod tests {
         assert_eq!(linked("/repo/out/main", "/repo/src/main"), "kernel");
         assert_eq!(linked("/repo/src/main", "/repo/out/main"), "gain");
         assert_eq!(linked("/data/file", "/repo/src/file"), "gain");
-        assert_eq!(linked("/repo/key", "/repo/src/key"), "gain");
+        assert_eq!(linked("/repo/key", "/repo/src/key"), "rule");
         assert_eq!(linked("/repo/src/main", "/data/main"), "no rule");
     }
 
