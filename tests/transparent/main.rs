@@ -47,9 +47,9 @@ fn all_of_it_holds_for_an_ordinary_user() {
         .args(["--skip", AS_NOBODY, "--test-threads=2"])
         .env("SUPERVISE_TEST_PROBE", &probe)
         .current_dir(place.path());
-    let ran = harness::run::run(harness::process::as_uid(
-        &mut command,
-        harness::process::NOBODY,
-    ));
+    let ran = harness::run::run_within(
+        harness::process::as_uid(&mut command, harness::process::NOBODY),
+        5 * harness::run::DEADLINE,
+    );
     assert_eq!(ran.code(), 0, "{ran}");
 }
