@@ -92,6 +92,7 @@ fn what_is_notified_waits_for_a_listener_and_is_not_there_without() {
         // The helper must still load its libraries.
         reads: Answer::Allow,
         writes: Answer::Notify,
+        domains: Answer::Notify,
     };
     assert!(spec.needs_listener());
     let acts = [

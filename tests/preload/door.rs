@@ -202,3 +202,40 @@ fn inside_another_sandbox_the_library_asks_and_gains_nothing_that_the_outer_one_
         "{record}"
     );
 }
+
+/// What the outer supervisor opens for its programs it does not open for those that the inner one confines further.
+#[test]
+fn an_inner_sandbox_is_not_reached_around_by_what_the_outer_supervisor_does() {
+    require!(feature::listener());
+    let installed = Installed::new();
+    let place = &installed.place;
+    place.write("data/file", "data/file\n");
+    place.make_dir("data/directory");
+    let data = place.join("data").display().to_string();
+    // Below a pattern everything is the outer supervisor's to give.
+    let pattern = format!("fs.write = [\"$PWD\", \"{data}\"]\nfs.deny = [\"{data}/**/*.key\"]");
+    let kept = place.join("kept/inner.toml").display().to_string();
+    let outer = format!("fs.read = [\"{kept}\"]\n{pattern}");
+    let outer = installed.policy("outer", &outer);
+    let tries = format!(
+        "cat {data}/file; echo more >>{data}/file; echo new >{data}/new; mkdir {data}/made; rmdir {data}/directory; mv {data}/file {data}/moved"
+    );
+    let inner = |rules: &str, tries: &str| {
+        installed.policy("inner", rules);
+        let script = format!("\"$SUPERVISE_EXE\" -p {kept} --audit inner.jsonl -- sh -c '{tries}'");
+        installed.supervise(&outer, &[], &script)
+    };
+    let ran = inner("", &tries);
+    assert_eq!(ran.stdout, "", "{ran}");
+    assert!(place.join("data/directory").exists(), "{ran}");
+    let left = std::fs::read_to_string(place.join("data/file")).expect("not moved");
+    assert_eq!(left, "data/file\n", "{ran}");
+    for made in ["data/new", "data/made"] {
+        assert!(!place.join(made).exists(), "{made}: {ran}");
+    }
+    // What both allow is had: the inner supervisor asks the outer one, and is asked by the library.
+    let both =
+        format!("[[request]]\npath = \"{data}/**\"\naccess = [\"read\"]\ndecision = \"allow\"");
+    let ran = inner(&both, &format!("cat {data}/file"));
+    assert_eq!(ran.lines(), ["data/file"], "{ran}");
+}

@@ -332,6 +332,7 @@ fn serve(
         guardian: std::process::id() as i32,
         processes: lists.processes,
         closed: lists.closed,
+        tag: None,
     };
     let mut door = Door::new(listener, facts).expect("the door opens");
     loop {

@@ -458,6 +458,11 @@ impl Doors {
                 watches: self.watches,
                 reads: self.trap(Access::READ),
                 writes: self.trap(Access::WRITE),
+                domains: if self.opens.trapped().is_empty() {
+                    Answer::Allow
+                } else {
+                    Answer::Notify
+                },
             },
             ptrace: if ruleset.process().ptrace_own {
                 Ptrace::OwnDomain

@@ -4,10 +4,13 @@
 //! are inherited by every descendant and kept over every exec; the filter refuses to change this one; everybody may read it in
 //! `/proc/PID/limits`. So membership can be told without privileges, cgroups or a walk up the tree of parents, also after
 //! everything that knew the session has died.
+//!
+//! The hard limit is the tag. The soft limit says one thing more: where it is less, the process, or one that it descends from, has
+//! locked itself further ([`Tag::narrow`]), and what the session may do is no more all that it may do.
 
 use nix::errno::Errno;
 use sys::pidfd::Pidfd;
-use sys::process::{Limit, UNLIMITED, resource};
+use sys::process::{Limit, UNLIMITED, limit_of, resource, set_limit_of};
 
 /// A session's mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -96,20 +99,37 @@ impl Tag {
 
     /// Whether the process with this pid carries the tag. A process that is gone does not.
     pub fn is_on(self, pid: i32) -> bool {
-        let Ok(text) = std::fs::read_to_string(format!("/proc/{pid}/limits")) else {
-            return false;
+        self.marks(written(pid))
+    }
+
+    fn marks(self, limit: Option<Limit>) -> bool {
+        limit.is_some_and(|limit| {
+            limit.hard == self.0 && (self.0 - 1..=self.0).contains(&limit.soft)
+        })
+    }
+
+    /// Notes that the process of this task locks itself further. Its descendants are noted with it, and nobody inside can take
+    /// that back.
+    ///
+    /// # Errors
+    /// The errno of `prlimit64(2)`: of a process of another user, among others.
+    pub fn narrow(self, task: i32) -> Result<(), Errno> {
+        let limit = Limit {
+            soft: self.0 - 1,
+            hard: self.0,
         };
-        let marked = text
-            .lines()
-            .find_map(|line| line.strip_prefix(LINE))
-            .and_then(|rest| {
-                let mut words = rest.split_whitespace();
-                Some((
-                    words.next()?.parse::<u64>().ok()?,
-                    words.next()?.parse::<u64>().ok()?,
-                ))
-            });
-        marked == Some((self.0, self.0))
+        set_limit_of(task, resource::RTTIME, limit)
+    }
+
+    /// Whether the process of this task has locked itself further, as far as is known: one that does not carry the tag, or is
+    /// gone, may have.
+    pub fn is_narrowed(self, task: i32) -> bool {
+        let limit = match limit_of(task, resource::RTTIME) {
+            Ok(limit) => Some(limit),
+            // Those of other users are told to everybody, but elsewhere.
+            Err(_) => written(task),
+        };
+        limit != Some(self.limit().1)
     }
 
     /// Every living process that carries the tag, held by its pidfd: checked after it was opened, so that a recycled pid is
@@ -160,6 +180,17 @@ impl Tag {
     }
 }
 
+/// The limit that would be the tag, as everybody may read it.
+fn written(task: i32) -> Option<Limit> {
+    let text = std::fs::read_to_string(format!("/proc/{task}/limits")).ok()?;
+    let rest = text.lines().find_map(|line| line.strip_prefix(LINE))?;
+    let mut words = rest.split_whitespace().map(str::parse);
+    Some(Limit {
+        soft: words.next()?.ok()?,
+        hard: words.next()?.ok()?,
+    })
+}
+
 impl std::fmt::Display for Tag {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:016x}", self.0)
@@ -173,6 +204,37 @@ fn errno(error: std::io::Error) -> Errno {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_that_is_narrowed_still_carries_the_tag_and_so_do_its_children() {
+        use std::process::Command;
+        let tag = Tag::new(0x1234_5678_9abc_def0);
+        let mut shell = Command::new("sh")
+            .args(["-c", "read go; sleep 1000 & echo $!; wait"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let pid = i32::try_from(shell.id()).unwrap();
+        assert!(!tag.is_on(pid) && tag.is_narrowed(pid), "it has no tag");
+        set_limit_of(pid, resource::RTTIME, tag.limit().1).unwrap();
+        assert!(tag.is_on(pid) && !tag.is_narrowed(pid));
+        assert_eq!(written(pid), limit_of(pid, resource::RTTIME).ok());
+        tag.narrow(pid).unwrap();
+        assert!(tag.is_on(pid) && tag.is_narrowed(pid));
+        std::io::Write::write_all(&mut shell.stdin.take().unwrap(), b"go\n").unwrap();
+        let mut child = String::new();
+        let mut said = std::io::BufReader::new(shell.stdout.take().unwrap());
+        std::io::BufRead::read_line(&mut said, &mut child).unwrap();
+        let child: i32 = child.trim().parse().unwrap();
+        assert!(tag.is_on(child) && tag.is_narrowed(child));
+        Pidfd::open(child)
+            .unwrap()
+            .send_signal(libc::SIGKILL)
+            .unwrap();
+        shell.kill().unwrap();
+        shell.wait().unwrap();
+    }
 
     #[test]
     fn the_text_of_a_tag_gives_the_tag_again() {

@@ -223,6 +223,7 @@ impl Session {
                     guardian: child.guardian_pid(),
                     processes: ruleset.limits().processes,
                     closed: confinement.layers().opens.closed(),
+                    tag,
                 };
                 Some(Door::new(listener.into(), facts)?)
             }

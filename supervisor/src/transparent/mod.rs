@@ -29,8 +29,11 @@
 //!   credentials those see who connect. **inotify**: on what may be read.
 //! - **New tasks**, where a limit is set: counted, then left to the kernel. Refusals in a row are recorded once.
 //! - **Priority, scheduling, limits by number**: of the caller itself left to the kernel, of anybody else refused.
+//! - **Landlock domains of its own**, where opens or changes are trapped: noted, then left to the kernel. What a caller is refused
+//!   there we cannot ask: from then on nothing is opened or changed on its behalf, nor on that of its descendants, and the kernel
+//!   decides what both domains allow. So a sandbox within the session holds.
 //!
-//! Continued are the last two, for what was decided on is in registers, which nobody can change behind our back; and opens that
+//! Continued are the last three, for what was decided on is in registers, which nobody can change behind our back; and opens that
 //! Landlock grants, since it decides about them once more. Most of those are left to it by their spelling, without being located.
 //!
 //! What never happens here: a path resolved twice, memory of the child read twice, an answer that lets the kernel read it

@@ -69,6 +69,24 @@ pub fn limit_of(task: i32, resource: u32) -> Result<Limit, Errno> {
     Ok(old)
 }
 
+/// Sets a limit of the process of a task, by its number.
+///
+/// # Errors
+/// The errno of `prlimit64(2)`.
+pub fn set_limit_of(task: i32, resource: u32, limit: Limit) -> Result<(), Errno> {
+    // SAFETY: prlimit64(2) with no place for the old limit only reads a `struct rlimit64` from `limit`, which has that layout.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_prlimit64,
+            task,
+            resource,
+            &raw const limit,
+            std::ptr::null_mut::<Limit>(),
+        )
+    };
+    Errno::result(result).map(drop)
+}
+
 /// With which errno `pidfd_getfd(2)` refuses a descriptor that is no pidfd: `EBADF` where the call is to be had.
 pub fn take_descriptor_errno() -> Errno {
     // SAFETY: scalars, and no valid descriptor among them.

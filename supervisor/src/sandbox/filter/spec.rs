@@ -61,6 +61,9 @@ pub struct Answers {
     /// Opens that write, make or truncate, and the calls that make, remove and move entries. Allowed leaves it to Landlock.
     /// Refused: EACCES.
     pub writes: Answer,
+    /// `landlock_restrict_self`. Allowed where nobody opens on the caller's behalf what the caller would then be refused. Refused:
+    /// EPERM.
+    pub domains: Answer,
 }
 
 /// Who answers a call.
@@ -146,6 +149,7 @@ impl FilterSpec {
                 watches: Answer::Refuse,
                 reads: Answer::Allow,
                 writes: Answer::Allow,
+                domains: Answer::Allow,
             },
             ptrace: Ptrace::Refused,
             anonymous_files: AnonymousFiles::NotExecutable,
@@ -166,9 +170,10 @@ impl FilterSpec {
             watches,
             reads,
             writes,
+            domains,
         } = self.answers;
         [
-            metadata, connect, bind, listen, processes, others, watches, reads, writes,
+            metadata, connect, bind, listen, processes, others, watches, reads, writes, domains,
         ]
         .contains(&Answer::Notify)
     }

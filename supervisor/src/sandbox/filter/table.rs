@@ -50,6 +50,7 @@ pub fn table(spec: &FilterSpec) -> Vec<Row> {
         watches,
         reads,
         writes,
+        domains,
     } = spec.answers;
     // Where every open is asked about, those that write are among them.
     let writing_opens = match reads {
@@ -67,6 +68,7 @@ pub fn table(spec: &FilterSpec) -> Vec<Row> {
         (reads, OPENS),
         (writing_opens, WRITING_OPENS),
         (writes, ENTRIES),
+        (domains, DOMAINS),
     ] {
         rows.extend(group.iter().filter_map(|row| answer.applied_to(*row)));
     }
@@ -416,6 +418,11 @@ const WRITING_OPENS: &[Row] = rows! {
         => EACCES "something in its tree is not the kernel's to let change";
     [CREAT OPENAT2]
         => EACCES "something in its tree is not the kernel's to let change; what openat2 asks for is in memory";
+};
+
+const DOMAINS: &[Row] = rows! {
+    [LANDLOCK_RESTRICT_SELF]
+        => EPERM "whoever opens on the caller's behalf has to know that it wants less";
 };
 
 const ENTRIES: &[Row] = rows! {

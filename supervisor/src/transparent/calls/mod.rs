@@ -47,6 +47,8 @@ pub(super) enum Wish {
     Task,
     /// To set priority, scheduling or limits of the task of this number.
     Tune(i32),
+    /// To enter a Landlock domain of its own.
+    Narrow,
     /// Nothing: a call that the kernel answers with 0 before it looks at its object.
     Nothing,
 }
@@ -117,6 +119,8 @@ pub enum Class {
     /// They set priority, scheduling, affinity or limits of a task by its number. Trapped where there is a listener, unless the
     /// number is 0: oneself.
     OtherTask,
+    /// They enter a Landlock domain. Trapped where opens or changes are: what is done on the caller's behalf is not asked of that.
+    Domain,
 }
 
 /// One trapped call.
@@ -237,7 +241,7 @@ mod tests {
     fn the_filter_traps_what_is_served_here_and_nothing_else() {
         use crate::sandbox::filter::{Answer, Answers, Arch, FilterSpec, listing};
         type Set = fn(&mut Answers, Answer);
-        let groups: [(Set, &[Class]); 9] = [
+        let groups: [(Set, &[Class]); 10] = [
             (|answers, it| answers.metadata = it, &[Class::Metadata]),
             (|answers, it| answers.reads = it, &[Class::Open]),
             (
@@ -250,6 +254,7 @@ mod tests {
             (|answers, it| answers.watches = it, &[Class::Watch]),
             (|answers, it| answers.processes = it, &[Class::NewTask]),
             (|answers, it| answers.others = it, &[Class::OtherTask]),
+            (|answers, it| answers.domains = it, &[Class::Domain]),
         ];
         for (set, classes) in groups {
             let mut spec = FilterSpec::strictest(Arch::OURS);
@@ -293,6 +298,7 @@ mod tests {
             Class::Watch,
             Class::NewTask,
             Class::OtherTask,
+            Class::Domain,
         ];
         let others = others.into_iter().flat_map(numbers).count();
         assert_eq!(metadata.len(), all().count() - others);

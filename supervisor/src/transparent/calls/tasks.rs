@@ -1,6 +1,6 @@
-//! Calls that start tasks, and that set priorities and limits of others.
+//! Calls that start tasks, that set priorities and limits of others, and that lock the caller further.
 
-use super::Class::{NewTask, OtherTask};
+use super::Class::{Domain, NewTask, OtherTask};
 use super::{Call, Wish, call};
 use crate::transparent::failure::Failure;
 use nix::errno::Errno;
@@ -43,6 +43,12 @@ pub(super) static TABLE: &[Call] = &[
             r.int(0),
         )
     }),
+    call(
+        libc::SYS_landlock_restrict_self,
+        "landlock_restrict_self",
+        Domain,
+        |_| Ok(Wish::Narrow),
+    ),
     #[cfg(target_arch = "x86_64")]
     call(libc::SYS_fork, "fork", NewTask, |_| Ok(Wish::Task)),
     #[cfg(target_arch = "x86_64")]

@@ -1,6 +1,6 @@
 //! Names: from the claim to the answer.
 
-use super::{Claim, Court, Door, DoorError, Finished};
+use super::{Claim, Court, Door, DoorError, Finished, NARROWED};
 use crate::policy::Access;
 use crate::transparent::calls::{Act, Place};
 use crate::transparent::deeds::{Deed, Doer, Objection};
@@ -77,6 +77,7 @@ impl Door {
             Ok(Doer::Caller) if deed.may_be_left() && !self.facts.closed => {
                 return self.leave_to_the_kernel(claim);
             }
+            Ok(_) if self.is_narrowed(claim) => about.fail(court.recorder, Errno::EACCES, NARROWED),
             Ok(_) => return self.do_deed(claim, deed, court),
             Err(Objection::Denied(denial, located)) => {
                 let located = Some(located);

@@ -25,6 +25,7 @@ use super::tasks::{Admission, Tasks, can_count};
 use super::thread::Thread;
 use crate::broker::pool::Pool;
 use crate::broker::{Outcome, Ticket};
+use crate::sandbox::Tag;
 use errands::Sent;
 use nix::errno::Errno;
 use nix::poll::PollFlags;
@@ -53,6 +54,9 @@ const FIFOS: usize = 64;
 /// How many jobs may wait for a thread of each pool.
 const WAITING: usize = 1024;
 
+/// Why nothing is done on behalf of some callers.
+const NARROWED: &str = "the caller is in a sandbox of its own, which cannot be asked";
+
 /// What the door must know about its session.
 #[derive(Debug)]
 pub struct Facts {
@@ -66,6 +70,8 @@ pub struct Facts {
     pub processes: Option<u64>,
     /// Whether the kernel lets the child read more than the rules do, so that no open may be left to it.
     pub closed: bool,
+    /// What every process of the session carries, where that could be given.
+    pub tag: Option<Tag>,
 }
 
 /// A member of the session connected to it.
@@ -331,6 +337,7 @@ impl Door {
             Err(failure) => self.fail(claim, failure, court),
             Ok(Wish::Nothing) => self.value(claim.id, 0),
             Ok(Wish::Task) => self.task(claim, court),
+            Ok(Wish::Narrow) => self.narrow(claim, court),
             Ok(Wish::Tune(task)) => self.tune(claim, task, court),
             Ok(Wish::Listen(socket, backlog)) => self.listen(claim, socket, backlog, court),
             Ok(Wish::Change(place, change)) => match locate(thread, &place, Lookup::Cached) {
@@ -392,6 +399,27 @@ impl Door {
             }
             Admission::RefusedAgain => self.errno(claim.id, Errno::EAGAIN),
         }
+    }
+
+    /// A Landlock domain within the session's: what the caller and its descendants are refused there, nobody may do on their
+    /// behalf from now on.
+    fn narrow(&mut self, claim: Claim, court: &mut Court<'_>) -> Result<(), DoorError> {
+        let noted = self.facts.tag.map(|tag| tag.narrow(claim.thread.0));
+        if noted == Some(Ok(())) {
+            // The domain is a descriptor of the caller's, which it may exchange now as well as then.
+            return self.leave_to_the_kernel(claim);
+        }
+        let about = About::call(claim.caller(&self.listener), claim.call);
+        let why = "that it locks itself further cannot be noted";
+        let errno = about.fail(court.recorder, Errno::EPERM, why);
+        self.errno(claim.id, errno)
+    }
+
+    /// Whether the caller is locked further than the session. Then only the kernel knows what it may do.
+    fn is_narrowed(&self, claim: Claim) -> bool {
+        self.facts
+            .tag
+            .is_some_and(|tag| tag.is_narrowed(claim.thread.0))
     }
 
     /// Priorities and limits.

@@ -6,7 +6,7 @@
 //! the child have more than the rules do (executing a file takes the right to read it), so every open gets a descriptor or an
 //! errno.
 
-use super::{Claim, Court, Door, DoorError, FIFOS, Finished};
+use super::{Claim, Court, Door, DoorError, FIFOS, Finished, NARROWED};
 use crate::broker::{self, Outcome, Peer, Progress};
 use crate::policy::{Access, Mechanism, Reason, Subject, Verdict};
 use crate::transparent::calls::{Opening, Target};
@@ -113,7 +113,16 @@ impl Door {
                 return self.errno(claim.id, errno);
             }
         };
-        let answer = self.judge(claim, &order.target, &found, court);
+        let answer = match self.judge(claim, &order.target, &found, court) {
+            Answer::Broker | Answer::Perform { .. } if self.is_narrowed(claim) => {
+                let about = About {
+                    located: found.subject().map(|subject| subject.path),
+                    ..self.about(claim, &order.target)
+                };
+                Answer::Errno(about.fail(court.recorder, Errno::EACCES, NARROWED))
+            }
+            answer => answer,
+        };
         match answer {
             Answer::Kernel => self.leave_to_the_kernel(claim),
             Answer::Errno(errno) => self.errno(claim.id, errno),

@@ -33,6 +33,7 @@ fn answers(all: Answer) -> Answers {
         watches: all,
         reads: all,
         writes: all,
+        domains: all,
     }
 }
 
