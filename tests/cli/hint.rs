@@ -254,6 +254,7 @@ fn a_change_of_mode_is_advised_as_writing() {
 
 #[test]
 fn a_connection_is_advised_by_its_address() {
+    require!(feature::pidfd_getfd());
     require!(feature::listener());
     let stage = Stage::new();
     let server = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -275,6 +276,7 @@ fn a_connection_is_advised_by_its_address() {
 
 #[test]
 fn a_port_to_listen_on_is_advised_with_what_more_that_allows() {
+    require!(feature::pidfd_getfd());
     require!(feature::listener());
     let stage = Stage::new();
     let probe = stage.scene.workspace.join("probe");
@@ -296,6 +298,7 @@ fn a_port_to_listen_on_is_advised_with_what_more_that_allows() {
 
 #[test]
 fn a_unix_socket_is_advised_by_its_path() {
+    require!(feature::pidfd_getfd());
     require!(feature::listener());
     let stage = Stage::new();
     let path = stage.data.join("socket");

@@ -225,6 +225,7 @@ fn what_is_allowed_goes_on_beside_what_is_denied() {
 
 #[test]
 fn a_thread_makes_names_where_it_is_itself() {
+    require!(feature::own_directories());
     require!(feature::listener());
     require!(feature::landlock(3));
     let workspace = Workspace::new();
