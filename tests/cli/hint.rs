@@ -314,3 +314,29 @@ fn a_unix_socket_is_advised_by_its_path() {
     let ran = stage.under(&format!("{exec}\n{advised}"), &[], &script, &path);
     assert!(ran.stdout.starts_with("ok"), "{ran}");
 }
+
+/// Programs that know nothing of the supervisor, where it decides about every open.
+#[test]
+fn what_a_trapped_call_was_refused_is_advised_too() {
+    require!(feature::listener());
+    for (script, name) in [
+        ("cat \"$1\" 2>&-", "there"),
+        ("echo more 2>&- >>\"$1\"", "there"),
+        ("echo new 2>&- >\"$1\"", "new"),
+        ("truncate -s 1 \"$1\" 2>&-", "there"),
+        ("rm \"$1\" 2>&-", "there"),
+        ("mkdir \"$1\" 2>&-", "new"),
+        ("ls \"$1\" 2>&-", "directory"),
+    ] {
+        let stage = Stage::new();
+        stage.data.write("there", "content\n");
+        stage.data.make_dir("directory");
+        let object = stage.data.join(name);
+        // Writing somewhere must be the supervisor's to decide.
+        let some = "fs.deny_write = [\"$TMPDIR/**/*.key\"]";
+        let ran = stage.under(some, &[], script, &object);
+        let advised = advice(&ran).unwrap_or_else(|| panic!("{script}: {ran}"));
+        let ran = stage.under(&format!("{some}\n{advised}"), &[], script, &object);
+        assert_eq!(ran.code(), 0, "{script}: {advised}: {ran}");
+    }
+}

@@ -1,7 +1,7 @@
 //! Who preloads the library, and what is said about it.
 
 use crate::harness::built::{self, copy_program};
-use crate::harness::run::{Ran, run};
+use crate::harness::run::{Ran, run, run_without_listener};
 use crate::harness::{Workspace, feature, require, set_mode};
 use crate::{GIVEN, Preloaded, REFUSED};
 use serde_json::Value;
@@ -37,6 +37,27 @@ fn the_policy_says_whether_a_library_asks() {
     let (_, detail) = opens(&sandbox.house.path("audit.jsonl"));
     assert!(detail.contains("socket only"), "{detail}");
     assert_eq!(sandbox.run(&["sh", "-c", "echo $LD_PRELOAD"]).lines(), [""]);
+}
+
+#[test]
+fn without_a_listener_the_policy_says_what_will_do() {
+    require!(feature::listener());
+    let sandbox = Preloaded::new();
+    let file = sandbox.given("a");
+    let without_listener = || {
+        let mut command = sandbox.house.supervise(&["-v"]);
+        run_without_listener(command.args(["cat", &file]))
+    };
+    sandbox.says("notify");
+    assert_eq!(sandbox.run(&["cat", &file]).lines(), [GIVEN]);
+    assert_eq!(sandbox.run(&["sh", "-c", "echo $LD_PRELOAD"]).lines(), [""]);
+    let ran = without_listener().expect_code(125);
+    assert!(ran.stderr.contains("\"notify\""), "{ran}");
+    sandbox.says("auto");
+    assert_eq!(sandbox.run(&["sh", "-c", "echo $LD_PRELOAD"]).lines(), [""]);
+    let ran = without_listener();
+    assert_eq!(ran.lines(), [GIVEN]);
+    assert!(ran.stderr.contains("a preloaded library asks"), "{ran}");
 }
 
 #[test]
