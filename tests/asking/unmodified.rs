@@ -1,6 +1,6 @@
 //! Programs that know nothing of the supervisor: what is granted on request they get by opening it.
 
-use crate::harness::run::{Ran, eventually, run, start};
+use crate::harness::run::{Ran, eventually, eventually_reads, run, start};
 use crate::harness::{feature, require};
 use crate::house::House;
 use serde_json::Value;
@@ -106,4 +106,26 @@ fn a_pending_question_delays_no_other_open() {
     house.workspace.write("go", "");
     let ran = running.wait();
     assert_eq!(ran.stdout, "a file that is asked for\n", "{ran}");
+}
+
+#[test]
+fn an_approver_ends_with_the_supervisor_that_asked_it() {
+    require!(feature::listener());
+    let house = House::new();
+    // It says who it is, and then considers the question for ever.
+    let script = format!(
+        "echo $$ > {}\nwhile :; do sleep 1; done",
+        house.path("who").display()
+    );
+    let approver = house.approver(&script);
+    let options = ["--approver", approver.to_str().expect("text")];
+    let running = start(house.supervise(&options).args(["cat", "../asked/a"]));
+    let number = eventually_reads(&house.path("who"));
+    let number = number.trim().parse().expect("a number");
+    let process = sys::pidfd::Pidfd::open(number).expect("it runs");
+    running.signal(nix::sys::signal::Signal::SIGKILL);
+    eventually("it has ended", || {
+        process.has_exited().expect("it can be asked")
+    });
+    running.wait();
 }

@@ -134,7 +134,8 @@ enum Found {
 type Step = Option<(Case, Outcome)>;
 
 impl Broker {
-    /// A broker for one session, with the approver that `rules` name.
+    /// A broker for one session, with the approver that `rules` name. A program that answers is started with the capabilities that
+    /// the calling thread has now.
     ///
     /// # Errors
     /// The errno of what makes the descriptors it needs.
@@ -150,7 +151,7 @@ impl Broker {
             ruleset,
             spent: HashMap::new(),
             remembered: Remembered::default(),
-            desk: Desk::new(rules),
+            desk: Desk::new(rules)?,
             slow,
             waiting: HashMap::new(),
             next: 1,

@@ -206,6 +206,8 @@ impl Session {
             socket_path,
         } = parts;
         sys::process::become_subreaper().map_err(failed("become a subreaper"))?;
+        let broker =
+            Broker::new(ruleset.clone(), ruleset.broker()).map_err(failed("open the broker"))?;
         sys::caps::restrict_thread(confinement.capabilities())
             .map_err(failed("drop capabilities"))?;
         let door = match child.take_listener() {
@@ -228,8 +230,6 @@ impl Session {
                 Some(Door::new(listener.into(), facts)?)
             }
         };
-        let broker =
-            Broker::new(ruleset.clone(), ruleset.broker()).map_err(failed("open the broker"))?;
         let mut channels = Channels::new(broker, tag);
         channels.add(socket);
         let end = wall.and_then(|wall| Instant::now().checked_add(wall));

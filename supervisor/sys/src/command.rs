@@ -1,7 +1,49 @@
 //! Starting a helper of the supervisor's own.
 
+use std::io;
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{Child, Command};
+use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
+
+/// A thread that starts helpers, with the capabilities that its maker had when it was made.
+///
+/// The kernel forgets who is to die with whom when executing a program gives capabilities that the process did not have
+/// (PR_SET_PDEATHSIG(2const)). A thread of root that gave its own up starts such processes; this one does not.
+#[derive(Debug)]
+pub struct Starter(Sender<(Command, SyncSender<io::Result<Child>>)>);
+
+impl Starter {
+    /// Starts the thread. It ends with this value.
+    ///
+    /// # Errors
+    /// That of starting a thread.
+    pub fn new() -> io::Result<Self> {
+        let (sender, orders) = channel::<(Command, SyncSender<io::Result<Child>>)>();
+        let work = move || {
+            for (mut command, answer) in orders {
+                // Whoever gave the order waits for the answer.
+                let _told = answer.send(die_with_parent(&mut command).spawn());
+            }
+        };
+        let thread = std::thread::Builder::new().name("starter".to_owned());
+        thread.stack_size(STACK).spawn(work)?;
+        Ok(Self(sender))
+    }
+
+    /// Starts a helper that dies with this process.
+    ///
+    /// # Errors
+    /// That of starting it.
+    pub fn spawn(&self, command: Command) -> io::Result<Child> {
+        let gone = || io::Error::other("the thread that starts helpers is gone");
+        let (answer, answered) = sync_channel(1);
+        self.0.send((command, answer)).map_err(|_| gone())?;
+        answered.recv().map_err(|_| gone())?
+    }
+}
+
+/// Enough for what the standard library does to start a program.
+const STACK: usize = 128 * 1024;
 
 /// Makes what `command` starts die with the thread that starts it (PR_SET_PDEATHSIG(2const)).
 pub fn die_with_parent(command: &mut Command) -> &mut Command {

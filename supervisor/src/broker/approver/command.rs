@@ -9,6 +9,7 @@ use std::time::Duration;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use sys::command::Starter;
 use sys::pidfd::Pidfd;
 
 use super::Answer;
@@ -25,6 +26,7 @@ impl Program {
     /// Starts it. It gets nothing of the caller's environment, and its own process group, so that what it starts ends with
     /// it; it dies with us.
     pub fn start(
+        starter: &Starter,
         command: &[String],
         question: &Question,
         timeout: Duration,
@@ -47,8 +49,8 @@ impl Program {
             .stdout(Stdio::null())
             .stderr(Stdio::inherit())
             .process_group(0);
-        let mut child = sys::command::die_with_parent(&mut command)
-            .spawn()
+        let mut child = starter
+            .spawn(command)
             .map_err(|_| "the approver cannot be started")?;
         let pidfd = i32::try_from(child.id())
             .ok()

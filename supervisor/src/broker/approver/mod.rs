@@ -18,6 +18,7 @@ use super::question::Question;
 use crate::policy::{Approver, BrokerRules};
 
 use command::Program;
+use sys::command::Starter;
 use terminal::Prompt;
 
 /// Questions that wait for their turn. A person with so many before them is not reading any more.
@@ -49,6 +50,8 @@ pub(super) enum Asked {
 #[derive(Debug)]
 pub(super) struct Desk {
     approver: Approver,
+    /// Where a program answers.
+    starter: Option<Starter>,
     timeout: Duration,
     queue: VecDeque<(Ticket, Question)>,
     running: Vec<Running>,
@@ -96,14 +99,20 @@ impl Teller {
 }
 
 impl Desk {
-    pub fn new(rules: &BrokerRules) -> Self {
-        Self {
+    /// To be made before the thread that serves gives up its capabilities.
+    pub fn new(rules: &BrokerRules) -> Result<Self, Errno> {
+        let starter = match rules.approver {
+            Approver::Command(_) => Some(Starter::new().map_err(|_| Errno::EAGAIN)?),
+            Approver::Deny | Approver::Allow | Approver::Terminal => None,
+        };
+        Ok(Self {
             approver: rules.approver.clone(),
+            starter,
             timeout: rules.timeout,
             queue: VecDeque::new(),
             running: Vec::new(),
             refused: Vec::new(),
-        }
+        })
     }
 
     /// Takes a question. Its time begins when it is put to the approver.
@@ -192,9 +201,9 @@ impl Desk {
         question: &Question,
         poll: &Epoll,
     ) -> Result<Running, &'static str> {
-        let teller = match &self.approver {
-            Approver::Command(command) => {
-                Teller::Program(Program::start(command, question, self.timeout)?)
+        let teller = match (&self.approver, &self.starter) {
+            (Approver::Command(command), Some(starter)) => {
+                Teller::Program(Program::start(starter, command, question, self.timeout)?)
             }
             _ => Teller::Prompt(Prompt::start(terminal::open()?, question, self.timeout)),
         };
