@@ -16,6 +16,8 @@ use nix::sys::stat::fstat;
 use std::ffi::CString;
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 use sys::entries::{self, Removal};
 use sys::openat2::Lookup;
 use sys::process::{limit_of, resource};
@@ -150,9 +152,34 @@ impl Deed {
         }
     }
 
-    /// Whether its directories are still called what they were when it was judged.
+    /// Whether its directories are still called what they were when it was judged, and what is moved is what it was: a directory
+    /// takes along what a file has not.
     pub fn is_in_place(&self) -> bool {
-        self.entries().into_iter().flatten().all(Entry::is_in_place)
+        let are_kinds = match self {
+            Self::Move(from, to, flags) => {
+                let is_exchange = flags & libc::RENAME_EXCHANGE != 0;
+                from.is_of_its_kind() && (!is_exchange || to.is_of_its_kind())
+            }
+            _ => true,
+        };
+        are_kinds && self.entries().into_iter().flatten().all(Entry::is_in_place)
+    }
+
+    /// Does what makes directories or moves names while nobody else does: what was looked at just before is still so. Not for
+    /// ever where a file server does not answer: `None`.
+    pub fn alone<T>(&self, act: impl FnOnce() -> T) -> Option<T> {
+        static NAMES: Mutex<()> = Mutex::new(());
+        let changes_names = matches!(self, Self::Move(..) | Self::Make(_, Node::Directory(_)));
+        let end = Instant::now() + PATIENCE;
+        let _names = loop {
+            match NAMES.try_lock() {
+                _ if !changes_names => break None,
+                Ok(names) => break Some(names),
+                Err(_) if Instant::now() >= end => return None,
+                Err(_) => std::thread::sleep(Duration::from_millis(1)),
+            }
+        };
+        Some(act())
     }
 
     /// Whether doing it may take its time: a file server is asked, a lease is waited for, directories change places.
@@ -285,6 +312,9 @@ impl Deed {
         Ok(())
     }
 }
+
+/// How long somebody else may be moving names.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 const NAMELESS: Objection<'static> = Objection::Refused(
     Errno::EACCES,

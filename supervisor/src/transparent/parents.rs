@@ -120,9 +120,25 @@ impl Parent {
     }
 }
 
+impl There {
+    fn kind(&self) -> Kind {
+        match self {
+            There::Object(facts) if facts.is(libc::S_IFLNK) => Kind::Link,
+            There::Object(facts) if !facts.is(libc::S_IFDIR) => Kind::File,
+            There::Object(_) | There::Mount | There::Nothing => Kind::Directory,
+        }
+    }
+}
+
 impl Entry {
     /// Looks at what has the name now, and what the directory is called now.
     fn look(&mut self, lookup: Lookup) -> Result<(), Failure> {
+        self.there = self.found(lookup)?;
+        self.name_it()
+    }
+
+    /// What has the name now.
+    fn found(&self, lookup: Lookup) -> Result<There, Failure> {
         let bare = CString::new(self.bare()).map_err(|_| Errno::EINVAL)?;
         // One name in one directory: the kernel reads it itself, unless the file system is a server's.
         let lookup = match self.is_slow() {
@@ -136,13 +152,12 @@ impl Entry {
             libc::RESOLVE_NO_XDEV,
             lookup,
         );
-        self.there = match found {
-            Ok(fd) => There::Object(metadata::facts(fd.as_fd())?),
-            Err(Failure::Native(Errno::ENOENT)) => There::Nothing,
-            Err(Failure::Native(Errno::EXDEV)) => There::Mount,
-            Err(failure) => return Err(failure),
-        };
-        self.name_it()
+        match found {
+            Ok(fd) => Ok(There::Object(metadata::facts(fd.as_fd())?)),
+            Err(Failure::Native(Errno::ENOENT)) => Ok(There::Nothing),
+            Err(Failure::Native(Errno::EXDEV)) => Ok(There::Mount),
+            Err(failure) => Err(failure),
+        }
     }
 
     /// Finds out what it is called now.
@@ -182,6 +197,12 @@ impl Entry {
         matches!(parent, Ok(Some(parent)) if Some(parent.as_path()) == self.path.parent())
     }
 
+    /// Whether what has the name is still of the kind that was found. May wait.
+    pub fn is_of_its_kind(&self) -> bool {
+        let now = self.found(Lookup::Full);
+        now.is_ok_and(|now| now.kind() == self.kind() && (now == There::Nothing) != self.is_there())
+    }
+
     /// The directory and the name, for the kernel.
     pub fn at(&self) -> (std::os::fd::BorrowedFd<'_>, &CStr) {
         (self.directory.fd.as_fd(), &self.name)
@@ -214,11 +235,7 @@ impl Entry {
 
     /// What has the name. Of what is hidden by a mount it is not known, and a directory is what most is asked of.
     pub fn kind(&self) -> Kind {
-        match self.there {
-            There::Object(facts) if facts.is(libc::S_IFLNK) => Kind::Link,
-            There::Object(facts) if !facts.is(libc::S_IFDIR) => Kind::File,
-            There::Object(_) | There::Mount | There::Nothing => Kind::Directory,
-        }
+        self.there.kind()
     }
 
     /// What the kernel says when a name is not as a call wants it: on a file system that is read-only, that.

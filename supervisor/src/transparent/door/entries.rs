@@ -104,12 +104,13 @@ impl Door {
         let turn = self.watch(claim)?;
         let submitted = self.files.submit(move || {
             // Nobody waits for it any more, or not for this: it must not happen behind a back.
-            let result = match (turn.take(), deed.is_in_place()) {
+            let result = deed.alone(|| match (turn.take(), deed.is_in_place()) {
                 (true, true) => perform(&deed),
                 (false, _) => Err(Errno::EINTR.into()),
                 // Meanwhile a directory has gone where other rules may hold.
                 (true, false) => Err(Errno::EACCES.into()),
-            };
+            });
+            let result = result.unwrap_or(Err(Errno::EACCES.into()));
             Finished::Done(claim, result)
         });
         match submitted {
