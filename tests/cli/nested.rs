@@ -30,6 +30,23 @@ fn the_inner_one_confines_further_and_says_who_decides_metadata() {
 }
 
 #[test]
+fn the_inner_one_says_that_tcp_is_the_outer_ones_to_decide() {
+    require!(feature::listener());
+    let scene = Scene::new();
+    for (flags, weaker) in [("--connect '*:443'", true), ("", false)] {
+        let inner = format!("\"$SUPERVISE_EXE\" -v --audit inner.jsonl {flags} -- true");
+        let ran = run(&mut scene.script(&["--connect", "*:443"], &inner)).expect_code(0);
+        let mut said = ran.stderr.lines();
+        let line = said.find(|line| line.contains("weaker")).expect("metadata");
+        assert_eq!(
+            line.contains("net (decided by the supervisor above"),
+            weaker,
+            "{ran}"
+        );
+    }
+}
+
+#[test]
 fn three_deep_the_status_still_comes_up() {
     let scene = Scene::new();
     let script = "$SUPERVISE_EXE -- sh -c '$SUPERVISE_EXE -- sh -c \"exit 7\"'";

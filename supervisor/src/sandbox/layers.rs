@@ -29,6 +29,8 @@ pub struct Layers {
     pub metadata: Metadata,
     /// Connects are decided by the supervisor. Where not, there are no Unix sockets, and TCP is the kernel's to confine by port.
     pub connect: bool,
+    /// The policy gives TCP, and a supervisor above this one may connect and bind on the child's behalf, by its own policy.
+    pub tcp_above: bool,
     /// The session may connect to what it listens on, and whether it can; `None`: it may not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reaches_itself: Option<bool>,
@@ -133,7 +135,14 @@ impl Layers {
             simple("files", true),
             simple("truncate", self.truncation),
             simple("ioctl", self.ioctl),
-            simple("net", self.tcp),
+            match self.tcp && self.tcp_above {
+                false => simple("net", self.tcp),
+                true => Layer {
+                    name: "net",
+                    state: State::Weakened,
+                    detail: Some("decided by the supervisor above, by its policy"),
+                },
+            },
             simple("scope", self.scope),
             simple("seccomp", true),
             simple("listener", self.listener),
@@ -156,6 +165,8 @@ impl Layers {
                 state: State::Enforced,
                 detail: Some(if self.connect {
                     "decided by the supervisor"
+                } else if self.tcp_above {
+                    "no Unix sockets"
                 } else {
                     "no Unix sockets; TCP by port"
                 }),

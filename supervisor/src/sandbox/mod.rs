@@ -201,6 +201,7 @@ pub fn prepare(
         wait_killable: doors.any() && kernel.wait_killable,
         metadata: doors.metadata,
         connect: doors.connect,
+        tcp_above: doors.tcp_above,
         reaches_itself: doors.reaches_itself,
         opens: doors.opens,
         processes: doors.processes,
@@ -250,6 +251,7 @@ impl Confinement {
                 wait_killable: false,
                 metadata: Metadata::Unguarded,
                 connect: false,
+                tcp_above: false,
                 reaches_itself: None,
                 opens: Opens::Landlock,
                 processes: false,
@@ -294,6 +296,7 @@ impl Confinement {
 struct Doors {
     metadata: Metadata,
     connect: bool,
+    tcp_above: bool,
     opens: Opens,
     /// Decides to what sockets are bound: Landlock knows no names that are no files.
     bind: Answer,
@@ -388,6 +391,7 @@ impl Doors {
                 Some(_) => Metadata::Refused,
             },
             connect: no_connect.is_none(),
+            tcp_above: inside && no_connect.is_some() && uses_tcp(ruleset),
             opens,
             bind,
             listen,
