@@ -334,6 +334,16 @@ impl Door {
             true => how.access() | Access::WRITE,
             false => how.access(),
         };
+        if let Found::There(there) = found
+            && there.facts.is(libc::S_IFDIR)
+            && (how.creates() || access.contains(Access::WRITE) && !makes)
+        {
+            // Nobody writes a directory, whatever the rules say of what is in it.
+            return Answer::Errno(match how.has(OFlag::O_CREAT | OFlag::O_EXCL) {
+                true => Errno::EEXIST,
+                false => Errno::EISDIR,
+            });
+        }
         let about = About {
             access: Some(access),
             ..self.about(claim, target)
