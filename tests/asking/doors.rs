@@ -88,7 +88,7 @@ fn the_python_example_asks() {
 }
 
 /// The system's own, which the policy can name.
-fn python() -> Result<(), String> {
+pub fn python() -> Result<(), String> {
     match Path::new("/usr/bin/python3").exists() {
         true => Ok(()),
         false => Err("`/usr/bin/python3` is not installed".to_owned()),

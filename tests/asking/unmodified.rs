@@ -129,3 +129,41 @@ fn an_approver_ends_with_the_supervisor_that_asked_it() {
     });
     running.wait();
 }
+
+#[test]
+fn a_program_that_is_interrupted_does_not_wait_for_the_answer() {
+    require!(feature::listener());
+    require!(crate::doors::python());
+    let house = House::new();
+    let who = house.path("who");
+    let approver = house.approver(&format!(
+        "echo $$ > {}\nwhile :; do sleep 1; done",
+        who.display()
+    ));
+    let options = ["--approver", approver.to_str().expect("text")];
+    // The handler ends the program, once somebody is asked.
+    let program = "import os, signal, sys
+signal.signal(signal.SIGALRM, lambda *_: sys.exit(3))
+signal.setitimer(signal.ITIMER_REAL, 0.3, 0.3)
+open('../asked/a')";
+    let script = house.workspace.write("work/ask.py", program);
+    let ran = run(house
+        .supervise(&options)
+        .arg("/usr/bin/python3")
+        .arg(&script));
+    assert_eq!(ran.code(), 3, "{ran}");
+    // The question is withdrawn, and whoever considered it is gone.
+    let number = eventually_reads(&who);
+    let number = number.trim().parse().expect("a number");
+    assert!(
+        sys::pidfd::Pidfd::open(number).is_err(),
+        "the approver has ended"
+    );
+    let told = told(&house);
+    assert_eq!(
+        told.first().map(String::as_str),
+        Some("asked asked/a"),
+        "{told:?}"
+    );
+    assert!(!told.contains(&"granted asked/a".to_owned()), "{told:?}");
+}

@@ -18,7 +18,7 @@ pub use signals::Signals;
 pub use terminal::Terminal;
 
 use crate::audit::{Counts, Event, Log, Refused, Status};
-use crate::broker::{self, Broker, Claim, Located, Peer};
+use crate::broker::{self, Broker, Claim, Located, Peer, Ticket};
 use crate::launch::{Child, Exit, Progress};
 use crate::policy::Ruleset;
 use crate::sandbox::{Confinement, Tag};
@@ -155,6 +155,10 @@ impl Recorder for Office<'_> {
 
     fn claim(&mut self, peer: &Peer<'_>, claim: Claim, located: Located) -> broker::Progress {
         self.broker.claim_located(self.log, peer, claim, located)
+    }
+
+    fn cancel(&mut self, ticket: Ticket) {
+        self.broker.cancel(self.log, ticket);
     }
 }
 

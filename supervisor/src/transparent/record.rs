@@ -6,7 +6,7 @@
 use super::failure::Failure;
 use super::thread::Thread;
 use crate::audit::{Answer, Bytes, Decision, Door, Error, Event, Log, Who};
-use crate::broker::{Claim, Located, Outcome, Peer, Progress, Refusal};
+use crate::broker::{Claim, Located, Outcome, Peer, Progress, Refusal, Ticket};
 use crate::policy::{Access, Denial, Mechanism, Origin, Reason};
 use nix::errno::Errno;
 use protocol::Code;
@@ -30,6 +30,9 @@ pub trait Recorder {
         let refusal = Refusal::new(Code::Unavailable, Errno::EACCES);
         Progress::Done(Outcome::Refused(refusal))
     }
+
+    /// Nobody waits any more for the answer to a claim that is being considered.
+    fn cancel(&mut self, _ticket: Ticket) {}
 }
 
 impl Recorder for Log {

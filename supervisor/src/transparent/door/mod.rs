@@ -126,6 +126,8 @@ pub struct Door {
     waiting: VecDeque<(Claim, i32, Address)>,
     /// Opens that wait for the approver, or for the broker's own slow work.
     asked: HashMap<Ticket, (Claim, Order)>,
+    /// What was asked for those who do not wait any more.
+    withdrawn: Vec<Ticket>,
     /// What the session listens on.
     own: Own,
     /// Connects to that, which nobody waits for and which were not answered yet.
@@ -222,6 +224,7 @@ impl Door {
             next_errand: CLOCK + 1,
             waiting: VecDeque::new(),
             asked: HashMap::new(),
+            withdrawn: Vec::new(),
             own: Own::default(),
             unsettled: Vec::new(),
             waits: Waits::default(),
@@ -294,6 +297,9 @@ impl Door {
                 number => self.returned(number)?,
             }
         }
+        for ticket in self.withdrawn.drain(..) {
+            court.recorder.cancel(ticket);
+        }
         self.resume(&mut court)?;
         Ok(court.served)
     }
@@ -304,7 +310,10 @@ impl Door {
     /// As for [`Door::on_call`].
     pub fn on_outcome(&mut self, ticket: Ticket, outcome: Outcome) -> Result<(), DoorError> {
         match self.asked.remove(&ticket) {
-            Some((claim, order)) => self.settle(claim, &order, outcome),
+            Some((claim, order)) => {
+                self.begin(claim);
+                self.settle(claim, &order, outcome)
+            }
             None => Ok(()),
         }
     }

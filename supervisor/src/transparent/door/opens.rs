@@ -173,7 +173,7 @@ impl Door {
             Progress::Done(outcome) => self.settle(claim, &order, outcome),
             Progress::Pending(ticket) => {
                 self.asked.insert(ticket, (claim, order));
-                Ok(())
+                self.watch(claim).map(drop)
             }
         }
     }

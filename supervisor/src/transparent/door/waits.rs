@@ -87,6 +87,9 @@ impl Door {
             }
             let interrupted = (is_waiting && turn.take()).then_some(*claim);
             self.waits.calls.remove(&id);
+            if !is_waiting || interrupted.is_some() {
+                self.withdraw(id);
+            }
             if let Some(claim) = interrupted {
                 self.interrupt(claim)?;
             }
@@ -97,6 +100,12 @@ impl Door {
             self.waits.is_ticking = false;
         }
         Ok(())
+    }
+
+    /// What was asked for a call is not to be answered any more.
+    fn withdraw(&mut self, id: u64) {
+        let asked = self.asked.extract_if(|_, (claim, _)| claim.id == id);
+        self.withdrawn.extend(asked.map(|(ticket, _)| ticket));
     }
 
     fn interrupt(&mut self, claim: Claim) -> Result<(), DoorError> {
