@@ -1,5 +1,6 @@
 //! One `Policy` → a layer: variables replaced, every path followed once, denials and grants laid out.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::access::Access;
@@ -10,7 +11,7 @@ use super::error::PolicyError;
 use super::facts::{Expanded, Expander};
 use super::native::{self, Wanted};
 use super::origin::{Origin, Source};
-use super::pattern::Shape;
+use super::pattern::{Shape, has_wildcard};
 use super::policy::{Policy, Rule, What};
 use super::rules::{
     BindRule, ConnectRule, Decision, DenyRule, FileRule, Layer, Loopback, UnixRule,
@@ -69,7 +70,7 @@ impl<'c> Compiler<'c> {
                 }
                 What::Deny { access } => {
                     for expanded in self.expander.paths(rule)? {
-                        self.deny(*access, &expanded, &origin);
+                        self.deny(rule, *access, &expanded, &origin)?;
                     }
                 }
                 What::Connect { to, port } => self.layer.connect.push(ConnectRule {
@@ -209,12 +210,26 @@ impl<'c> Compiler<'c> {
         Ok(())
     }
 
-    fn deny(&mut self, access: Access, expanded: &Expanded, origin: &Origin) {
+    fn deny(
+        &mut self,
+        rule: &Rule,
+        access: Access,
+        expanded: &Expanded,
+        origin: &Origin,
+    ) -> Result<(), PolicyError> {
         let anchor = expanded.shape.anchor();
         // What cannot be looked at is denied by its name.
         let traced = trace(self.world, anchor).unwrap_or_else(|_| Traced::unseen(anchor));
+        let is_flag = matches!(rule.site, super::error::Site::Flag(_));
+        if is_flag && traced.entry.is_none() && has_wildcard(anchor.as_os_str().as_bytes()) {
+            // Taken for a name it would deny nothing that was meant.
+            return Err(rule
+                .error(format!("`{}` is not there", anchor.display()))
+                .help("a flag names one path, as a shell gives it; a pattern goes into a policy: deny = [\"$PWD/**/.env\"]"));
+        }
         let rule = denial(access, &expanded.shape, &traced, origin.clone());
         self.layer.denials.push(rule);
+        Ok(())
     }
 
     fn unix(

@@ -971,6 +971,25 @@ fn flags_add_and_take_paths_as_they_are() {
 }
 
 #[test]
+fn a_flag_that_denies_a_pattern_is_no_rule_about_a_strange_name() {
+    let world = Memory::new(&["/repo/in[1].pdf"]);
+    let denied = |value: &str| {
+        let mut policy = parse("[fs]\nread = [\"/repo\"]").expect("good");
+        policy
+            .add_flag(Flag::Deny, OsStr::new(value))
+            .expect("good");
+        Ruleset::compile(&[policy], &facts(), &world, &[])
+    };
+    let ruleset = denied("in[1].pdf").expect("that is a file");
+    assert!(!allows(&ruleset, "/repo/in[1].pdf", Access::READ));
+    let error = denied("**/.env").expect_err("that is none").to_string();
+    assert!(error.contains("a pattern goes into a policy"), "{error}");
+    // What is only not there yet is denied by its name.
+    let ruleset = denied("later").expect("a plain name");
+    assert!(!allows(&ruleset, "/repo/later", Access::READ));
+}
+
+#[test]
 fn variables_that_change_programs_pass_by_full_name_only() {
     let ruleset = compile("[env]\npass = [\"LC_*\", \"L*\", \"P*\", \"G*\", \"PYTHONPATH\"]");
     let names = [
