@@ -12,6 +12,7 @@ mod memory;
 mod paired;
 mod plan;
 mod processor;
+mod programs;
 mod start;
 mod table;
 mod told;
@@ -19,11 +20,12 @@ mod told;
 /// A group of rows and the word that selects it.
 type Group = (&'static str, fn(&built::Built));
 
-const GROUPS: [Group; 5] = [
+const GROUPS: [Group; 6] = [
     ("start", start::rows),
     ("library", library::rows),
     ("grant", grants::rows),
     ("calls", calls::rows),
+    ("programs", programs::rows),
     ("memory", memory::rows),
 ];
 

@@ -10,8 +10,10 @@ use std::process::ExitCode;
 /// What becomes of every open.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// The kernel goes on with it.
+    /// The kernel goes on with it, whatever it is.
     Continued,
+    /// The kernel goes on with it, once it was seen that no symbolic link is on the way.
+    Looked,
     /// It is done here, and the descriptor handed over.
     Injected,
 }
@@ -37,11 +39,13 @@ pub fn serve(answer: Answer, file: &OsStr, processes: &OsStr) -> ExitCode {
     let listener = i64::from_ne_bytes(listener) as i32;
     // By value. Whoever is woken runs on the same processor.
     must!(libc::SYS_ioctl, listener, 0x4008_2104u64, 1);
+    let length = path.as_bytes_with_nul().len();
     while is_ready(listener) {
         if let Some(notification) = receive(listener) {
             match answer {
                 Answer::Continued => respond(listener, notification.id, 0, 1),
-                Answer::Injected => inject(listener, &notification, path.as_bytes_with_nul().len()),
+                Answer::Looked => look(listener, &notification, length),
+                Answer::Injected => inject(listener, &notification, length),
             }
         }
     }
@@ -132,8 +136,8 @@ fn respond(listener: i32, id: u64, value: i64, flags: u32) {
     );
 }
 
-/// Opens what the caller names, in two steps: a descriptor, then its number as the value of the call.
-fn inject(listener: i32, notification: &libc::seccomp_notif, length: usize) {
+/// The path that the caller names, which is so long.
+fn path_of(notification: &libc::seccomp_notif, length: usize) -> [u8; 4096] {
     let mut path = [0u8; 4096];
     let local = [path.as_mut_ptr() as usize, length];
     let remote = [notification.data.args[1] as usize, length];
@@ -146,6 +150,31 @@ fn inject(listener: i32, notification: &libc::seccomp_notif, length: usize) {
         1,
         0
     );
+    path
+}
+
+fn open(path: &[u8; 4096], flags: i32, resolve: u64) -> i64 {
+    let how = [(flags | libc::O_CLOEXEC) as u64, 0, resolve];
+    must!(
+        libc::SYS_openat2,
+        libc::AT_FDCWD,
+        path.as_ptr(),
+        how.as_ptr(),
+        24
+    )
+}
+
+/// Lets the kernel go on with what is plainly what its path says.
+fn look(listener: i32, notification: &libc::seccomp_notif, length: usize) {
+    let path = path_of(notification, length);
+    let fd = open(&path, libc::O_PATH, libc::RESOLVE_NO_SYMLINKS);
+    must!(libc::SYS_close, fd);
+    respond(listener, notification.id, 0, 1);
+}
+
+/// Opens what the caller names, in two steps: a descriptor, then its number as the value of the call.
+fn inject(listener: i32, notification: &libc::seccomp_notif, length: usize) {
+    let path = path_of(notification, length);
     // Whose memory that was is certain only if the caller still waits.
     must!(
         libc::SYS_ioctl,
@@ -153,14 +182,7 @@ fn inject(listener: i32, notification: &libc::seccomp_notif, length: usize) {
         libc::SECCOMP_IOCTL_NOTIF_ID_VALID,
         &raw const notification.id
     );
-    let how = [libc::O_CLOEXEC as u64, 0, libc::RESOLVE_NO_MAGICLINKS];
-    let fd = must!(
-        libc::SYS_openat2,
-        libc::AT_FDCWD,
-        path.as_ptr(),
-        how.as_ptr(),
-        24
-    );
+    let fd = open(&path, libc::O_RDONLY, libc::RESOLVE_NO_MAGICLINKS);
     let added = libc::seccomp_notif_addfd {
         id: notification.id,
         flags: 0,

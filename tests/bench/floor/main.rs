@@ -2,8 +2,8 @@
 //! to explain.
 //!
 //! `floor launch PLAN COMMAND…` confines and runs a command as the plan says. `floor grants FILE` hands out a file over a socket, as
-//! often as it is told to on its standard input. `floor continued FILE PROCESSES` and `floor injected FILE PROCESSES` answer trapped
-//! opens of that file by so many processes, `floor opens FILE PROCESSES` makes such opens, trapped by whom they may be.
+//! often as it is told to on its standard input. `floor HOW FILE PROCESSES` answers trapped opens of that file
+//! by so many processes (`continued`, `looked`, `injected`), `floor opens FILE PROCESSES` makes such opens, trapped by whom they may be.
 
 mod calls;
 mod grants;
@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         Some("launch") => launch::launch(&words[1], &words[2..]),
         Some("grants") => grants::serve_and_ask(&words[1]),
         Some("continued") => calls::serve(calls::Answer::Continued, &words[1], &words[2]),
+        Some("looked") => calls::serve(calls::Answer::Looked, &words[1], &words[2]),
         Some("injected") => calls::serve(calls::Answer::Injected, &words[1], &words[2]),
         Some("opens") => opens::open_as_told(&words[1], &words[2]),
         _ => ExitCode::from(64),
