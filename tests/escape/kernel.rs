@@ -328,6 +328,9 @@ fn a_program_that_hides_its_memory_gains_nothing_by_it() {
         );
     }
     assert_unchanged(&before, &scene.snapshot());
+    // Nor does it lose what the kernel lets everybody have.
+    let performed = scene.perform("undumpable -- read {W}/sub/mine");
+    assert_eq!(performed.answers(), ["ok", "ok mine"]);
 }
 
 #[test]

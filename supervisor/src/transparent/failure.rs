@@ -9,8 +9,22 @@ pub(super) enum Failure {
     Native(Errno),
     /// Our refusal, and why. Recorded.
     Refused(Errno, &'static str),
+    /// The memory of the caller cannot be read, so what it asks for is not known.
+    Unreadable,
+    /// A directory on the way lies so deep that no path names it.
+    TooDeep,
     /// It cannot be found out without waiting.
     WouldWait,
+}
+
+impl Failure {
+    /// What the child gets for it.
+    pub fn errno(self) -> Errno {
+        match self {
+            Self::Native(errno) | Self::Refused(errno, _) => errno,
+            Self::Unreadable | Self::TooDeep | Self::WouldWait => Errno::EACCES,
+        }
+    }
 }
 
 impl From<Errno> for Failure {

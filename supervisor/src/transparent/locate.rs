@@ -202,7 +202,7 @@ pub(super) fn resolve_within(
 /// What the kernel calls an open object.
 pub(super) fn name_of(fd: BorrowedFd<'_>) -> Result<Option<PathBuf>, Failure> {
     match openat2::path_of(fd) {
-        Err(Errno::ENAMETOOLONG) => Err(refused("its path is longer than any path may be")),
+        Err(Errno::ENAMETOOLONG) => Err(Failure::TooDeep),
         other => Ok(other?),
     }
 }

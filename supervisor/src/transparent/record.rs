@@ -146,7 +146,15 @@ impl<'a> About<'a> {
         match failure {
             Failure::Native(errno) => errno,
             Failure::Refused(errno, why) => self.fail(recorder, errno, why),
-            Failure::WouldWait => self.fail(recorder, Errno::EACCES, "too much waits already"),
+            Failure::Unreadable => {
+                let why = "the memory of the caller cannot be read";
+                self.fail(recorder, failure.errno(), why)
+            }
+            Failure::TooDeep => {
+                let why = "its path is longer than any path may be";
+                self.fail(recorder, failure.errno(), why)
+            }
+            Failure::WouldWait => self.fail(recorder, failure.errno(), "too much waits already"),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The arguments of a trapped call, and what they point to: each copied once, bounded.
 
-use super::failure::{Failure, refused};
+use super::failure::Failure;
 use nix::errno::Errno;
 use std::ffi::CString;
 use sys::process_memory;
@@ -121,7 +121,7 @@ impl Registers {
 /// A process that made itself unreadable cannot be served: what it asks for is not known.
 fn unreadable(errno: Errno) -> Failure {
     match errno {
-        Errno::EPERM | Errno::EACCES => refused("the memory of the caller cannot be read"),
+        Errno::EPERM | Errno::EACCES => Failure::Unreadable,
         other => other.into(),
     }
 }

@@ -133,6 +133,13 @@ pub(super) struct Call {
     pub read: fn(&Registers) -> Result<Wish, Failure>,
 }
 
+impl Call {
+    /// Whether it opens a file.
+    pub fn is_open(&self) -> bool {
+        self.class == Class::Open
+    }
+}
+
 /// Every trapped call.
 fn all() -> impl Iterator<Item = &'static Call> {
     // The most frequent first.

@@ -157,13 +157,7 @@ fn watch(
     object: BorrowedFd<'_>,
     mask: u32,
 ) -> Result<i64, Errno> {
-    let instance = claim
-        .thread
-        .duplicate(instance)
-        .map_err(|failure| match failure {
-            Failure::Native(errno) | Failure::Refused(errno, _) => errno,
-            Failure::WouldWait => Errno::EACCES,
-        })?;
+    let instance = claim.thread.duplicate(instance).map_err(Failure::errno)?;
     // The number was the caller's if the caller still waits.
     if !listener.is_valid(claim.id) {
         return Err(Errno::EINTR);

@@ -64,8 +64,8 @@ impl Door {
         };
         let deed = match found {
             Ok(deed) => deed,
-            // What cannot be looked at, such as a path that is too long to have a name, is granted by nobody but the kernel.
-            Err(Failure::Refused(..)) if !self.facts.closed => {
+            // What no path names is granted by nobody but the kernel. (Nor is a name there one that we would judge for a move.)
+            Err(Failure::TooDeep) if !self.facts.closed => {
                 return self.leave_to_the_kernel(claim);
             }
             Err(failure) => {

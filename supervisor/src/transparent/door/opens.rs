@@ -485,11 +485,7 @@ fn open(
 }
 
 fn under_its_umask<T>(thread: Thread, make: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
-    match umask::of(thread) {
-        Ok(mask) => umask::under(mask, make),
-        Err(Failure::Native(errno) | Failure::Refused(errno, _)) => Err(errno),
-        Err(Failure::WouldWait) => Err(Errno::EACCES),
-    }
+    umask::under(umask::of(thread).map_err(Failure::errno)?, make)
 }
 
 /// Says no to what the kernel would refuse by what the object is, and to devices that mean something else to us than to the
