@@ -2,7 +2,7 @@
 
 use crate::harness::run::run;
 use crate::harness::{feature, require, skip};
-use crate::scene::{Scene, refused, refused_in};
+use crate::scene::{POLICY, Scene, refused, refused_in};
 
 fn changes(file: &str) -> Vec<String> {
     let mut changes: Vec<String> = [
@@ -207,4 +207,21 @@ fn nothing_is_changed_while_names_change_places() {
     );
     assert!(!performed.records.is_empty(), "the race was run");
     assert_eq!(mode(&scene), 0o644);
+}
+
+/// Root may let its programs become others. What such a program then does is not done as root.
+#[test]
+fn nothing_is_done_as_root_for_who_became_another_user() {
+    require!(feature::listener());
+    require!(feature::root());
+    let policy = format!("{POLICY}[process]\nkeep_caps = [\"SETUID\"]\n");
+    let scene = Scene::under(&policy);
+    // Files beside a denial are the supervisor's to make, and it cannot look at another user's program to see what it wants.
+    let performed = scene.perform(
+        "write {W}/before x -- fchmodat {W}/before 600 -- setuid 65534 -- write {W}/after x -- mkdir {W}/directory -- fchmodat {W}/before 666",
+    );
+    let answers = performed.answers();
+    assert_eq!(answers[..3], ["ok", "ok", "ok"], "{}", performed.ran);
+    assert_eq!(answers[3..], ["errno EACCES"; 3], "{}", performed.ran);
+    assert!(!scene.work().join("after").exists() && !scene.work().join("directory").exists());
 }
