@@ -5,8 +5,14 @@
 //! ```
 //!
 //! In: a [`Listener`](sys::seccomp::Listener), the [`Law`], a [`Recorder`]. Out: answers, and [`Channel`]s to members of the
-//! session that connected to its socket. The trapped calls are those that Landlock does not cover:
+//! session that connected to its socket. Calls are received into memory that outlives this process ([`sys::journal`]), so that what
+//! was not answered can be found. The trapped calls are those that Landlock does not cover, or of which it could not be told all:
 //!
+//! - **Opens**, where the kernel could not be told all that may be read or written: what Landlock grants is left to it; what only
+//!   the rules allow is opened here, on the located object or in the located directory, with the child's flags and umask, and the
+//!   descriptor put into the child, then the call answered; what a rule asks about, counts or ends some day goes to the broker, as
+//!   if it had been asked for over the socket. In a closed session no open is left to the kernel. Refusals are recorded, and what
+//!   the broker grants.
 //! - **Metadata** (mode, owner, times, attributes; by path and by descriptor): allowed where the law lets the child write the
 //!   located object, done by us on that object. An object without a name (unlinked, a pipe, a memfd) can be changed through a
 //!   descriptor that is open for writing: whoever holds that was granted the object, and there is no path to judge. A file
