@@ -70,13 +70,14 @@ const PROGRAMS: [Program; 7] = [
     program(
         "tar x, 10,000 files",
         "tar",
-        "rm -rf unpacked && mkdir unpacked && exec tar xf tree.tar -C unpacked",
+        // In memory, and away again at once: on a disk, names that were removed a moment ago cost more than anything else here.
+        "tar xf tree.tar -C \"$TMPDIR\" && rm -rf \"$TMPDIR/tree\"",
         [Some(2.0), Some(2.0)],
     ),
     program(
         "cp -a, 10,000 files",
         "cp",
-        "rm -rf copied && exec cp -a tree copied",
+        "cp -a tree \"$TMPDIR/copied\" && rm -rf \"$TMPDIR/copied\"",
         [Some(2.0), Some(2.0)],
     ),
 ];
@@ -150,7 +151,7 @@ fn compare(built: &Built, pair: &Pair, program: &Program, policies: &[(&str, Pat
     let subjects = commands
         .iter_mut()
         .map(|(name, command)| Subject::new(name, || time(command)));
-    let rounds = match program.script.starts_with("rm") {
+    let rounds = match program.script.contains("rm -rf") {
         true => FEW_ROUNDS,
         false => ROUNDS,
     };
