@@ -104,7 +104,7 @@ fn make(
 
 /// Devices that mean something else to us than to the child, or that are the machine itself: terminals, of which
 /// `/dev/tty` would be ours; and physical memory and ports.
-fn is_ours_alone(device: u64) -> bool {
+pub(crate) fn is_ours_alone(device: u64) -> bool {
     match (libc::major(device), libc::minor(device)) {
         // tty, serial lines; /dev/tty, /dev/console, /dev/ptmx; pseudo-terminals.
         (4 | 5 | 136..=143, _) => true,

@@ -46,6 +46,7 @@ use question::Question;
 use remembered::Remembered;
 
 pub use claim::Claim;
+pub(crate) use grant::is_ours_alone;
 pub use locate::Located;
 pub use outcome::{Grant, Outcome, Refusal};
 pub use peer::Peer;

@@ -25,17 +25,10 @@ impl Door {
         court: &mut Court<'_>,
     ) -> Result<(), DoorError> {
         match Bind::examine(claim.thread, socket, &address, Lookup::Cached) {
-            Err(Failure::WouldWait) => {
-                self.watch(claim)?;
-                let submitted = self.files.submit(move || {
-                    let examined = Bind::examine(claim.thread, socket, &address, Lookup::Full);
-                    Finished::Bind(claim, examined)
-                });
-                match submitted {
-                    Ok(()) => Ok(()),
-                    Err(_) => self.fail(claim, Failure::WouldWait, court),
-                }
-            }
+            Err(Failure::WouldWait) => self.aside(claim, court, move |_turn| {
+                let examined = Bind::examine(claim.thread, socket, &address, Lookup::Full);
+                Finished::Bind(claim, examined)
+            }),
             examined => self.bind_examined(claim, examined, court),
         }
     }

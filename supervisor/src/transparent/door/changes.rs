@@ -21,15 +21,10 @@ impl Door {
         change: Change,
         court: &mut Court<'_>,
     ) -> Result<(), DoorError> {
-        self.watch(claim)?;
-        let submitted = self.files.submit(move || {
+        self.aside(claim, court, move |_turn| {
             let located = locate(claim.thread, &place, Lookup::Full);
             Finished::Located(claim, Box::new((place, change)), located)
-        });
-        match submitted {
-            Ok(()) => Ok(()),
-            Err(_) => self.fail(claim, Failure::WouldWait, court),
-        }
+        })
     }
 
     pub(super) fn located(
@@ -71,19 +66,14 @@ impl Door {
             return self.result(claim.id, result);
         }
         let listener = Arc::clone(&self.listener);
-        let turn = self.watch(claim)?;
-        let submitted = self.files.submit(move || {
+        self.aside(claim, court, move |turn| {
             // Nobody waits for it any more, or not for this: it must not happen behind a back.
             let result = match turn.take() && listener.is_valid(claim.id) {
                 true => perform(&listener, claim, &located, &change),
                 false => Err(Errno::EINTR),
             };
             Finished::Performed(claim.id, result)
-        });
-        match submitted {
-            Ok(()) => Ok(()),
-            Err(_) => self.fail(claim, Failure::WouldWait, court),
-        }
+        })
     }
 }
 

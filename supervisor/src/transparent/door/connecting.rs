@@ -31,18 +31,13 @@ impl Door {
         let session = self.facts.session_socket.as_deref();
         match Connect::examine(claim.thread, socket, &address, session, Lookup::Cached) {
             Err(Failure::WouldWait) => {
-                self.watch(claim)?;
                 let session = self.facts.session_socket.clone();
-                let submitted = self.files.submit(move || {
+                self.aside(claim, court, move |_turn| {
                     let session = session.as_deref();
                     let examined =
                         Connect::examine(claim.thread, socket, &address, session, Lookup::Full);
                     Finished::Examined(claim, address, examined)
-                });
-                match submitted {
-                    Ok(()) => Ok(()),
-                    Err(_) => self.fail(claim, Failure::WouldWait, court),
-                }
+                })
             }
             examined => self.examined(claim, address, examined, court),
         }

@@ -19,17 +19,10 @@ impl Door {
         court: &mut Court<'_>,
     ) -> Result<(), DoorError> {
         match Deed::find(claim.thread, &act, Lookup::Cached) {
-            Err(Failure::WouldWait) => {
-                self.watch(claim)?;
-                let submitted = self.files.submit(move || {
-                    let found = Deed::find(claim.thread, &act, Lookup::Full);
-                    Finished::Surveyed(claim, Box::new((act, found)))
-                });
-                match submitted {
-                    Ok(()) => Ok(()),
-                    Err(_) => self.fail(claim, Failure::WouldWait, court),
-                }
-            }
+            Err(Failure::WouldWait) => self.aside(claim, court, move |_turn| {
+                let found = Deed::find(claim.thread, &act, Lookup::Full);
+                Finished::Surveyed(claim, Box::new((act, found)))
+            }),
             found => self.deed_found(claim, &act, found, court),
         }
     }
@@ -101,8 +94,7 @@ impl Door {
         if !deed.is_slow() {
             return self.done_deed(claim, perform(&deed), court);
         }
-        let turn = self.watch(claim)?;
-        let submitted = self.files.submit(move || {
+        self.aside(claim, court, move |turn| {
             // Nobody waits for it any more, or not for this: it must not happen behind a back.
             let result = deed.alone(|| match (turn.take(), deed.is_in_place()) {
                 (true, true) => perform(&deed),
@@ -112,11 +104,7 @@ impl Door {
             });
             let result = result.unwrap_or(Err(Errno::EACCES.into()));
             Finished::Done(claim, result)
-        });
-        match submitted {
-            Ok(()) => Ok(()),
-            Err(_) => self.fail(claim, Failure::WouldWait, court),
-        }
+        })
     }
 
     pub(super) fn done_deed(

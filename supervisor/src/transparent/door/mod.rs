@@ -41,7 +41,7 @@ use sys::journal::Journal;
 use sys::openat2::Lookup;
 use sys::pidfd::Pidfd;
 use sys::seccomp::{Listener, NATIVE_ARCH, Notification};
-use waits::Waits;
+use waits::{Turn, Waits};
 
 /// How many slow things are taken note of before other descriptors get their turn.
 const BATCH: usize = 64;
@@ -180,6 +180,16 @@ struct Court<'a> {
     served: Served,
 }
 
+impl<'a> Court<'a> {
+    fn new(law: &'a dyn Law, recorder: &'a mut dyn Recorder) -> Self {
+        Self {
+            law,
+            recorder,
+            served: Served::default(),
+        }
+    }
+}
+
 impl Door {
     /// Takes over a listener.
     ///
@@ -253,11 +263,7 @@ impl Door {
         law: &dyn Law,
         recorder: &mut dyn Recorder,
     ) -> Result<Served, DoorError> {
-        let mut court = Court {
-            law,
-            recorder,
-            served: Served::default(),
-        };
+        let mut court = Court::new(law, recorder);
         if !what.contains(PollFlags::POLLIN) {
             court.served.is_closed = what.contains(PollFlags::POLLHUP);
             return Ok(court.served);
@@ -279,11 +285,7 @@ impl Door {
         law: &dyn Law,
         recorder: &mut dyn Recorder,
     ) -> Result<Served, DoorError> {
-        let mut court = Court {
-            law,
-            recorder,
-            served: Served::default(),
-        };
+        let mut court = Court::new(law, recorder);
         let mut events = [EpollEvent::empty(); BATCH];
         let count = match self.events.wait(&mut events, EpollTimeout::ZERO) {
             Err(Errno::EINTR) => 0,
@@ -452,6 +454,20 @@ impl Door {
             "a task that is not the caller",
         );
         self.errno(claim.id, errno)
+    }
+
+    /// Has done by others what may wait. A signal may interrupt it as long as nobody has taken the turn that `job` is given.
+    fn aside(
+        &mut self,
+        claim: Claim,
+        court: &mut Court<'_>,
+        job: impl FnOnce(Turn) -> Finished + Send + 'static,
+    ) -> Result<(), DoorError> {
+        let turn = self.watch(claim)?;
+        match self.files.submit(move || job(turn)) {
+            Ok(()) => Ok(()),
+            Err(_) => self.fail(claim, Failure::WouldWait, court),
+        }
     }
 
     fn fail(&self, claim: Claim, failure: Failure, court: &mut Court<'_>) -> Result<(), DoorError> {

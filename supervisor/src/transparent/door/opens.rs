@@ -7,7 +7,7 @@
 //! errno.
 
 use super::{Claim, Court, Door, DoorError, FIFOS, Finished, NARROWED};
-use crate::broker::{self, Outcome, Peer, Progress};
+use crate::broker::{self, Outcome, Peer, Progress, is_ours_alone};
 use crate::policy::{Access, Mechanism, Reason, Subject, Verdict};
 use crate::transparent::calls::{Opening, Target};
 use crate::transparent::failure::{Failure, refused};
@@ -77,17 +77,10 @@ impl Door {
 
     fn find(&mut self, claim: Claim, order: Order, court: &mut Court<'_>) -> Result<(), DoorError> {
         match find(claim.thread, &order.target, Lookup::Cached) {
-            Err(Failure::WouldWait) => {
-                self.watch(claim)?;
-                let submitted = self.files.submit(move || {
-                    let found = find(claim.thread, &order.target, Lookup::Full);
-                    Finished::Found(claim, Box::new((order, found)))
-                });
-                match submitted {
-                    Ok(()) => Ok(()),
-                    Err(_) => self.fail(claim, Failure::WouldWait, court),
-                }
-            }
+            Err(Failure::WouldWait) => self.aside(claim, court, move |_turn| {
+                let found = find(claim.thread, &order.target, Lookup::Full);
+                Finished::Found(claim, Box::new((order, found)))
+            }),
             found => self.found(claim, order, found, court),
         }
     }
@@ -497,9 +490,6 @@ fn suits(thread: Thread, located: &Located, how: Opening, native: bool) -> Resul
     match located.facts.mode & libc::S_IFMT {
         libc::S_IFLNK => Err(Errno::ELOOP),
         libc::S_IFSOCK => Err(Errno::ENXIO),
-        libc::S_IFDIR if how.creates() || how.access().contains(Access::WRITE) => {
-            Err(Errno::EISDIR)
-        }
         // The raw disk below every file of the policy.
         libc::S_IFBLK if !native => Err(Errno::EACCES),
         libc::S_IFCHR => {
@@ -509,8 +499,8 @@ fn suits(thread: Thread, located: &Located, how: Opening, native: bool) -> Resul
                 (5, 0) if native && is_in_our_session(thread) => Ok(()),
                 (5, 0) => Err(Errno::ENXIO),
                 _ if native => Ok(()),
-                // Terminals, memory, ports: only where a rule names them.
-                (4 | 5 | 136..=143, _) | (1, 1 | 2 | 4) => Err(Errno::EACCES),
+                // Only where a rule names them.
+                _ if is_ours_alone(device) => Err(Errno::EACCES),
                 _ => Ok(()),
             }
         }
