@@ -82,10 +82,7 @@ impl Located {
     /// What the policy decides about.
     pub(super) fn subject(&self) -> Subject<'_> {
         let object = match &self.object {
-            Object::There { facts, .. } => Some(FileId {
-                dev: facts.dev,
-                ino: facts.ino,
-            }),
+            Object::There { facts, .. } => Some(id_of(facts)),
             Object::New { .. } => None,
         };
         Subject {
@@ -102,6 +99,14 @@ impl Located {
     pub(super) fn may_wait(&self) -> bool {
         let (Object::There { facts, .. } | Object::New { facts, .. }) = &self.object;
         openat2::may_wait(facts)
+    }
+}
+
+/// The kernel's identity of a file that was looked at.
+pub(crate) fn id_of(facts: &Facts) -> FileId {
+    FileId {
+        dev: facts.dev,
+        ino: facts.ino,
     }
 }
 

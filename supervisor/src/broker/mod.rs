@@ -48,6 +48,7 @@ use remembered::Remembered;
 pub use claim::Claim;
 pub(crate) use grant::is_ours_alone;
 pub use locate::Located;
+pub(crate) use locate::id_of;
 pub use outcome::{Grant, Outcome, Refusal};
 pub use peer::Peer;
 

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use super::locate::{Located, Object};
+use super::locate::{Located, Object, id_of};
 use crate::policy::{Access, FileId, Origin, Question};
 
 /// More is forgotten, the oldest first.
@@ -42,10 +42,7 @@ impl Remembered {
         }
         self.0.push(Approval {
             _object: object,
-            id: FileId {
-                dev: facts.dev,
-                ino: facts.ino,
-            },
+            id: id_of(facts),
             path: located.path().to_owned(),
             access,
             rule: question.rule.clone(),

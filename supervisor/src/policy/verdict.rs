@@ -21,7 +21,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// Whether the answer is a plain yes.
+    /// Whether the answer is yes, of whatever kind.
     #[must_use]
     pub fn is_allowed(&self) -> bool {
         matches!(self, Self::Allow(_))
@@ -78,6 +78,14 @@ pub struct Allowed {
     pub budget: Option<u32>,
     /// What makes it so.
     pub mechanism: Mechanism,
+}
+
+impl Allowed {
+    /// Whether it holds as long as the child lives, however often it is used. Everything else somebody must keep count of.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.ttl.is_none() && self.budget.is_none()
+    }
 }
 
 /// A yes that the approver must give.

@@ -6,11 +6,12 @@
 use super::calls::{Act, Node};
 use super::failure::{Failure, refused};
 use super::law::Law;
-use super::locate::{Located, Name, locate};
+use super::locate::{Located, locate};
+use super::objection::{NAMELESS, Objection, passed};
 use super::parents::{Entry, Odd, Parent};
 use super::thread::Thread;
 use super::umask;
-use crate::policy::{Access, Denial, Kind, Mechanism, Subject, Verdict};
+use crate::policy::{Access, Kind, Mechanism, Verdict};
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 use std::ffi::CString;
@@ -31,15 +32,6 @@ pub(super) enum Deed {
     Move(Entry, Entry, u32),
     Link(Located, Entry),
     Symlink(CString, Entry),
-}
-
-/// Why a deed must not be.
-#[derive(Debug)]
-pub(super) enum Objection<'a> {
-    /// The law's, about this path.
-    Denied(Denial, &'a Path),
-    /// Ours, about this path.
-    Refused(Errno, &'static str, Option<&'a Path>),
 }
 
 /// Who is to do what was allowed.
@@ -218,18 +210,14 @@ impl Deed {
     pub fn judge(&self, law: &dyn Law) -> Result<Doer, Objection<'_>> {
         match self {
             Self::SetLength(object, _) => {
-                let (subject, verdict) = match &object.name {
-                    Name::Path(path) => {
-                        let object = Some(object.id());
-                        let subject = Subject { path, object };
-                        (subject, law.decide_open(&subject, Access::WRITE))
+                match (object.subject(), object.held().contains(Access::WRITE)) {
+                    (Some(subject), _) => {
+                        let verdict = law.decide_open(&subject, Access::WRITE);
+                        doer(verdict, subject.path)
                     }
-                    Name::None { held } if held.contains(Access::WRITE) => {
-                        return Ok(Doer::Supervisor);
-                    }
-                    Name::None { .. } => return Err(NAMELESS),
-                };
-                passed(verdict, subject.path)
+                    (None, true) => Ok(Doer::Supervisor),
+                    (None, false) => Err(NAMELESS),
+                }
             }
             Self::Make(entry, node) => {
                 if let Node::Other(mode) = node
@@ -245,7 +233,7 @@ impl Deed {
                     Node::Directory(_) => Kind::Directory,
                     Node::Other(_) => Kind::File,
                 };
-                passed(law.decide_make(&entry.subject(), kind), entry.path())
+                doer(law.decide_make(&entry.subject(), kind), entry.path())
             }
             Self::Remove(entry, removal) => {
                 let subject = entry.subject();
@@ -253,11 +241,11 @@ impl Deed {
                     (Removal::Other, Kind::File) => law.decide_make(&subject, Kind::Directory),
                     _ => law.decide_replace(&subject),
                 };
-                passed(verdict, entry.path())
+                doer(verdict, entry.path())
             }
             Self::Symlink(_, entry) => {
                 let verdict = law.decide_make(&entry.subject(), Kind::Link);
-                passed(verdict, entry.path())
+                doer(verdict, entry.path())
             }
             Self::Link(object, entry) => judge_link(law, object, entry),
             Self::Move(from, to, flags) => judge_move(law, from, to, *flags),
@@ -316,29 +304,12 @@ impl Deed {
 /// How long somebody else may be moving names.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-const NAMELESS: Objection<'static> = Objection::Refused(
-    Errno::EACCES,
-    "it has no name, and the caller cannot write to it",
-    None,
-);
-
-/// Whether a verdict is a plain yes, and whose the deed is then.
-fn passed(verdict: Verdict, path: &Path) -> Result<Doer, Objection<'_>> {
-    match verdict {
-        // What is counted or ends some day is granted over the socket, where that is kept.
-        Verdict::Allow(allowed) if allowed.ttl.is_none() && allowed.budget.is_none() => {
-            Ok(match allowed.mechanism {
-                Mechanism::Landlock => Doer::Caller,
-                _ => Doer::Supervisor,
-            })
-        }
-        Verdict::Deny(denial) => Err(Objection::Denied(denial, path)),
-        Verdict::Allow(_) | Verdict::Ask(_) => Err(Objection::Refused(
-            Errno::EACCES,
-            "granted on request only, over the session's socket",
-            Some(path),
-        )),
-    }
+/// Whose a deed is of which the law says this.
+fn doer(verdict: Verdict, path: &Path) -> Result<Doer, Objection<'_>> {
+    passed(verdict, path).map(|mechanism| match mechanism {
+        Mechanism::Landlock => Doer::Caller,
+        Mechanism::ConnectDoor | Mechanism::Broker => Doer::Supervisor,
+    })
 }
 
 fn judge_link<'a>(
@@ -347,18 +318,12 @@ fn judge_link<'a>(
     entry: &'a Entry,
 ) -> Result<Doer, Objection<'a>> {
     let to = entry.subject();
-    let verdict = match &object.name {
-        Name::Path(path) => {
-            let from = Subject {
-                path,
-                object: Some(object.id()),
-            };
-            law.decide_link(&from, &to)
-        }
-        Name::None { held } if held.contains(Access::WRITE) => law.decide_make(&to, Kind::File),
-        Name::None { .. } => return Err(NAMELESS),
+    let verdict = match (object.subject(), object.held().contains(Access::WRITE)) {
+        (Some(from), _) => law.decide_link(&from, &to),
+        (None, true) => law.decide_make(&to, Kind::File),
+        (None, false) => return Err(NAMELESS),
     };
-    passed(verdict, entry.path())
+    doer(verdict, entry.path())
 }
 
 fn judge_move<'a>(
@@ -373,10 +338,10 @@ fn judge_move<'a>(
         Kind::File => law.decide_make(&one, Kind::Directory),
         _ => law.decide_replace(&one),
     };
-    passed(taken, from.path())?;
-    let forth = passed(law.decide_move(&one, &other, from.kind()), to.path())?;
+    doer(taken, from.path())?;
+    let forth = doer(law.decide_move(&one, &other, from.kind()), to.path())?;
     match flags & libc::RENAME_EXCHANGE {
         0 => Ok(forth),
-        _ => passed(law.decide_move(&other, &one, to.kind()), from.path()),
+        _ => doer(law.decide_move(&other, &one, to.kind()), from.path()),
     }
 }

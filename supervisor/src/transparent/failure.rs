@@ -37,3 +37,8 @@ impl From<Errno> for Failure {
 pub(super) fn refused(why: &'static str) -> Failure {
     Failure::Refused(Errno::EACCES, why)
 }
+
+/// A refusal for want of descriptors, memory or processes, whatever it was that there was none of.
+pub(super) fn out_of_means<E>(_cause: E) -> Failure {
+    refused("the supervisor is out of means")
+}

@@ -1,7 +1,8 @@
 //! What the door asks the policy: the few questions that it can be asked.
 
+use crate::broker::id_of;
 use crate::policy::{
-    Access, Allowed, FileId, Kind, Mechanism, NativeGrant, Peer, Ruleset, Subject, Udp, Verdict,
+    Access, Allowed, Kind, Mechanism, NativeGrant, Peer, Ruleset, Subject, Udp, Verdict,
 };
 use nix::fcntl::OFlag;
 use std::net::SocketAddr;
@@ -120,8 +121,5 @@ fn settled<'r>(verdict: Verdict, grants: impl FnOnce() -> Vec<&'r NativeGrant>) 
 fn stands(grant: &NativeGrant) -> bool {
     let found = locate(None, &grant.path, OFlag::O_NOFOLLOW, Lookup::Cached);
     let found = found.and_then(|fd| facts(fd.as_fd()));
-    found.is_ok_and(|found| {
-        let (dev, ino) = (found.dev, found.ino);
-        grant.object == Some(FileId { dev, ino })
-    })
+    found.is_ok_and(|found| grant.object == Some(id_of(&found)))
 }

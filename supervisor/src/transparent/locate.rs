@@ -1,10 +1,11 @@
 //! Finding the object that a call means, once, as the calling thread sees it. From then on only the object counts.
 
 use super::calls::{Base, Place};
-use super::failure::{Failure, refused};
+use super::failure::{Failure, out_of_means};
 use super::thread::Thread;
 use super::walk;
-use crate::policy::{Access, FileId};
+use crate::broker::id_of;
+use crate::policy::{Access, Subject};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use std::ffi::{CStr, OsStr};
@@ -43,11 +44,11 @@ pub(super) enum Name {
 }
 
 impl Located {
-    /// The kernel's identity of it.
-    pub fn id(&self) -> FileId {
-        FileId {
-            dev: self.facts.dev,
-            ino: self.facts.ino,
+    /// What the child may do to it by the descriptor alone by which it was found: only of what has no name is that known.
+    pub fn held(&self) -> Access {
+        match self.name {
+            Name::Path(_) => Access::NONE,
+            Name::None { held } => held,
         }
     }
 
@@ -57,6 +58,12 @@ impl Located {
             Name::Path(path) => Some(path),
             Name::None { .. } => None,
         }
+    }
+
+    /// What the policy decides about; `None` for what has no name.
+    pub fn subject(&self) -> Option<Subject<'_>> {
+        let object = Some(id_of(&self.facts));
+        self.path().map(|path| Subject { path, object })
     }
 
     /// Whether it and another are reached through different mounts, as far as the kernel can say.
@@ -194,7 +201,7 @@ pub(super) fn resolve_within(
     match openat2::locate_within(from, as_path(path), flags, restrictions, lookup) {
         Ok(fd) => Ok(fd),
         Err(Errno::EAGAIN) if lookup == Lookup::Cached => Err(Failure::WouldWait),
-        Err(Errno::EMFILE | Errno::ENFILE) => Err(refused("the supervisor is out of means")),
+        Err(errno @ (Errno::EMFILE | Errno::ENFILE)) => Err(out_of_means(errno)),
         Err(errno) => Err(errno.into()),
     }
 }

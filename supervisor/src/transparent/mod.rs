@@ -59,6 +59,7 @@ mod law;
 mod listens;
 mod locate;
 mod native;
+mod objection;
 mod own;
 mod parents;
 mod record;

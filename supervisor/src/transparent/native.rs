@@ -11,6 +11,7 @@ use super::failure::Failure;
 use super::law::Law;
 use super::locate::resolve_within;
 use super::thread::Thread;
+use crate::broker::id_of;
 use crate::policy::{Access, FileId, Mechanism, Subject, Verdict};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -19,7 +20,7 @@ use std::ffi::{CStr, CString, OsString};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use sys::metadata::{self, Facts};
+use sys::metadata;
 use sys::openat2::Lookup;
 
 /// Whether an open is the kernel's to decide, whatever it finds. `false`: that is not plain.
@@ -62,10 +63,7 @@ fn plain(thread: Thread, target: &Target, is_worth: impl FnOnce(&Path) -> bool) 
     flags.set(OFlag::O_NOFOLLOW, !how.follows());
     let links = libc::RESOLVE_NO_SYMLINKS;
     let object = match resolve_within(None, &spelled, flags, links, Lookup::Cached) {
-        Ok(fd) => {
-            let Facts { dev, ino, .. } = metadata::facts(fd.as_fd()).ok()?;
-            Some(FileId { dev, ino })
-        }
+        Ok(fd) => Some(id_of(&metadata::facts(fd.as_fd()).ok()?)),
         Err(Failure::Native(Errno::ENOENT)) => None,
         Err(_) => return None,
     };

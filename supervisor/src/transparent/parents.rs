@@ -7,7 +7,8 @@ use super::calls::Spot;
 use super::failure::{Failure, refused};
 use super::locate::{Located, by_path, name_of, resolve_within};
 use super::thread::Thread;
-use crate::policy::{FileId, Kind, Subject};
+use crate::broker::id_of;
+use crate::policy::{Kind, Subject};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::fstat;
@@ -216,10 +217,7 @@ impl Entry {
     /// What the policy decides about.
     pub fn subject(&self) -> Subject<'_> {
         let object = match self.there {
-            There::Object(facts) => Some(FileId {
-                dev: facts.dev,
-                ino: facts.ino,
-            }),
+            There::Object(facts) => Some(id_of(&facts)),
             There::Nothing | There::Mount => None,
         };
         Subject {

@@ -4,6 +4,7 @@
 //! the caller still waits afterwards. A caller that is gone is granted nothing, and is recorded by its number alone.
 
 use super::failure::Failure;
+use super::objection::Objection;
 use super::thread::Thread;
 use crate::audit::{Answer, Bytes, Decision, Door, Error, Event, Log, Who};
 use crate::broker::{Claim, Located, Outcome, Peer, Progress, Refusal, Ticket};
@@ -98,6 +99,19 @@ impl<'a> About<'a> {
             located: None,
             address: None,
             access: None,
+        }
+    }
+
+    /// Records what stands against it. Returns the errno.
+    pub fn object(&self, recorder: &mut dyn Recorder, objection: &Objection<'_>) -> Errno {
+        match *objection {
+            Objection::Denied(ref denial, path) => {
+                let located = Some(path);
+                About { located, ..*self }.deny(recorder, denial)
+            }
+            Objection::Refused(errno, why, located) => {
+                About { located, ..*self }.fail(recorder, errno, why)
+            }
         }
     }
 

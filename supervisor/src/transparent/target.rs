@@ -1,7 +1,7 @@
 //! Finding what an open means: an object that is there, or the place of one that is to be made.
 
 use super::calls::{Base, Opening, Target};
-use super::failure::{Failure, refused};
+use super::failure::{Failure, out_of_means, refused};
 use super::locate::{Located, as_path, resolve_within, target_of};
 use super::thread::Thread;
 use super::walk;
@@ -34,10 +34,7 @@ impl Found {
     /// What the policy decides about; `None` for what has no name.
     pub fn subject(&self) -> Option<Subject<'_>> {
         match self {
-            Self::There(located) => located.path().map(|path| Subject {
-                path,
-                object: Some(located.id()),
-            }),
+            Self::There(located) => located.subject(),
             Self::New { path, .. } => Some(Subject { path, object: None }),
         }
     }
@@ -109,7 +106,7 @@ impl Walk {
                 return Err(refused("a walk with restrictions through /proc"));
             }
             let start = start.map(OwnedFd::try_clone).transpose();
-            let start = start.map_err(|_| refused("the supervisor is out of means"))?;
+            let start = start.map_err(out_of_means)?;
             let located = walk::walk(self.thread, start, path, follow, self.lookup)?;
             match is_directory && !located.facts.is(libc::S_IFDIR) {
                 true => Err(Errno::ENOTDIR.into()),

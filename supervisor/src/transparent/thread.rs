@@ -3,7 +3,7 @@
 //! A thread may have a working directory and a table of descriptors of its own, so everything is asked of the *thread*. What
 //! was found out this way holds only if the notification is still valid afterwards: numbers of threads are used again.
 
-use super::failure::{Failure, refused};
+use super::failure::{Failure, out_of_means, refused};
 use crate::policy::Access;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
@@ -178,7 +178,7 @@ impl Thread {
 fn unseen(errno: Errno) -> Failure {
     match errno {
         Errno::EPERM | Errno::EACCES | Errno::ENOSYS => refused("the caller cannot be looked at"),
-        Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM => refused("the supervisor is out of means"),
+        Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM => out_of_means(errno),
         other => other.into(),
     }
 }

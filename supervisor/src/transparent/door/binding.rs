@@ -2,11 +2,12 @@
 
 use super::errands::Within;
 use super::{Claim, Court, Door, DoorError, Finished};
-use crate::policy::{Access, Kind, Mechanism, Verdict};
+use crate::policy::{Access, Kind, Mechanism};
 use crate::transparent::address::Address;
 use crate::transparent::binds::{Bind, Name, NewFile};
-use crate::transparent::failure::{Failure, refused};
+use crate::transparent::failure::{Failure, out_of_means, refused};
 use crate::transparent::listens::{Listen, listen};
+use crate::transparent::objection::passed;
 use crate::transparent::record::About;
 use crate::transparent::status::Status;
 use nix::errno::Errno;
@@ -52,7 +53,7 @@ impl Door {
             Name::Stream(address) => {
                 let about = About {
                     address: Some(address),
-                    ..About::call(claim.caller(&self.listener), claim.call)
+                    ..self.about(claim)
                 };
                 let verdict = court.law.decide_bind(address);
                 match super::connecting::allowed(verdict, &about, court) {
@@ -87,22 +88,15 @@ impl Door {
     ) -> Result<(), DoorError> {
         let about = About {
             asked: Some(&file.asked),
-            located: Some(file.entry.path()),
             access: Some(Access::WRITE),
-            ..About::call(claim.caller(&self.listener), claim.call)
+            ..self.about(claim)
         };
-        let mechanism = match court.law.decide_make(&file.entry.subject(), Kind::Other) {
-            // What is counted or ends some day is granted over the socket, where that is kept.
-            Verdict::Allow(allowed) if allowed.ttl.is_none() && allowed.budget.is_none() => {
-                allowed.mechanism
-            }
-            Verdict::Deny(denial) => {
-                let errno = about.deny(court.recorder, &denial);
-                return self.errno(claim.id, errno);
-            }
-            Verdict::Allow(_) | Verdict::Ask(_) => {
-                let why = "granted on request only, over the session's socket";
-                let errno = about.fail(court.recorder, Errno::EACCES, why);
+        let subject = file.entry.subject();
+        let verdict = court.law.decide_make(&subject, Kind::Other);
+        let mechanism = match passed(verdict, subject.path) {
+            Ok(mechanism) => mechanism,
+            Err(objection) => {
+                let errno = about.object(court.recorder, &objection);
                 return self.errno(claim.id, errno);
             }
         };
@@ -118,9 +112,7 @@ impl Door {
             _ => (last, above),
         };
         let maker = Status::of(claim.thread).and_then(|status| status.maker());
-        let directory = directory
-            .try_clone_to_owned()
-            .map_err(|_| refused("the supervisor is out of means"));
+        let directory = directory.try_clone_to_owned().map_err(out_of_means);
         match (maker, directory) {
             (Err(failure), _) | (_, Err(failure)) => self.fail(claim, failure, court),
             // Whose umask it was, the caller says that still waits.

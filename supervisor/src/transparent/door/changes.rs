@@ -1,10 +1,12 @@
 //! Changes of metadata, and being told of them: from the claim to the answer.
 
 use super::{Claim, Court, Door, DoorError, Finished};
-use crate::policy::{Access, Subject, Verdict};
+use crate::policy::Access;
 use crate::transparent::calls::{Change, Place};
 use crate::transparent::failure::Failure;
-use crate::transparent::locate::{Located, Name, locate};
+use crate::transparent::law::Law;
+use crate::transparent::locate::{Located, locate};
+use crate::transparent::objection::{NAMELESS, Objection, passed};
 use crate::transparent::record::About;
 use nix::errno::Errno;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -45,7 +47,7 @@ impl Door {
                 _ => None,
             },
             access: Some(change.access()),
-            ..About::call(claim.caller(&self.listener), claim.call)
+            ..self.about(claim)
         };
         let located = match located {
             Ok(located) => located,
@@ -54,11 +56,8 @@ impl Door {
                 return self.errno(claim.id, errno);
             }
         };
-        let about = About {
-            located: located.path(),
-            ..about
-        };
-        if let Some(errno) = refusal(&located, &change, &about, court) {
+        if let Err(objection) = judge(&located, &change, court.law) {
+            let errno = about.object(court.recorder, &objection);
             return self.errno(claim.id, errno);
         }
         if !located.is_slow {
@@ -77,43 +76,23 @@ impl Door {
     }
 }
 
-/// The errno for a change that must not be; recorded.
-fn refusal(
-    located: &Located,
-    change: &Change,
-    about: &About<'_>,
-    court: &mut Court<'_>,
-) -> Option<Errno> {
-    match &located.name {
-        Name::Path(path) => {
-            let subject = Subject {
-                path,
-                object: Some(located.id()),
-            };
-            match court.law.decide(&subject, change.access()) {
-                // What is counted or ends some day is granted over the socket, where that is kept.
-                Verdict::Allow(allowed) if allowed.ttl.is_none() && allowed.budget.is_none() => {}
-                Verdict::Deny(denial) => return Some(about.deny(court.recorder, &denial)),
-                Verdict::Allow(_) | Verdict::Ask(_) => {
-                    let why = "granted on request only, over the session's socket";
-                    return Some(about.fail(court.recorder, Errno::EACCES, why));
-                }
-            }
+/// Whether a change may be made.
+fn judge<'a>(located: &'a Located, change: &Change, law: &dyn Law) -> Result<(), Objection<'a>> {
+    match (located.subject(), located.held().contains(Access::WRITE)) {
+        (Some(subject), _) => {
+            passed(law.decide(&subject, change.access()), subject.path)?;
         }
-        Name::None { held } if held.contains(Access::WRITE) => {}
-        Name::None { .. } => {
-            let why = "it has no name, and the caller cannot write to it";
-            return Some(about.fail(court.recorder, Errno::EACCES, why));
-        }
+        (None, true) => {}
+        (None, false) => return Err(NAMELESS),
     }
     let takes_on_ids =
         |mode: u32| mode & (libc::S_ISUID | libc::S_ISGID) != 0 && !located.facts.is(libc::S_IFDIR);
     match change {
         Change::Mode(mode) if takes_on_ids(*mode) => {
             let why = "a file is never made set-user-ID or set-group-ID";
-            Some(about.fail(court.recorder, Errno::EPERM, why))
+            Err(Objection::Refused(Errno::EPERM, why, located.path()))
         }
-        _ => None,
+        _ => Ok(()),
     }
 }
 

@@ -2,10 +2,10 @@
 
 use super::errands::Within;
 use super::{Channel, Claim, Court, Door, DoorError, Finished};
-use crate::policy::{Mechanism, Peer, Reason, Subject, Verdict};
+use crate::policy::{Mechanism, Peer, Reason, Verdict};
 use crate::transparent::address::Address;
 use crate::transparent::connects::{Connect, Destination};
-use crate::transparent::failure::{Failure, refused};
+use crate::transparent::failure::{Failure, out_of_means, refused};
 use crate::transparent::own::named;
 use crate::transparent::record::About;
 use nix::errno::Errno;
@@ -102,7 +102,6 @@ impl Door {
     }
 
     fn open_channel(&self, claim: Claim, connect: &Connect) -> Result<Channel, Failure> {
-        let out_of_means = |_| refused("the supervisor is out of means");
         let (ours, theirs) = socketpair(
             AddressFamily::Unix,
             SockType::Stream,
@@ -111,8 +110,7 @@ impl Door {
         )
         .map_err(out_of_means)?;
         // Before the child has its end: what it writes at once must have a sender.
-        socket::Channel::prepare(ours.as_fd())
-            .map_err(|_| refused("the supervisor is out of means"))?;
+        socket::Channel::prepare(ours.as_fd()).map_err(out_of_means)?;
         if !connect.waits()? {
             let flags = nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK);
             nix::fcntl::fcntl(&theirs, flags)?;
@@ -143,16 +141,12 @@ impl Door {
         let about = About {
             asked: Some(&asked),
             located: located.path(),
-            ..About::call(claim.caller(&self.listener), claim.call)
+            ..self.about(claim)
         };
-        let Some(path) = located.path() else {
+        let Some(subject) = located.subject() else {
             let why = "a socket file that has no name any more";
             let errno = about.fail(court.recorder, Errno::EACCES, why);
             return self.errno(claim.id, errno);
-        };
-        let subject = Subject {
-            path,
-            object: Some(located.id()),
         };
         let verdict = court.law.decide_unix(&subject);
         if let Err(errno) = allowed(verdict, &about, court) {
@@ -176,7 +170,7 @@ impl Door {
     ) -> Result<(), DoorError> {
         let about = About {
             address: Some(address),
-            ..About::call(claim.caller(&self.listener), claim.call)
+            ..self.about(claim)
         };
         let mut verdict = court.law.decide_connect(address, Peer::Anybody);
         // No domain of Landlock: that knows ports only, and this is decided on here.

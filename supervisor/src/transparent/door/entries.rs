@@ -3,7 +3,7 @@
 use super::{Claim, Court, Door, DoorError, Finished, NARROWED};
 use crate::policy::Access;
 use crate::transparent::calls::{Act, Place};
-use crate::transparent::deeds::{Deed, Doer, Objection};
+use crate::transparent::deeds::{Deed, Doer};
 use crate::transparent::failure::Failure;
 use crate::transparent::record::About;
 use nix::errno::Errno;
@@ -53,7 +53,7 @@ impl Door {
         let about = About {
             asked: spelled(act),
             access: Some(Access::WRITE),
-            ..About::call(claim.caller(&self.listener), claim.call)
+            ..self.about(claim)
         };
         let deed = match found {
             Ok(deed) => deed,
@@ -72,13 +72,7 @@ impl Door {
             }
             Ok(_) if self.is_narrowed(claim) => about.fail(court.recorder, Errno::EACCES, NARROWED),
             Ok(_) => return self.do_deed(claim, deed, court),
-            Err(Objection::Denied(denial, located)) => {
-                let located = Some(located);
-                About { located, ..about }.deny(court.recorder, &denial)
-            }
-            Err(Objection::Refused(errno, why, located)) => {
-                About { located, ..about }.fail(court.recorder, errno, why)
-            }
+            Err(objection) => about.object(court.recorder, &objection),
         };
         self.errno(claim.id, errno)
     }

@@ -1,7 +1,7 @@
 //! Calls that a process of their own makes: begun, ended, given up.
 
 use super::{Claim, Court, Door, DoorError, failed};
-use crate::transparent::failure::refused;
+use crate::transparent::failure::{out_of_means, refused};
 use nix::errno::Errno;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 use nix::sys::socket::{UnixAddr, getpeername, getsockopt, sockopt};
@@ -62,8 +62,9 @@ impl Door {
             self.events.add(errand.as_fd(), event)?;
             Ok(errand)
         });
-        let Ok(errand) = started else {
-            return self.fail(claim, refused("the supervisor is out of means"), court);
+        let errand = match started {
+            Ok(errand) => errand,
+            Err(errno) => return self.fail(claim, out_of_means(errno), court),
         };
         self.next_errand += 1;
         let sent = Sent {

@@ -151,16 +151,6 @@ struct Claim {
     call: &'static str,
 }
 
-impl Claim {
-    fn caller<'a>(&self, listener: &'a Listener) -> Caller<'a> {
-        Caller {
-            listener,
-            id: self.id,
-            thread: self.thread,
-        }
-    }
-}
-
 /// What others did for us.
 enum Finished {
     Located(Claim, Box<(Place, Change)>, Result<Located, Failure>),
@@ -328,7 +318,7 @@ impl Door {
                 thread,
                 call: "unknown",
             };
-            let about = About::call(claim.caller(&self.listener), claim.call);
+            let about = self.about(claim);
             let errno = about.fail(court.recorder, Errno::ENOSYS, "a call that is not served");
             return self.errno(call.id, errno);
         };
@@ -407,7 +397,7 @@ impl Door {
                 self.leave_to_the_kernel(claim)
             }
             Admission::RefusedFirst => {
-                let about = About::call(claim.caller(&self.listener), claim.call);
+                let about = self.about(claim);
                 let why = "the session has as many tasks as it may have";
                 let errno = about.fail(court.recorder, Errno::EAGAIN, why);
                 self.errno(claim.id, errno)
@@ -424,7 +414,7 @@ impl Door {
             // The domain is a descriptor of the caller's, which it may exchange now as well as then.
             return self.leave_to_the_kernel(claim);
         }
-        let about = About::call(claim.caller(&self.listener), claim.call);
+        let about = self.about(claim);
         let why = "that it locks itself further cannot be noted";
         let errno = about.fail(court.recorder, Errno::EPERM, why);
         self.errno(claim.id, errno)
@@ -447,7 +437,7 @@ impl Door {
             // Whose and which is in registers. The values, in memory, are the caller's to choose, now as well as then.
             return self.leave_to_the_kernel(claim);
         }
-        let about = About::call(claim.caller(&self.listener), claim.call);
+        let about = self.about(claim);
         let errno = about.fail(
             court.recorder,
             Errno::EPERM,
@@ -470,8 +460,18 @@ impl Door {
         }
     }
 
+    /// A claim of which nothing else is known (yet), for the record.
+    fn about(&self, claim: Claim) -> About<'_> {
+        let caller = Caller {
+            listener: &self.listener,
+            id: claim.id,
+            thread: claim.thread,
+        };
+        About::call(caller, claim.call)
+    }
+
     fn fail(&self, claim: Claim, failure: Failure, court: &mut Court<'_>) -> Result<(), DoorError> {
-        let about = About::call(claim.caller(&self.listener), claim.call);
+        let about = self.about(claim);
         let errno = about.answer(court.recorder, failure);
         self.errno(claim.id, errno)
     }

@@ -10,7 +10,7 @@ use super::{Claim, Court, Door, DoorError, FIFOS, Finished, NARROWED};
 use crate::broker::{self, Outcome, Peer, Progress, is_ours_alone};
 use crate::policy::{Access, Mechanism, Reason, Subject, Verdict};
 use crate::transparent::calls::{Opening, Target};
-use crate::transparent::failure::{Failure, refused};
+use crate::transparent::failure::{Failure, out_of_means};
 use crate::transparent::locate::{Located, Name, as_path};
 use crate::transparent::native::is_the_kernels;
 use crate::transparent::record::About;
@@ -64,7 +64,7 @@ impl Door {
             if !self.listener.is_valid(claim.id) {
                 return Ok(());
             }
-            let about = self.about(claim, &target);
+            let about = self.about_open(claim, &target);
             let why = "a file is not only named by openat2 where every open is answered here; openat does it";
             let errno = about.fail(court.recorder, Errno::EACCES, why);
             return self.errno(claim.id, errno);
@@ -101,7 +101,7 @@ impl Door {
             // No right is needed to be told that there is nothing, and the kernel knows best how to say it.
             Err(_) if !self.facts.closed => return self.leave_to_the_kernel(claim),
             Err(failure) => {
-                let about = self.about(claim, &order.target);
+                let about = self.about_open(claim, &order.target);
                 let errno = about.answer(court.recorder, failure);
                 return self.errno(claim.id, errno);
             }
@@ -110,7 +110,7 @@ impl Door {
             Answer::Broker | Answer::Perform { .. } if self.is_narrowed(claim) => {
                 let about = About {
                     located: found.subject().map(|subject| subject.path),
-                    ..self.about(claim, &order.target)
+                    ..self.about_open(claim, &order.target)
                 };
                 Answer::Errno(about.fail(court.recorder, Errno::EACCES, NARROWED))
             }
@@ -263,8 +263,7 @@ impl Door {
             parent: Located { fd, .. },
             ..
         }) = found;
-        let fifo = fd.try_clone();
-        let fifo = fifo.map_err(|_| refused("the supervisor is out of means"))?;
+        let fifo = fd.try_clone().map_err(out_of_means)?;
         self.fifos.insert(claim.id, fifo);
         Ok(())
     }
@@ -309,11 +308,11 @@ impl Door {
         }
     }
 
-    fn about<'a>(&'a self, claim: Claim, target: &'a Target) -> About<'a> {
+    fn about_open<'a>(&'a self, claim: Claim, target: &'a Target) -> About<'a> {
         About {
             asked: Some(&target.path),
             access: Some(target.how.access()),
-            ..About::call(claim.caller(&self.listener), claim.call)
+            ..self.about(claim)
         }
     }
 
@@ -339,7 +338,7 @@ impl Door {
         }
         let about = About {
             access: Some(access),
-            ..self.about(claim, target)
+            ..self.about_open(claim, target)
         };
         let Some(subject) = found.subject() else {
             return match found {
@@ -359,7 +358,7 @@ impl Door {
             ..about
         };
         match court.law.decide_open(&subject, access) {
-            Verdict::Allow(allowed) if allowed.ttl.is_none() && allowed.budget.is_none() => {
+            Verdict::Allow(allowed) if allowed.is_plain() => {
                 let native = allowed.mechanism == Mechanism::Landlock;
                 match native && !closed {
                     true => Answer::Kernel,
