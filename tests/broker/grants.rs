@@ -2,7 +2,7 @@
 
 use crate::harness::feature::root;
 use crate::harness::process::{NOBODY, as_uid};
-use crate::harness::run::run;
+use crate::harness::run::{run, start};
 use crate::harness::{Workspace, require, set_mode};
 use crate::rig::*;
 use nix::errno::Errno;
@@ -10,7 +10,8 @@ use protocol::{Code, Create, OpenFlags, OpenRequest};
 use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, symlink};
-use supervisor::broker::Peer;
+use std::process::Command;
+use supervisor::broker::{Peer, Progress};
 use supervisor::policy::{Approver, Mechanism};
 
 #[test]
@@ -224,45 +225,70 @@ fn a_disk_below_the_files_is_never_granted() {
     assert_eq!(rig.refused(read(&disk)).errno, Errno::EACCES);
 }
 
+/// Makes a file on behalf of somebody with that umask, who makes another one there: with which permissions.
+fn made_under(umask: u32, rig: &mut Rig, directory: &str) -> [u32; 2] {
+    let [granted_as, own] = ["granted", "own"].map(|of| {
+        let name = format!("{directory}/{of}-{umask:03o}");
+        rig.place.join(name)
+    });
+    let command = format!("umask {umask:03o}; : > \"$0\"; echo ready; exec sleep 60");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &command]).arg(&own);
+    let mut asker = start(&mut shell);
+    asker.until_it_says("ready");
+    let pidfd = sys::pidfd::Pidfd::open(asker.pid()).unwrap();
+    let peer = Peer {
+        pid: asker.pid(),
+        uid: 0,
+        pidfd: Some(pidfd.as_fd()),
+    };
+    let request = OpenRequest {
+        mode: 0o4666,
+        ..create(&granted_as, Create::New)
+    };
+    let outcome = match rig.claim_of(&peer, request) {
+        Progress::Done(outcome) => outcome,
+        Progress::Pending(ticket) => rig.wait(ticket),
+    };
+    drop(granted(outcome));
+    [granted_as, own].map(|path| fs::metadata(&path).unwrap().mode() & 0o7777)
+}
+
 #[test]
 fn the_umask_of_the_asker_counts_and_not_ours() {
     let mut rig = Rig::new(&open_below(), Approver::Deny, |_| {});
     for umask in [0o000, 0o022, 0o077] {
-        let command = format!("umask {umask:03o}; echo ready; exec sleep 60");
-        let mut command = std::process::Command::new("sh")
-            .args(["-c", &command])
-            .take();
-        let mut asker = crate::harness::run::start(&mut command);
-        asker.until_it_says("ready");
-        let pidfd = sys::pidfd::Pidfd::open(asker.pid()).unwrap();
-        let peer = Peer {
-            pid: asker.pid(),
-            uid: 0,
-            pidfd: Some(pidfd.as_fd()),
-        };
-        let path = rig.place.join(format!("open/{umask:03o}"));
-        let request = OpenRequest {
-            mode: 0o4777,
-            ..create(&path, Create::New)
-        };
-        let outcome = match rig.claim_of(&peer, request) {
-            supervisor::broker::Progress::Done(outcome) => outcome,
-            supervisor::broker::Progress::Pending(ticket) => rig.wait(ticket),
-        };
-        drop(granted(outcome));
-        let mode = fs::metadata(&path).unwrap().mode() & 0o7777;
-        assert_eq!(mode, 0o777 & !umask, "{umask:o}");
+        let made = made_under(umask, &mut rig, "open");
+        assert_eq!(made, [0o666 & !umask; 2], "{umask:o}");
     }
 }
 
-trait Take {
-    fn take(&mut self) -> std::process::Command;
-}
-
-impl Take for std::process::Command {
-    /// A command that was built in one expression.
-    fn take(&mut self) -> std::process::Command {
-        std::mem::replace(self, std::process::Command::new("false"))
+#[test]
+fn where_a_directory_has_default_permissions_the_umask_counts_as_little_as_without_us() {
+    // posix_acl_xattr_header, then posix_acl_xattr_entry: the owner, a user, the group, the mask, the others.
+    let entries: [(u16, u16, u32); 5] = [
+        (0x01, 6, u32::MAX),
+        (0x02, 6, NOBODY),
+        (0x04, 4, u32::MAX),
+        (0x10, 6, u32::MAX),
+        (0x20, 0, u32::MAX),
+    ];
+    let mut acl = 2u32.to_le_bytes().to_vec();
+    for (tag, permissions, id) in entries {
+        acl.extend(tag.to_le_bytes());
+        acl.extend(permissions.to_le_bytes());
+        acl.extend(id.to_le_bytes());
+    }
+    let mut rig = Rig::new(&open_below(), Approver::Deny, |place| {
+        place.make_dir("open/shared");
+    });
+    let directory = fs::File::open(rig.place.join("open/shared")).unwrap();
+    let name = c"system.posix_acl_default";
+    let set = sys::metadata::set_xattr(directory.as_fd(), name, &acl, 0);
+    require!(set.map_err(|errno| format!("no default permissions can be set here: {errno}")));
+    for umask in [0o000, 0o027, 0o077] {
+        let made = made_under(umask, &mut rig, "open/shared");
+        assert_eq!(made, [0o660; 2], "{umask:o}");
     }
 }
 
@@ -328,7 +354,7 @@ fn the_kernel_has_the_last_word_for_an_ordinary_user() {
     let place = Workspace::open_to_all();
     let copy = place.join("test");
     crate::harness::built::copy_program(&std::env::current_exe().unwrap(), &copy);
-    let mut command = std::process::Command::new(&copy);
+    let mut command = Command::new(&copy);
     let inner = inner(NAME);
     command.args(inner.get_args());
     for (name, value) in inner.get_envs() {

@@ -5,13 +5,14 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::stat::{Mode, fchmod, fstat};
+use nix::sys::stat::fstat;
 use protocol::{Create, OpenFlags};
 use sys::openat2;
 
 use super::claim::Claim;
 use super::locate::{Located, Object};
-use super::peer::{Asker, umask_of};
+use super::peer::Asker;
+use super::umask;
 
 /// Whether an open may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,12 +45,10 @@ pub(super) fn open(
             directory, name, ..
         } => {
             let flags = flags | OFlag::O_NONBLOCK;
-            make(
-                directory.as_fd(),
-                Path::new(name),
-                flags,
-                claim.mode & !asker.umask,
-            )?
+            let name = Path::new(name);
+            umask::under(asker.umask, || {
+                openat2::create(directory.as_fd(), name, flags, claim.mode)
+            })?
         }
         Object::There { fd, facts } => {
             let kind = facts.mode & libc::S_IFMT;
@@ -83,22 +82,6 @@ pub(super) fn open(
         kept |= OFlag::O_NONBLOCK;
     }
     fcntl(&fd, FcntlArg::F_SETFL(kept))?;
-    Ok(fd)
-}
-
-/// Makes a file whose permissions are `mode`, whatever our own umask is.
-fn make(
-    directory: std::os::fd::BorrowedFd<'_>,
-    name: &Path,
-    flags: OFlag,
-    mode: u32,
-) -> Result<OwnedFd, Errno> {
-    let fd = openat2::create(directory, name, flags, mode)?;
-    let lacking = mode & !fstat(&fd)?.st_mode;
-    // A default ACL of the directory also takes bits away, and that must stand.
-    if lacking != 0 && umask_of("thread-self").is_some_and(|own| own & lacking == lacking) {
-        fchmod(&fd, Mode::from_bits_truncate(mode))?;
-    }
     Ok(fd)
 }
 

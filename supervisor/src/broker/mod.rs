@@ -22,6 +22,7 @@ mod peer;
 pub(crate) mod pool;
 mod question;
 mod remembered;
+pub(crate) mod umask;
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use protocol::Create;
+use sys::status::Status;
 
 use super::claim::Claim;
 
@@ -41,7 +42,8 @@ impl Asker {
         let creates = claim.create != Create::No;
         let may_mean_itself = claim.path.starts_with("/proc") || claim.path.starts_with("/dev");
         let exe = std::fs::read_link(format!("/proc/{}/exe", peer.pid)).ok();
-        let umask = creates.then(|| umask_of(&peer.pid.to_string())).flatten();
+        let status = creates.then(|| Status::of(peer.pid).ok()).flatten();
+        let umask = status.and_then(|status| status.umask());
         // Looked at last: as long as the process lives, its number is nobody else's. Without a pidfd there is only the number.
         let is_it = peer.pidfd.is_none_or(lives);
         let process = peer.pidfd.filter(|_| may_mean_itself);
@@ -75,19 +77,9 @@ fn lives(pidfd: BorrowedFd<'_>) -> bool {
     poll(&mut fds, PollTimeout::ZERO) == Ok(0)
 }
 
-/// The umask of a process, or of `thread-self`.
-pub(super) fn umask_of(process: &str) -> Option<u32> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("Umask:"))?;
-    u32::from_str_radix(line.trim(), 8).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::sys::stat::{Mode, umask};
     use protocol::{Access, OpenFlags, OpenRequest, RequestedPath};
 
     #[test]
@@ -115,12 +107,5 @@ mod tests {
         let asker = Asker::of(&peer, &claim.unwrap());
         assert_eq!((&asker.exe, asker.umask), (&None, 0o077));
         assert!(!asker.is_certain());
-    }
-
-    #[test]
-    fn the_umask_of_a_thread_is_read() {
-        let before = umask(Mode::from_bits_truncate(0o027));
-        assert_eq!(umask_of("thread-self"), Some(0o027));
-        umask(before);
     }
 }

@@ -10,7 +10,7 @@ use super::locate::{Located, locate};
 use super::objection::{NAMELESS, Objection, passed};
 use super::parents::{Entry, Odd, Parent};
 use super::thread::Thread;
-use super::umask;
+use crate::broker::umask;
 use crate::policy::{Access, Kind, Mechanism, Verdict};
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
@@ -270,7 +270,7 @@ impl Deed {
             }
             Self::Make(entry, node) => {
                 let (directory, name) = entry.at();
-                let mask = umask::of(thread)?;
+                let mask = thread.umask()?;
                 waits()?;
                 umask::under(mask, || match node {
                     Node::Directory(mode) => entries::make_directory(directory, name, *mode),

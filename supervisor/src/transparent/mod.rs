@@ -64,11 +64,10 @@ mod own;
 mod parents;
 mod record;
 mod registers;
-mod status;
+mod signals;
 mod target;
 mod tasks;
 mod thread;
-mod umask;
 mod walk;
 
 pub use calls::{Class, numbers};

@@ -1,4 +1,4 @@
-//! The calling thread, as /proc shows it: its working directory, its descriptors, its process.
+//! The calling thread, as /proc shows it: its working directory, its descriptors, its process, as whom it makes files.
 //!
 //! A thread may have a working directory and a table of descriptors of its own, so everything is asked of the *thread*. What
 //! was found out this way holds only if the notification is still valid afterwards: numbers of threads are used again.
@@ -10,7 +10,12 @@ use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::{Mode, lstat};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use sys::errand::Maker;
 use sys::pidfd::Pidfd;
+use sys::status::Status;
+
+const UNREADABLE_UMASK: Failure =
+    Failure::Refused(Errno::EACCES, "the umask of the caller cannot be read");
 
 /// A thread that waits in a trapped call.
 #[derive(Debug, Clone, Copy)]
@@ -132,23 +137,35 @@ impl Thread {
 
     /// The process it belongs to.
     pub fn process(self) -> Result<i32, Failure> {
-        let status = self.status()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
-        line.and_then(|pid| pid.trim().parse().ok())
+        self.status()?
+            .process()
             .ok_or(Failure::Native(Errno::ESRCH))
     }
 
-    /// What the kernel says of it, line by line (proc_pid_status(5)). The name of the program stands on the first line, with a
-    /// line break in it escaped.
-    pub fn status(self) -> Result<String, Failure> {
-        let path = format!("/proc/{}/status", self.0);
-        let text = std::fs::read(path).map_err(|error| {
-            match Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)) {
-                Errno::ENOENT => Errno::ESRCH.into(),
-                other => unseen(other),
-            }
-        })?;
-        Ok(String::from_utf8_lossy(&text).into_owned())
+    /// Its umask.
+    pub fn umask(self) -> Result<u32, Failure> {
+        self.status()?.umask().ok_or(UNREADABLE_UMASK)
+    }
+
+    /// As whom it makes files.
+    pub fn maker(self) -> Result<Maker, Failure> {
+        let status = self.status()?;
+        let found = || {
+            Some(Maker {
+                umask: status.umask()?,
+                uid: status.file_user()?,
+                gid: status.file_group()?,
+            })
+        };
+        found().ok_or(UNREADABLE_UMASK)
+    }
+
+    /// What the kernel says of it.
+    pub fn status(self) -> Result<Status, Failure> {
+        Status::of(self.0).map_err(|errno| match errno {
+            Errno::ENOENT => Errno::ESRCH.into(),
+            other => unseen(other),
+        })
     }
 
     /// A descriptor of the process it belongs to, and its number.
@@ -215,6 +232,14 @@ mod tests {
     #[test]
     fn a_thread_knows_its_process() {
         assert_eq!(own().process(), Ok(std::process::id() as i32));
+    }
+
+    #[test]
+    fn a_thread_makes_files_as_itself() {
+        let maker = own().maker().unwrap();
+        assert_eq!(maker.uid, nix::unistd::geteuid().as_raw());
+        assert_eq!(maker.gid, nix::unistd::getegid().as_raw());
+        assert_eq!(own().umask(), Ok(maker.umask));
     }
 
     #[test]

@@ -38,4 +38,6 @@ pub mod seccomp;
 #[cfg(target_os = "linux")]
 pub mod signals;
 #[cfg(target_os = "linux")]
+pub mod status;
+#[cfg(target_os = "linux")]
 pub mod terminal;

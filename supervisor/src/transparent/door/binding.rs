@@ -9,7 +9,6 @@ use crate::transparent::failure::{Failure, out_of_means, refused};
 use crate::transparent::listens::{Listen, listen};
 use crate::transparent::objection::passed;
 use crate::transparent::record::About;
-use crate::transparent::status::Status;
 use nix::errno::Errno;
 use nix::sys::socket::{Shutdown, shutdown};
 use std::net::{SocketAddr, TcpListener};
@@ -111,7 +110,7 @@ impl Door {
             Some(start) if within == Within::Rulesets => (&*file.asked, start.as_fd()),
             _ => (last, above),
         };
-        let maker = Status::of(claim.thread).and_then(|status| status.maker());
+        let maker = claim.thread.maker();
         let directory = directory.try_clone_to_owned().map_err(out_of_means);
         match (maker, directory) {
             (Err(failure), _) | (_, Err(failure)) => self.fail(claim, failure, court),

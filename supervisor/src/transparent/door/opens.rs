@@ -7,7 +7,7 @@
 //! errno.
 
 use super::{Claim, Court, Door, DoorError, FIFOS, Finished, NARROWED};
-use crate::broker::{self, Outcome, Peer, Progress, is_ours_alone};
+use crate::broker::{self, Outcome, Peer, Progress, is_ours_alone, umask};
 use crate::policy::{Access, Mechanism, Reason, Subject, Verdict};
 use crate::transparent::calls::{Opening, Target};
 use crate::transparent::failure::{Failure, out_of_means};
@@ -16,7 +16,6 @@ use crate::transparent::native::is_the_kernels;
 use crate::transparent::record::About;
 use crate::transparent::target::{Found, find};
 use crate::transparent::thread::Thread;
-use crate::transparent::umask;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::fstat;
@@ -477,7 +476,7 @@ fn open(
 }
 
 fn under_its_umask<T>(thread: Thread, make: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
-    umask::under(umask::of(thread).map_err(Failure::errno)?, make)
+    umask::under(thread.umask().map_err(Failure::errno)?, make)
 }
 
 /// Says no to what the kernel would refuse by what the object is, and to devices that mean something else to us than to the

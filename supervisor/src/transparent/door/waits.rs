@@ -6,7 +6,7 @@
 //! it interrupted, as the kernel does it for that signal.
 
 use super::{Claim, Door, DoorError, failed};
-use crate::transparent::status::is_interrupted;
+use crate::transparent::signals::is_interrupted;
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{Expiration, TimerSetTimeFlags};
 use std::collections::{HashMap, VecDeque};

@@ -1,25 +1,16 @@
 //! Making files as the caller would: under its umask, which the kernel combines with the default permissions of a directory.
 
-use super::failure::{Failure, refused};
-use super::thread::Thread;
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, umask};
 use std::cell::Cell;
 use std::sync::RwLock;
 use std::time::{Duration, Instant};
+use sys::status::Status;
 
 thread_local! {
     /// Whether this thread's umask is its own, and not that of all threads.
     static IS_OWN: Cell<bool> = const { Cell::new(false) };
-}
-
-/// The umask of a thread. The file is read by nobody but us and lies in memory.
-pub(super) fn of(thread: Thread) -> Result<u32, Failure> {
-    let status = thread.status()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
-    line.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok())
-        .ok_or(refused("the umask of the caller cannot be read"))
 }
 
 /// Does something while this thread's umask is `mask`.
@@ -27,7 +18,7 @@ pub(super) fn of(thread: Thread) -> Result<u32, Failure> {
 /// # Errors
 /// Those of `act`, and the errno of `unshare(2)` when the thread cannot have an umask of its own; where that is refused altogether,
 /// as in containers, `EACCES` when everybody's is in use for long.
-pub(super) fn under<T>(mask: u32, act: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+pub(crate) fn under<T>(mask: u32, act: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
     if !IS_OWN.get() {
         // Working directory and umask belong to all threads of a process until one says otherwise.
         match unshare(CloneFlags::CLONE_FS) {
@@ -50,8 +41,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 fn borrowed<T>(mask: u32, act: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
     static SHARED: RwLock<()> = RwLock::new(());
     let same = soon(|| SHARED.try_read().ok())?;
-    let own = of(Thread(nix::unistd::gettid().as_raw())).map_err(|_| Errno::EACCES)?;
-    if own == mask {
+    let own = Status::own().map_err(|_| Errno::EACCES)?;
+    if own.umask() == Some(mask) {
         return act();
     }
     drop(same);
@@ -78,19 +69,20 @@ fn soon<T>(take: impl Fn() -> Option<T>) -> Result<T, Errno> {
 mod tests {
     use super::*;
 
+    /// The calling thread's.
+    fn own() -> u32 {
+        Status::own().unwrap().umask().unwrap()
+    }
+
     #[test]
     fn a_threads_umask_is_its_own() {
-        let mask_of_another = || {
-            let other = std::thread::spawn(|| of(Thread(nix::unistd::gettid().as_raw())));
-            other.join().unwrap().unwrap()
-        };
+        let mask_of_another = || std::thread::spawn(own).join().unwrap();
         let before = mask_of_another();
-        let own = Thread(nix::unistd::gettid().as_raw());
-        let inside = under(0o567, || Ok((of(own).unwrap(), mask_of_another()))).unwrap();
+        let inside = under(0o567, || Ok((own(), mask_of_another()))).unwrap();
         assert_eq!(inside.0, 0o567);
         assert_eq!(mask_of_another(), before);
         // A new thread begins with the umask of the one that starts it, but no other thread is changed.
-        assert_eq!(of(own), Ok(before));
+        assert_eq!(own(), before);
     }
 
     #[test]
@@ -102,10 +94,9 @@ mod tests {
         }
         umask(Mode::from_bits_truncate(0o022));
         let seen = |mask: u32| {
-            let own = Thread(nix::unistd::gettid().as_raw());
             (0..200)
-                .map(|_| borrowed(mask, || Ok(of(own))))
-                .all(|found| found == Ok(Ok(mask)))
+                .map(|_| borrowed(mask, || Ok(own())))
+                .all(|found| found == Ok(mask))
         };
         std::thread::scope(|scope| {
             let threads = [0o022, 0o077, 0o022, 0o026].map(|mask| scope.spawn(move || seen(mask)));
