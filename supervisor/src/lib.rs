@@ -1,7 +1,7 @@
 //! The trusted core of `supervise`.
 //!
 //! Data flows one way: `policy`, `audit` → `sandbox` → `launch` → `socket` → `broker` →
-//! `transparent` → `session`. A room never imports one to its right.
+//! `transparent` → `session` → `workers`. A room never imports one to its right.
 #![deny(unsafe_code)]
 
 pub mod audit;
@@ -12,3 +12,4 @@ pub mod sandbox;
 pub mod session;
 pub mod sources;
 pub mod transparent;
+pub mod workers;

@@ -3,7 +3,7 @@
 use crate::source::{Source, squeezed, words};
 
 /// The rooms of the core, each with those it may know.
-const ROOMS: [(&str, &[&str]); 8] = [
+const ROOMS: [(&str, &[&str]); 9] = [
     ("policy", &[]),
     ("sources", &["policy"]),
     ("audit", &["policy"]),
@@ -24,6 +24,19 @@ const ROOMS: [(&str, &[&str]); 8] = [
             "launch",
             "broker",
             "transparent",
+        ],
+    ),
+    (
+        "workers",
+        &[
+            "policy",
+            "sources",
+            "audit",
+            "sandbox",
+            "launch",
+            "broker",
+            "transparent",
+            "session",
         ],
     ),
 ];

@@ -1,20 +1,14 @@
 //! The text of one policy: TOML with spans, read key by key.
-//!
-//! The walk is by hand and not by derived deserializers: those lose the spans inside values that can have two forms,
-//! and cannot say which keys a table knows when they meet one that it does not.
 
 use std::ffi::OsStr;
-use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeValue;
 
 use super::access::Access;
-use super::error::{PolicyError, Site, SourceText, suggestion};
+use super::error::{PolicyError, Site, SourceText};
 use super::policy::{self, FILE_KEYS, Policy, Rule, What};
-use super::quantity;
+use super::reader::{Node, Reader};
 use super::rules::{Decision, Reach};
 use super::settings::{Approver, Tmp, Transparent, Udp};
 
@@ -33,16 +27,11 @@ pub struct Extend {
     pub site: Site,
 }
 
-type Node<'a> = Spanned<DeValue<'a>>;
-
 impl Document {
     /// Reads a text. Nothing is expanded or looked up.
     pub fn parse(text: &Arc<SourceText>) -> Result<Self, PolicyError> {
         let reader = Reader { text };
-        let root = DeTable::parse(&text.text).map_err(|error| {
-            let span = error.span().unwrap_or(0..0);
-            PolicyError::at(&reader.site(span), error.message())
-        })?;
+        let root = reader.root()?;
         let mut document = Self {
             own: Policy::nothing(),
             base: true,
@@ -90,39 +79,7 @@ const TMP: [(&str, Tmp); 3] = [
 ];
 const UDP: [(&str, Udp); 2] = [("none", Udp::None), ("any", Udp::Any)];
 
-/// The walk over one text.
-struct Reader<'t> {
-    text: &'t Arc<SourceText>,
-}
-
 impl Reader<'_> {
-    fn site(&self, span: Range<usize>) -> Site {
-        Site::Text(Arc::clone(self.text), span)
-    }
-
-    fn error(&self, node: &Node<'_>, message: impl Into<String>) -> PolicyError {
-        PolicyError::at(&self.site(node.span()), message)
-    }
-
-    fn unknown(
-        &self,
-        key: &Spanned<std::borrow::Cow<'_, str>>,
-        place: &str,
-        known: &[&str],
-    ) -> PolicyError {
-        let word = key.get_ref().as_ref();
-        PolicyError::at(
-            &self.site(key.span()),
-            format!("unknown key `{word}` in {place}"),
-        )
-        .help(suggestion(word, known))
-    }
-
-    fn expected(&self, node: &Node<'_>, what: &str) -> PolicyError {
-        let kind = node.get_ref().type_str();
-        self.error(node, format!("expected {what}, found {kind}"))
-    }
-
     fn version(&self, node: &Node<'_>) -> Result<(), PolicyError> {
         match self.integer(node)? {
             1 => Ok(()),
@@ -133,70 +90,6 @@ impl Reader<'_> {
                 )
                 .help("this program knows `version = 1`")),
         }
-    }
-
-    fn table<'n, 'i>(
-        &self,
-        node: &'n Node<'i>,
-        name: &str,
-    ) -> Result<&'n DeTable<'i>, PolicyError> {
-        node.get_ref()
-            .as_table()
-            .ok_or_else(|| self.expected(node, &format!("a table, as in `{name}`")))
-    }
-
-    fn string<'n>(&self, node: &'n Node<'_>) -> Result<&'n str, PolicyError> {
-        let text = node
-            .get_ref()
-            .as_str()
-            .ok_or_else(|| self.expected(node, "a string"))?;
-        if text.contains('\0') {
-            return Err(self.error(node, "a NUL byte has no place in a policy"));
-        }
-        Ok(text)
-    }
-
-    fn boolean(&self, node: &Node<'_>) -> Result<bool, PolicyError> {
-        node.get_ref()
-            .as_bool()
-            .ok_or_else(|| self.expected(node, "true or false"))
-    }
-
-    fn integer(&self, node: &Node<'_>) -> Result<u64, PolicyError> {
-        let number = node
-            .get_ref()
-            .as_integer()
-            .ok_or_else(|| self.expected(node, "a number"))?;
-        u64::from_str_radix(number.as_str(), number.radix())
-            .map_err(|_| self.error(node, "this number is out of range"))
-    }
-
-    fn array<'n, 'i>(&self, node: &'n Node<'i>) -> Result<&'n [Node<'i>], PolicyError> {
-        match node.get_ref() {
-            DeValue::Array(array) => Ok(array),
-            _ => Err(self.expected(node, "an array, as in `[\"…\"]`")),
-        }
-    }
-
-    fn choice<T: Copy>(&self, node: &Node<'_>, known: &[(&str, T)]) -> Result<T, PolicyError> {
-        let word = self.string(node)?;
-        let chosen = known.iter().find(|(name, _)| *name == word);
-        chosen.map(|(_, value)| *value).ok_or_else(|| {
-            let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
-            self.error(node, format!("`{word}` is not known here"))
-                .help(suggestion(word, &names))
-        })
-    }
-
-    fn duration(&self, node: &Node<'_>) -> Result<Duration, PolicyError> {
-        quantity::duration(self.string(node)?).map_err(|wrong| self.error(node, wrong))
-    }
-
-    fn size(&self, node: &Node<'_>) -> Result<u64, PolicyError> {
-        if node.get_ref().is_integer() {
-            return self.integer(node);
-        }
-        quantity::size(self.string(node)?).map_err(|wrong| self.error(node, wrong))
     }
 
     /// One rule of a list: its text, and what it means.

@@ -9,7 +9,7 @@ use super::origin::{Origin, Source};
 
 /// A text with policy rules, and where it came from.
 #[derive(Debug)]
-pub(super) struct SourceText {
+pub(crate) struct SourceText {
     pub source: Source,
     pub text: Cow<'static, str>,
     /// Where each line but the first begins.
@@ -35,7 +35,7 @@ impl SourceText {
 
 /// A place in a text, or a flag of the command line. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) enum Site {
+pub(crate) enum Site {
     Text(Arc<SourceText>, Range<usize>),
     Flag(&'static str),
 }
@@ -79,7 +79,7 @@ impl PolicyError {
     }
 
     /// An error about a place.
-    pub(super) fn at(site: &Site, message: impl Into<String>) -> Self {
+    pub(crate) fn at(site: &Site, message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
             origin: Some(site.origin()),
@@ -92,7 +92,7 @@ impl PolicyError {
     }
 
     /// The same error, with what to do about it.
-    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }

@@ -4,7 +4,7 @@
 //! system. Out goes a [`Ruleset`]: what the kernel is told to grant, and the one function that decides everything
 //! else. Nothing here reads a file, the environment or a clock.
 //!
-//! To be read in this order: `document` (one text; `ahead` and `written`: two that were read before), `load` (what it extends),
+//! To be read in this order: `document` (one text, walked with `reader`; `ahead` and `written`: two that were read before), `load` (what it extends),
 //! `policy` (rules as they were written, merged), `facts` and `world` (what variables and names stand for), `compile` (a stack of
 //! policies), `layer` (one of them), `native` and `aliases` (what the kernel is told), `rules` and `ruleset` (what comes out),
 //! `decide`, `moves`. The laws are in `laws`, and with the kernel as their judge in the root package's `policy` tests.
@@ -30,6 +30,7 @@ mod pattern;
 mod policy;
 mod presets;
 mod quantity;
+mod reader;
 mod rules;
 mod ruleset;
 mod settings;
@@ -44,12 +45,14 @@ pub use access::Access;
 pub use compile::Protected;
 pub use decide::Peer;
 pub use error::PolicyError;
+pub(crate) use error::{Site, SourceText};
 pub use facts::{Facts, Repository};
 pub use listing::{By, ConnectLine, FileLine, Says};
 pub use load::{Library, NoFiles, PolicyText};
 pub use origin::{Origin, Source};
 pub use policy::{Flag, Policy};
 pub use presets::Preset;
+pub(crate) use reader::{Node, Reader};
 pub use ruleset::{Brokered, Ruleset};
 pub use settings::{
     Approver, BestEffort, BrokerRules, Limits, NativeGrant, PortRules, ProcessRules, Tmp,
