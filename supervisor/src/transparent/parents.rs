@@ -274,7 +274,7 @@ fn bare(name: &[u8]) -> &[u8] {
 
 /// The path of a path's directory, and its end. The directory's ends in `.`: then the kernel checks, as it would, that it is
 /// one and can be searched.
-fn split(path: &CStr) -> Result<(CString, Last), Failure> {
+pub(super) fn split(path: &CStr) -> Result<(CString, Last), Failure> {
     let path = path.to_bytes();
     let names = bare(path);
     let start = names.iter().rposition(|byte| *byte == b'/');

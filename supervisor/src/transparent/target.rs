@@ -3,6 +3,7 @@
 use super::calls::{Base, Opening, Target};
 use super::failure::{Failure, out_of_means, refused};
 use super::locate::{Located, as_path, resolve_within, target_of};
+use super::parents::{self, Last};
 use super::thread::Thread;
 use super::walk;
 use crate::policy::Subject;
@@ -229,20 +230,11 @@ fn may_be_own(path: &CStr) -> bool {
 /// A path without its last name, and that name; `None` when there is a slash at the end. `.` and `..` are no names: what they
 /// stand for is there if anything is.
 fn split(path: &CStr) -> Result<(CString, Option<CString>), Failure> {
-    let path = path.to_bytes();
-    let bare = match path.iter().rposition(|byte| *byte != b'/') {
-        Some(last) => &path[..=last],
-        None => return Err(Errno::ENOENT.into()),
-    };
-    let at = bare.iter().rposition(|byte| *byte == b'/');
-    let (above, name) = match at {
-        Some(at) => (&bare[..=at], &bare[at + 1..]),
-        None => (&b"."[..], bare),
-    };
-    if matches!(name, b"." | b"..") {
-        return Err(Errno::ENOENT.into());
+    match parents::split(path)? {
+        (_, Last::Odd(_)) => Err(Errno::ENOENT.into()),
+        (above, Last::Name(name)) => {
+            let has_slash = name.to_bytes().ends_with(b"/");
+            Ok((above, (!has_slash).then_some(name)))
+        }
     }
-    let owned = |part: &[u8]| CString::new(part).expect("a part of a string that holds no NUL");
-    let name = (bare.len() == path.len()).then(|| owned(name));
-    Ok((owned(above), name))
 }
