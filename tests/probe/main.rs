@@ -4,6 +4,7 @@
 //! `errno NAME`. It goes on after a failure and exits with 0, unless it was used wrongly (64) or an act says otherwise. Paths
 //! are bytes, numbers decimal or `0x…`, flags words with commas between them.
 
+mod alarms;
 mod arguments;
 mod asking;
 mod doomed;
@@ -43,7 +44,7 @@ pub(crate) use call;
 /// A room of acts: `None` when it does not know the name.
 type Room = fn(&str, &mut Arguments) -> Option<Answer>;
 
-const ROOMS: [Room; 14] = [
+const ROOMS: [Room; 15] = [
     files::act,
     links::act,
     metadata::act,
@@ -53,6 +54,7 @@ const ROOMS: [Room; 14] = [
     races::act,
     trapped::act,
     names::act,
+    alarms::act,
     entries::act,
     asking::act,
     doomed::act,

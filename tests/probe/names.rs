@@ -39,19 +39,11 @@ pub fn act(name: &str, arguments: &mut Arguments) -> Option<Answer> {
         "race-bind-swap" => race_bind_swap(arguments),
         "race-bind-abstract" => race_bind_abstract(arguments),
         "race-listen" => race_listen(arguments),
-        "alarmed-unix" => {
-            let (restarts, path) = (restarts(arguments), arguments.path());
-            alarmed(libc::AF_UNIX, &unix(&path), restarts)
-        }
-        "alarmed-tcp" => {
-            let restarts = restarts(arguments);
-            alarmed(libc::AF_INET, &inet(address(arguments)), restarts)
-        }
         _ => return None,
     })
 }
 
-fn address(arguments: &mut Arguments) -> SocketAddr {
+pub fn address(arguments: &mut Arguments) -> SocketAddr {
     let text = arguments.text();
     text.parse()
         .unwrap_or_else(|_| misused("an address and a port are wanted"))
@@ -172,13 +164,13 @@ fn overtake(at: &SocketAddr) -> Answer {
     done(call!(libc::SYS_write, second.as_raw_fd(), c"x".as_ptr(), 1))
 }
 
-fn unix(path: &CStr) -> Vec<u8> {
+pub fn unix(path: &CStr) -> Vec<u8> {
     let family = (libc::AF_UNIX as u16).to_ne_bytes();
     [family.as_slice(), path.to_bytes_with_nul()].concat()
 }
 
 /// `struct sockaddr_in`.
-fn inet(address: SocketAddr) -> Vec<u8> {
+pub fn inet(address: SocketAddr) -> Vec<u8> {
     let SocketAddr::V4(address) = address else {
         misused("an IPv4 address is wanted");
     };
@@ -189,11 +181,11 @@ fn inet(address: SocketAddr) -> Vec<u8> {
     bytes
 }
 
-fn stream(family: i32) -> Result<OwnedFd, Errno> {
+pub fn stream(family: i32) -> Result<OwnedFd, Errno> {
     owned(call!(libc::SYS_socket, family, libc::SOCK_STREAM, 0))
 }
 
-fn with(call: i64, socket: &OwnedFd, address: &[u8]) -> Result<i64, Errno> {
+pub fn with(call: i64, socket: &OwnedFd, address: &[u8]) -> Result<i64, Errno> {
     call!(call, socket.as_raw_fd(), address.as_ptr(), address.len())
 }
 
@@ -354,46 +346,6 @@ fn race_listen(arguments: &mut Arguments) -> Answer {
     Ok(format!("{said} port={port}"))
 }
 
-/// The first argument: whether a call that the signal interrupts is made again.
-fn restarts(arguments: &mut Arguments) -> bool {
-    match arguments.text().as_str() {
-        "restart" => true,
-        "once" => false,
-        other => misused(&format!("`{other}` is neither `restart` nor `once`")),
-    }
-}
-
-fn say(text: &[u8]) {
+pub fn say(text: &[u8]) {
     let _unheard = call!(libc::SYS_write, 1, text.as_ptr(), text.len());
-}
-
-extern "C" fn on_alarm(_signal: i32) {
-    say(b"alarm\n");
-}
-
-/// Connects, and is sent a signal a moment later. When that ends the call, a second connect that does not wait tells what it left.
-fn alarmed(family: i32, address: &[u8], restarts: bool) -> Answer {
-    // SAFETY: all zeroes is a `struct sigaction` without flags or mask.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = on_alarm as extern "C" fn(i32) as usize;
-    action.sa_flags = if restarts { libc::SA_RESTART } else { 0 };
-    // SAFETY: the handler makes one system call and returns; the structure lives.
-    Errno::result(unsafe {
-        libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut())
-    })?;
-    let socket = stream(family)?;
-    let once = [0i64, 0, 0, 50_000];
-    call!(libc::SYS_setitimer, 0, once.as_ptr(), 0)?;
-    match with(libc::SYS_connect, &socket, address) {
-        Err(Errno::EINTR) => {}
-        other => return done(other),
-    }
-    call!(
-        libc::SYS_fcntl,
-        socket.as_raw_fd(),
-        libc::F_SETFL,
-        libc::O_NONBLOCK
-    )?;
-    let then = with(libc::SYS_connect, &socket, address);
-    Ok(format!("EINTR, then {:?}", then.err()))
 }

@@ -6,6 +6,7 @@ use nix::sys::signal::Signal;
 use nix::sys::socket::{Backlog, listen};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
 
 /// A listener whose queue is full, and who is in it.
 fn full_file(path: &std::path::Path) -> (UnixListener, UnixStream) {
@@ -182,4 +183,102 @@ fn a_program_is_stopped_while_it_waits_and_goes_on_waiting() {
     drop(next(|| listener.accept()));
     let _second = next(|| listener.accept());
     assert_eq!(waiting.wait().lines(), ["ok"]);
+}
+
+/// A FIFO in a session where every open is answered by the door.
+fn fifo(workspace: &Workspace) -> (Supervised, PathBuf, PathBuf) {
+    let inside = workspace.make_dir("inside");
+    let fifo = inside.join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a new name");
+    let supervised = Supervised::new(Lists {
+        closed: true,
+        ..Lists::writing(&inside)
+    });
+    (supervised, inside, fifo)
+}
+
+/// The other end of a FIFO, without waiting: an error where nobody reads.
+fn write_at_once(fifo: &Path) -> std::io::Result<std::fs::File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = std::fs::File::options();
+    options
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(fifo)
+}
+
+#[test]
+fn an_open_that_waits_for_the_other_end_is_interrupted_and_leaves_no_end() {
+    require!(feature::listener());
+    let workspace = Workspace::new();
+    let (supervised, inside, _) = fifo(&workspace);
+    for (flags, then) in [("rdonly", "Some(ENXIO)"), ("wronly", "None")] {
+        let act = ["alarmed-open", "once", "fifo", flags];
+        let said = supervised.probe(&inside, &act);
+        assert_eq!(
+            said,
+            ["alarm", &format!("ok EINTR, then {then}")],
+            "{flags}"
+        );
+        assert_eq!(said, probe_outside(&inside, &act), "{flags}");
+    }
+}
+
+#[test]
+fn an_open_goes_on_waiting_for_the_other_end_where_the_program_wants_that() {
+    require!(feature::listener());
+    let workspace = Workspace::new();
+    let (supervised, inside, fifo) = fifo(&workspace);
+    let mut command = probe(&inside, &["alarmed-open", "restart", "fifo", "rdonly"]);
+    let mut waiting = supervised.inside(move || run::start(&mut command));
+    waiting.until_it_says("alarm");
+    let mut writer = None;
+    run::eventually("it reads again", || {
+        writer = write_at_once(&fifo).ok();
+        writer.is_some()
+    });
+    assert_eq!(waiting.wait().lines(), ["alarm", "ok"]);
+}
+
+#[test]
+fn many_opens_that_wait_are_each_interrupted() {
+    require!(feature::listener());
+    let workspace = Workspace::new();
+    let (supervised, inside, _) = fifo(&workspace);
+    // Each its own: who asks afterwards whether anybody is there lets others through.
+    let waiting: Vec<_> = (0..40)
+        .map(|at| {
+            let name = format!("fifo{at}");
+            nix::unistd::mkfifo(&inside.join(&name), nix::sys::stat::Mode::S_IRWXU)
+                .expect("a new name");
+            let mut command = probe(&inside, &["alarmed-open", "once", &name, "rdonly"]);
+            supervised.inside(move || run::start(&mut command))
+        })
+        .collect();
+    for waiting in waiting {
+        let said = waiting.wait();
+        assert_eq!(said.lines(), ["alarm", "ok EINTR, then Some(ENXIO)"]);
+    }
+}
+
+#[test]
+fn who_is_killed_while_it_waits_for_the_other_end_leaves_no_end() {
+    require!(feature::listener());
+    let workspace = Workspace::new();
+    let (supervised, inside, fifo) = fifo(&workspace);
+    // More, one after the other, than may wait at a time.
+    for _ in 0..100 {
+        let words = ["open", "nothing", "rdonly", "--", "open", "fifo", "rdonly"];
+        let mut command = probe(&inside, &words);
+        let mut waiting = supervised.inside(move || run::start(&mut command));
+        waiting.until_it_says("ENOENT");
+        let pid = waiting.pid();
+        run::eventually("it waits for the other end", || {
+            std::fs::read_to_string(format!("/proc/{pid}/syscall"))
+                .is_ok_and(|call| call.starts_with(&format!("{} ", libc::SYS_openat)))
+        });
+        waiting.signal(Signal::SIGKILL);
+        assert_eq!(waiting.wait().code(), 128 + libc::SIGKILL);
+    }
+    run::eventually("nobody reads any more", || write_at_once(&fifo).is_err());
 }

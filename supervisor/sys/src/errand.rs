@@ -1,28 +1,33 @@
-//! A process that lives for one call on a socket that is not the supervisor's: `connect(2)`, `bind(2)` or `listen(2)`.
+//! A process that lives for one call that is not the supervisor's: `connect(2)`, `bind(2)` or `listen(2)` on a socket, or an open
+//! that waits for somebody.
 //!
 //! Whoever connects to a Unix socket, or listens on one, shows the credentials of the process that made the call. The supervisor
 //! must not lend its own: the errand enters the Landlock domains of the session first, so a peer that looks (or a kernel that, from
 //! ABI 9 on, confines a connect) sees a member of the sandbox. Its capabilities and ids are those of the thread that starts it,
 //! which serves with exactly the child's. Its working directory and umask are its own, so a name can be bound as the child spelled
 //! it and with the mode that the child would give it. A call that waits makes only this process wait, and can be given up without
-//! a trace, as a signal gives it up: by ending the process.
+//! a trace, as a signal gives it up: by ending the process; an open, which leaves a descriptor when it comes to its end, by a signal.
 
 use crate::clone::{Stack, clone_on};
 use crate::inet;
 use crate::pidfd::Pidfd;
 use crate::raw_syscall;
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::ffi::{CStr, c_int, c_long, c_void};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
+mod opening;
 #[cfg(test)]
 mod tests;
 
-/// Its work is a dozen system calls.
-const STACK: usize = 16 * 1024;
+use opening::Opening;
+
+/// Its work is a dozen system calls, and a signal: what the kernel saves then takes a few pages.
+const STACK: usize = 32 * 1024;
 
 /// The answer before there is one.
 const NONE_YET: i32 = -1;
@@ -48,6 +53,8 @@ pub enum Act<'a> {
     },
     /// To wait for connections, as many at a time.
     Listen(c_int),
+    /// To open what is held (`O_PATH`), however long that takes.
+    Open(OFlag),
 }
 
 /// As whom a file is made.
@@ -73,7 +80,7 @@ pub struct Errand {
 struct Means {
     _stack: Stack,
     task: Box<Task>,
-    socket: OwnedFd,
+    of: OwnedFd,
     _other: Option<OwnedFd>,
 }
 
@@ -90,28 +97,27 @@ struct Task {
     backlog: c_int,
     /// The second argument when it is an address, which is the third's many bytes.
     address: Option<Vec<u8>>,
+    /// An open instead.
+    opening: Option<Opening>,
     answer: AtomicI32,
 }
 
 impl Errand {
-    /// Starts the call on `socket`, from within `rulesets`, outermost first.
+    /// Starts the call on a socket, or on what is to be opened, from within `rulesets`, outermost first.
     ///
     /// # Errors
     /// What prevented the process from being made. What the call says is [`Errand::answer`].
-    pub fn start(
-        socket: OwnedFd,
-        act: Act<'_>,
-        rulesets: &[BorrowedFd<'_>],
-    ) -> Result<Self, Errno> {
+    pub fn start(of: OwnedFd, act: Act<'_>, rulesets: &[BorrowedFd<'_>]) -> Result<Self, Errno> {
         let mut task = Task {
             supervisor: std::process::id() as c_int,
             rulesets: rulesets.iter().map(|fd| fd.as_raw_fd()).collect(),
             directory: None,
             maker: None,
             call: libc::SYS_connect,
-            socket: socket.as_raw_fd(),
+            socket: of.as_raw_fd(),
             backlog: 0,
             address: None,
+            opening: None,
             answer: AtomicI32::new(NONE_YET),
         };
         let other = match act {
@@ -140,6 +146,10 @@ impl Errand {
                 (task.call, task.backlog) = (libc::SYS_listen, backlog);
                 None
             }
+            Act::Open(flags) => {
+                task.opening = Some(Opening::new(of.as_fd(), flags));
+                None
+            }
         };
         let mut task = Box::new(task);
         let stack = Stack::new(STACK)?;
@@ -148,7 +158,7 @@ impl Errand {
         let flags = libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_PIDFD;
         let argument: *mut Task = &raw mut *task;
         // SAFETY: `run` makes system calls only and ends by exit. The task and the stack live in the value returned, whose
-        // drop keeps them until the process is gone, or for ever; only the atomic in it is written after this point. No flag is
+        // drop keeps them until the process is gone, or for ever; only atomics in it are written after this point. No flag is
         // forbidden.
         unsafe { clone_on(&stack, flags, run, argument.cast(), &raw mut pidfd) }?;
         // SAFETY: CLONE_PIDFD stored a new descriptor, which is ours.
@@ -158,7 +168,7 @@ impl Errand {
             means: Some(Means {
                 _stack: stack,
                 task,
-                socket,
+                of,
                 _other: other,
             }),
         })
@@ -176,7 +186,24 @@ impl Errand {
     pub fn give_up(mut self) -> (Option<OwnedFd>, Option<Result<(), Errno>>) {
         self.end();
         let answer = self.left();
-        (self.means.take().map(|means| means.socket), answer)
+        (self.means.take().map(|means| means.of), answer)
+    }
+
+    /// Gives an open up, as a signal would, unless it came to its end first. `EINTR`: it did not, and nothing was opened.
+    ///
+    /// # Errors
+    /// That of the open; `EINTR`.
+    pub fn give_up_open(mut self) -> Result<OwnedFd, Errno> {
+        self.end();
+        let opened = self.means.as_ref().and_then(|means| {
+            let opening = means.task.opening.as_ref()?;
+            opening.take()
+        });
+        match (opened, self.left()) {
+            (Some(fd), _) => Ok(fd),
+            (None, Some(Err(errno))) => Err(errno),
+            (None, _) => Err(Errno::EINTR),
+        }
     }
 
     fn left(&self) -> Option<Result<(), Errno>> {
@@ -190,20 +217,30 @@ impl Errand {
 
     /// Ends the process. Its means are given back when it is gone.
     fn end(&mut self) {
-        // It is our child, so this can only fail when it is gone already.
-        let _gone = self.pidfd.send_signal(libc::SIGKILL);
-        let mut fds = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
-        let is_gone = loop {
-            match poll(&mut fds, PollTimeout::from(LAST_MOMENTS)) {
-                Err(Errno::EINTR) => {}
-                other => break other.is_ok_and(|ready| ready > 0),
-            }
-        };
-        if is_gone {
+        let opening = self.means.as_ref().and_then(|it| it.task.opening.as_ref());
+        let went = opening.is_some_and(|opening| {
+            // Killed, it could leave a descriptor that nobody knows of.
+            opening.withdraw();
+            self.goes_after(opening::INTERRUPTION)
+        });
+        if went || self.goes_after(libc::SIGKILL) {
             let _collected = self.pidfd.collect();
         } else {
             // A file server that answers nobody keeps even the dead. Nobody waits for it: what the process uses stays its own.
             std::mem::forget(self.means.take());
+        }
+    }
+
+    /// Whether the process ends when it is sent this signal.
+    fn goes_after(&self, signal: c_int) -> bool {
+        // It is our child, so this can only fail when it is gone already.
+        let _gone = self.pidfd.send_signal(signal);
+        let mut fds = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
+        loop {
+            match poll(&mut fds, PollTimeout::from(LAST_MOMENTS)) {
+                Err(Errno::EINTR) => {}
+                other => return other.is_ok_and(|ready| ready > 0),
+            }
         }
     }
 }
@@ -269,6 +306,9 @@ fn perform(task: &Task) -> Result<(), Errno> {
     }
     if let Some(maker) = task.maker {
         become_maker(maker)?;
+    }
+    if let Some(opening) = &task.opening {
+        return opening.perform();
     }
     let called = match &task.address {
         Some(address) => {

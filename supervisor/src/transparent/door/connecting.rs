@@ -57,7 +57,7 @@ impl Door {
             Ok(connect) => connect,
             Err(failure) => return self.fail(claim, failure, court),
         };
-        if connect.needs_a_place() && !self.has_a_place() {
+        if connect.needs_a_place() && !self.has_a_place()? {
             if self.waiting.len() >= CONNECTS_WAITING {
                 return self.fail(claim, Failure::WouldWait, court);
             }
@@ -205,11 +205,11 @@ impl Door {
     }
 
     /// Whether another connect may be begun. Those that nobody waits for any more are ended when places are short.
-    fn has_a_place(&mut self) -> bool {
+    fn has_a_place(&mut self) -> Result<bool, DoorError> {
         if self.places_taken() >= CONNECTS {
-            self.forget_the_dead();
+            self.forget_the_dead()?;
         }
-        self.places_taken() < CONNECTS
+        Ok(self.places_taken() < CONNECTS)
     }
 
     /// Begins connects that waited for a place.
@@ -219,7 +219,7 @@ impl Door {
         }
         // As many as wait now: what has to wait again is behind those.
         for _ in 0..self.waiting.len() {
-            if !self.has_a_place() {
+            if !self.has_a_place()? {
                 break;
             }
             if let Some((claim, socket, address)) = self.waiting.pop_front() {

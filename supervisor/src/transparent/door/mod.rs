@@ -49,7 +49,7 @@ const BATCH: usize = 64;
 const JOURNAL: u16 = 1024;
 /// How many threads may wait for file servers.
 const FILE_THREADS: usize = 16;
-/// How many threads may wait for the other ends of FIFOs.
+/// How many opens may wait for the other ends of FIFOs.
 const FIFOS: usize = 64;
 /// How many jobs may wait for a thread of each pool.
 const WAITING: usize = 1024;
@@ -115,10 +115,6 @@ pub struct Door {
     tasks: Option<Tasks>,
     events: Epoll,
     files: Pool<Finished>,
-    /// Opens of FIFOs, each until somebody opens the other end.
-    halves: Pool<Finished>,
-    /// The FIFOs that are being opened, by notification.
-    fifos: HashMap<u64, OwnedFd>,
     /// Calls that a process of their own makes, by the number they are watched under.
     errands: HashMap<u64, Sent>,
     next_errand: u64,
@@ -140,8 +136,7 @@ pub struct Door {
 
 /// Tokens of what is always in the epoll set. Errands come after them.
 const FILES: u64 = 0;
-const HALVES: u64 = 1;
-const CLOCK: u64 = 2;
+const CLOCK: u64 = 1;
 
 /// A trapped call on its way.
 #[derive(Debug, Clone, Copy)]
@@ -199,14 +194,9 @@ impl Door {
         let make = failed("prepare the transparent door");
         let events = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(&make)?;
         let files = Pool::new(FILE_THREADS, WAITING).map_err(&make)?;
-        let halves = Pool::new(FIFOS, FIFOS).map_err(&make)?;
         let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
         let clock = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags).map_err(&make)?;
-        for (fd, token) in [
-            (files.as_fd(), FILES),
-            (halves.as_fd(), HALVES),
-            (clock.as_fd(), CLOCK),
-        ] {
+        for (fd, token) in [(files.as_fd(), FILES), (clock.as_fd(), CLOCK)] {
             events
                 .add(fd, EpollEvent::new(EpollFlags::EPOLLIN, token))
                 .map_err(&make)?;
@@ -218,8 +208,6 @@ impl Door {
             tasks,
             events,
             files,
-            halves,
-            fifos: HashMap::new(),
             errands: HashMap::new(),
             next_errand: CLOCK + 1,
             waiting: VecDeque::new(),
@@ -284,7 +272,6 @@ impl Door {
         for event in &events[..count] {
             match event.data() {
                 FILES => self.finish(self.files.results(), &mut court)?,
-                HALVES => self.finish(self.halves.results(), &mut court)?,
                 CLOCK => self.tick()?,
                 number => self.returned(number)?,
             }

@@ -6,11 +6,11 @@
 //! the child have more than the rules do (executing a file takes the right to read it), so every open gets a descriptor or an
 //! errno.
 
-use super::{Claim, Court, Door, DoorError, FIFOS, Finished, NARROWED};
+use super::{Claim, Court, Door, DoorError, Finished, NARROWED};
 use crate::broker::{self, Outcome, Peer, Progress, is_ours_alone, umask};
 use crate::policy::{Access, Mechanism, Reason, Subject, Verdict};
 use crate::transparent::calls::{Opening, Target};
-use crate::transparent::failure::{Failure, out_of_means};
+use crate::transparent::failure::Failure;
 use crate::transparent::locate::{Located, Name, as_path};
 use crate::transparent::native::is_the_kernels;
 use crate::transparent::record::About;
@@ -210,28 +210,22 @@ impl Door {
         court: &mut Court<'_>,
     ) -> Result<(), DoorError> {
         let how = order.target.how;
-        if !found.is_slow() && !waits_for_another(&found, how) {
+        let found = match found {
+            Found::There(located) if waits_for_another(&located, how) => {
+                return self.await_the_other_end(claim, located, how, native, court);
+            }
+            found => found,
+        };
+        if !found.is_slow() {
             match open(claim.thread, &found, how, native, Patience::None) {
                 // Leased to somebody, who is asked to give it back.
                 Err(Errno::EAGAIN) => {}
                 opened => return self.opened(claim, order, opened, court),
             }
         }
-        let half = waits_for_another(&found, how);
         let turn = self.watch(claim)?;
-        if half {
-            // It is waited for in the open itself, which cannot be taken back.
-            self.begin(claim);
-        }
-        let pool = match half {
-            false => &self.files,
-            true => match self.await_the_other_end(claim, &found) {
-                Ok(()) => &self.halves,
-                Err(failure) => return self.fail(claim, failure, court),
-            },
-        };
         let listener = Arc::clone(&self.listener);
-        let submitted = pool.submit(move || {
+        let submitted = self.files.submit(move || {
             // Nobody waits for it any more, or not for this: it must not happen behind a back.
             let opened = match turn.take() && listener.is_valid(claim.id) {
                 true => open(claim.thread, &found, how, native, Patience::Whatever),
@@ -245,26 +239,20 @@ impl Door {
         }
     }
 
-    /// Notes that a FIFO is being opened, and frees the places of those for whom nobody waits any more.
-    fn await_the_other_end(&mut self, claim: Claim, found: &Found) -> Result<(), Failure> {
-        if self.fifos.len() >= FIFOS {
-            for (id, fifo) in &self.fifos {
-                if !self.listener.is_valid(*id) {
-                    // Both ends at once: whoever waits for either goes on.
-                    let both = OFlag::O_RDWR | OFlag::O_NONBLOCK;
-                    drop(openat2::reopen(fifo.as_fd(), both));
-                }
-            }
-            return Err(Failure::WouldWait);
+    /// Opens one end of a FIFO, which lasts until somebody opens the other, or a signal comes.
+    fn await_the_other_end(
+        &mut self,
+        claim: Claim,
+        fifo: Located,
+        how: Opening,
+        native: bool,
+        court: &mut Court<'_>,
+    ) -> Result<(), DoorError> {
+        if let Err(errno) = suits(claim.thread, &fifo, how, native) {
+            return self.errno(claim.id, errno);
         }
-        let (Found::There(Located { fd, .. })
-        | Found::New {
-            parent: Located { fd, .. },
-            ..
-        }) = found;
-        let fifo = fd.try_clone().map_err(out_of_means)?;
-        self.fifos.insert(claim.id, fifo);
-        Ok(())
+        let flags = (how.flags & PASSED) | OFlag::O_NOCTTY;
+        self.send_open(claim, fifo.fd, flags, how.has(OFlag::O_CLOEXEC), court)
     }
 
     pub(super) fn opened(
@@ -274,7 +262,6 @@ impl Door {
         opened: Result<OwnedFd, Errno>,
         court: &mut Court<'_>,
     ) -> Result<(), DoorError> {
-        self.fifos.remove(&claim.id);
         let how = order.target.how;
         match opened {
             // Made by somebody else meanwhile: then it is that which is asked for. A decision of its own.
@@ -294,7 +281,12 @@ impl Door {
 
     /// Puts a descriptor into the child, then lets the call return its number. In two steps: in one, a signal to us in between
     /// would make the call return 0 with no descriptor behind it.
-    fn deliver(&self, claim: Claim, fd: OwnedFd, close_on_exec: bool) -> Result<(), DoorError> {
+    pub(super) fn deliver(
+        &self,
+        claim: Claim,
+        fd: OwnedFd,
+        close_on_exec: bool,
+    ) -> Result<(), DoorError> {
         match self
             .listener
             .add_fd(claim.id, fd.as_fd(), close_on_exec, None)
@@ -403,13 +395,13 @@ fn is_own_process(thread: Thread, subject: &Subject<'_>) -> bool {
 enum Patience {
     /// Where the file is leased to somebody, `EAGAIN`.
     None,
-    /// For a file server, for a lease to be given back, for the other end of a FIFO.
+    /// For a file server, for a lease to be given back.
     Whatever,
 }
 
 /// Whether an open lasts until somebody opens the other end.
-fn waits_for_another(found: &Found, how: Opening) -> bool {
-    let is_fifo = matches!(found, Found::There(located) if located.facts.is(libc::S_IFIFO));
+fn waits_for_another(located: &Located, how: Opening) -> bool {
+    let is_fifo = located.facts.is(libc::S_IFIFO);
     let is_half = how.flags & OFlag::O_ACCMODE != OFlag::O_RDWR;
     is_fifo && is_half && !how.has(OFlag::O_NONBLOCK)
 }

@@ -90,6 +90,9 @@ impl Door {
             if !is_waiting || interrupted.is_some() {
                 self.withdraw(id);
             }
+            if !is_waiting {
+                self.abandon_all_of(id)?;
+            }
             if let Some(claim) = interrupted {
                 self.interrupt(claim)?;
             }

@@ -236,6 +236,106 @@ fn a_handshake_that_is_given_up_goes_on_without_anybody() {
     assert_eq!(inet::connect(socket.as_fd(), address), Err(Errno::EALREADY));
 }
 
+/// A FIFO of that name, held but not opened.
+fn fifo(name: &str) -> (std::path::PathBuf, OwnedFd) {
+    let path = place(name);
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let fd = located(&path);
+    (path, fd)
+}
+
+/// How many descriptors of this process lead to that file.
+fn descriptors_of(path: &std::path::Path) -> usize {
+    let entries = std::fs::read_dir("/proc/self/fd").unwrap();
+    let links = entries.map(|entry| std::fs::read_link(entry.unwrap().path()));
+    links
+        .filter(|link| link.as_deref().is_ok_and(|link| link == path))
+        .count()
+}
+
+fn until_it_sleeps(errand: &Errand) {
+    let stat = format!("/proc/{}/stat", pid_of(errand));
+    while !std::fs::read_to_string(&stat).unwrap().contains(") S ") {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn an_open_waits_for_the_other_end_and_gives_what_it_opened() {
+    use std::io::{Read, Write};
+    let (path, fd) = fifo("both");
+    let reading = Errand::start(fd, Act::Open(OFlag::O_RDONLY), &[]).unwrap();
+    until_it_sleeps(&reading);
+    let mut writer = std::fs::File::options().write(true).open(&path).unwrap();
+    assert_eq!(wait(&reading), Ok(()));
+    let mut reader = std::fs::File::from(reading.give_up_open().unwrap());
+    writer.write_all(b"hello").unwrap();
+    drop(writer);
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "hello");
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn an_open_that_is_given_up_leaves_no_end_behind() {
+    let (path, fd) = fifo("given-up");
+    let writing = || {
+        std::fs::File::options()
+            .write(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(&path)
+    };
+    use std::os::unix::fs::OpenOptionsExt;
+    let reading = Errand::start(fd, Act::Open(OFlag::O_RDONLY), &[]).unwrap();
+    until_it_sleeps(&reading);
+    assert_eq!(reading.answer(), None);
+    assert_eq!(reading.give_up_open().err(), Some(Errno::EINTR));
+    // Nobody reads.
+    let error = writing().unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::ENXIO));
+    assert_eq!(descriptors_of(&path), 0);
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn an_open_that_is_given_up_at_any_moment_has_met_who_met_it() {
+    use std::os::unix::fs::OpenOptionsExt;
+    let (path, fd) = fifo("moments");
+    let (mut met, mut given_up) = (0, 0);
+    for round in 0..2000u32 {
+        let writing = Errand::start(fd.try_clone().unwrap(), Act::Open(OFlag::O_WRONLY), &[]);
+        let writing = writing.unwrap();
+        for _ in 0..round % 50 * 20 {
+            std::hint::spin_loop();
+        }
+        let options = || {
+            let mut options = std::fs::File::options();
+            options.custom_flags(libc::O_NONBLOCK);
+            options
+        };
+        let reader = (round % 2 == 0).then(|| options().read(true).open(&path).unwrap());
+        match writing.give_up_open() {
+            Ok(end) => {
+                assert!(reader.is_some(), "it met nobody");
+                met += 1;
+                drop(end);
+            }
+            Err(errno) => {
+                assert_eq!(errno, Errno::EINTR);
+                given_up += 1;
+            }
+        }
+        drop(reader);
+        // Neither end is left, in this process or in another.
+        let error = options().write(true).open(&path).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ENXIO));
+        assert_eq!(descriptors_of(&path), 1, "the one that names it");
+    }
+    assert!(met > 0 && given_up > 0, "{met} met, {given_up} given up");
+    std::fs::remove_file(path).unwrap();
+}
+
 fn pid_of(errand: &Errand) -> i32 {
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", errand.as_fd().as_raw_fd()))
         .unwrap();
