@@ -1,4 +1,5 @@
-//! The wall: frames and messages between a sandboxed program and its supervisor.
+//! The wall: frames and messages between a sandboxed program and its supervisor, and lines and messages between
+//! workers, their daemon, and whoever commands them.
 //!
 //! What comes in are bytes that a stranger sent; what goes out are domain types whose existence
 //! proves that they obey the specification, or a typed reason that can be sent back. Nothing here
@@ -6,21 +7,30 @@
 //! from the kernel.
 //!
 //! There are two vocabularies, one per direction: a program sends [`SupervisorMessage`], the
-//! supervisor [`SupervisorResponse`]. The specification is `supervisor/protocol/README.md`.
+//! supervisor [`SupervisorResponse`]. On lines, each of [`pool`] and [`control`] has requests and answers of its own.
+//! The specification is `supervisor/protocol/README.md`.
 #![forbid(unsafe_code)]
 
+mod answer;
+pub mod control;
 pub mod frame;
+pub mod lines;
 mod path;
+pub mod pool;
 mod request;
 mod response;
 
+pub use answer::{Answer, Fault, FaultCode, Numbered, Unanswerable};
 pub use path::{PathError, RequestedPath};
 pub use request::{
     Access, Create, Hello, MAX_CLIENT, MAX_WHY, OpenFlags, OpenRequest, Rejected, SupervisorMessage,
 };
 pub use response::{Code, Granted, Refused, SupervisorResponse, Welcome};
 
-/// The version of the protocol that this crate speaks.
+/// Any JSON, where the protocol does not say more: jobs, input, output.
+pub use serde_json::{Value, from_value, json, to_value};
+
+/// The version of the protocol of frames that this crate speaks.
 pub const VERSION: u32 = 1;
 
 /// The most descriptors that travel on one frame.
@@ -32,10 +42,10 @@ pub enum Error {
     /// The length is zero.
     #[error("a frame of length zero")]
     Empty,
-    /// The length is above [`frame::MAX`]; nothing was read or allocated for it.
-    #[error("a frame of {length} bytes, where {} are allowed", frame::MAX)]
+    /// The length is above [`frame::MAX`], which is [`lines::MAX`] too; nothing was read or allocated for it.
+    #[error("a message of {length} bytes, where {} are allowed", frame::MAX)]
     TooLarge {
-        /// What the sender announced, or what a message to be sent came to.
+        /// What the sender announced, what was seen of it, or what a message to be sent came to.
         length: usize,
     },
     /// The text is not a message of this protocol.
