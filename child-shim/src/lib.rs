@@ -18,6 +18,7 @@ mod client;
 mod doors;
 mod error;
 mod options;
+pub mod worker;
 
 use std::fs::File;
 use std::path::Path;

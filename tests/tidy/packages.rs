@@ -38,7 +38,7 @@ const PACKAGES: [(&str, &[&str], &[&str]); 8] = [
     (
         "supervisor/protocol/Cargo.toml",
         &[],
-        &["base64", "serde", "serde_json", "thiserror"],
+        &["base64", "hmac", "serde", "serde_json", "sha2", "thiserror"],
     ),
     (
         "supervisor/socket/Cargo.toml",

@@ -17,6 +17,7 @@ pub mod frame;
 pub mod lines;
 mod path;
 pub mod pool;
+pub mod probe;
 mod request;
 mod response;
 
