@@ -4,7 +4,7 @@ use crate::arguments::Arguments;
 use crate::files::{AT_FDCWD, errno, open, owned};
 use crate::{Answer, call};
 use nix::errno::Errno;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString, c_char};
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -59,87 +59,105 @@ fn is_hit(fd: std::os::fd::OwnedFd) -> Result<bool, Errno> {
     Ok(start == b"HIT")
 }
 
-/// `race-name ALLOWED FORBIDDEN TRIES`: opens a name that another thread keeps rewriting, byte by byte, from one path to the other.
-/// Both paths have the same length.
-fn race_name(arguments: &mut Arguments) -> Answer {
-    let (allowed, forbidden, tries) = (arguments.path(), arguments.path(), arguments.number());
-    let [first, second] = [&allowed, &forbidden].map(|path| path.to_bytes_with_nul());
-    if first.len() != second.len() {
-        crate::arguments::misused("race-name wants two paths of the same length");
-    }
-    let name: Vec<AtomicU8> = first.iter().map(|byte| AtomicU8::new(*byte)).collect();
-    let over = AtomicBool::new(false);
-    let mut tally = Tally::default();
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !over.load(Ordering::Relaxed) {
-                for path in [second, first] {
-                    for (cell, byte) in name.iter().zip(path) {
-                        cell.store(*byte, Ordering::Relaxed);
-                    }
-                }
-            }
-        });
-        for _ in 0..tries {
-            let opened = owned(call!(
-                libc::SYS_openat,
-                AT_FDCWD,
-                name.as_ptr(),
-                libc::O_RDONLY,
-                0
-            ));
-            tally.count(opened.and_then(is_hit));
+/// A name that somebody keeps rewriting, byte by byte, from one path to another of the same length.
+struct Rewritten {
+    allowed: CString,
+    forbidden: CString,
+    tries: i64,
+}
+
+impl Rewritten {
+    /// `ALLOWED FORBIDDEN TRIES`.
+    fn wanted(arguments: &mut Arguments) -> Self {
+        let (allowed, forbidden, tries) = (arguments.path(), arguments.path(), arguments.number());
+        if allowed.as_bytes().len() != forbidden.as_bytes().len() {
+            crate::arguments::misused("a name is rewritten to another of the same length");
         }
-        over.store(true, Ordering::Relaxed);
-    });
-    tally.answer()
+        Self {
+            allowed,
+            forbidden,
+            tries,
+        }
+    }
+
+    /// Once forth and back. It begins with zeroes, and always ends with one.
+    fn rewrite(&self, name: &[AtomicU8]) {
+        for path in [&self.forbidden, &self.allowed] {
+            for (cell, byte) in name.iter().zip(path.as_bytes()) {
+                cell.store(*byte, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Tries something with the name while another thread rewrites it.
+    fn by_a_thread(&self, attempt: impl Fn(*const c_char) -> Result<bool, Errno>) -> Answer {
+        let length = self.allowed.as_bytes_with_nul().len();
+        let name: Vec<AtomicU8> = (0..length).map(|_| AtomicU8::new(0)).collect();
+        self.rewrite(&name);
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    self.rewrite(&name);
+                }
+            });
+            let answer = self.tries(&name, attempt);
+            over.store(true, Ordering::Relaxed);
+            answer
+        })
+    }
+
+    fn tries(
+        &self,
+        name: &[AtomicU8],
+        attempt: impl Fn(*const c_char) -> Result<bool, Errno>,
+    ) -> Answer {
+        let mut tally = Tally::default();
+        for _ in 0..self.tries {
+            tally.count(attempt(name.as_ptr().cast()));
+        }
+        tally.answer()
+    }
+}
+
+/// Opens what a name says by then; whether that was never to be opened.
+fn opened(name: *const c_char) -> Result<bool, Errno> {
+    let flags = libc::O_RDONLY;
+    owned(call!(libc::SYS_openat, AT_FDCWD, name, flags, 0)).and_then(is_hit)
+}
+
+/// `race-name ALLOWED FORBIDDEN TRIES`: opens a name that another thread keeps rewriting.
+fn race_name(arguments: &mut Arguments) -> Answer {
+    Rewritten::wanted(arguments).by_a_thread(opened)
 }
 
 /// `race-name-shared ALLOWED FORBIDDEN TRIES`: the same, with another process that rewrites the name, in memory that both share.
 fn race_name_shared(arguments: &mut Arguments) -> Answer {
-    let (allowed, forbidden, tries) = (arguments.path(), arguments.path(), arguments.number());
-    let [first, second] = [&allowed, &forbidden].map(|path| path.to_bytes_with_nul());
-    if first.len() != second.len() {
-        crate::arguments::misused("race-name-shared wants two paths of the same length");
-    }
+    let race = Rewritten::wanted(arguments);
     let shared = call!(
         libc::SYS_mmap,
         0,
-        4096,
+        libc::PATH_MAX,
         libc::PROT_READ | libc::PROT_WRITE,
         libc::MAP_SHARED | libc::MAP_ANONYMOUS,
         usize::MAX,
         0
     )?;
-    // SAFETY: a page that was just mapped, for good; bytes that are zero are atomics, and two processes may share those.
-    let name = unsafe { std::slice::from_raw_parts(shared as *const AtomicU8, first.len()) };
-    let rewrite = |path: &[u8]| {
-        for (cell, byte) in name.iter().zip(path) {
-            cell.store(*byte, Ordering::Relaxed);
-        }
-    };
-    rewrite(first);
+    let length = race.allowed.as_bytes_with_nul().len();
+    // SAFETY: memory that was just mapped, for good, and longer than any path that the kernel takes; bytes that are zero are atomics,
+    // and two processes may share those.
+    let name = unsafe { std::slice::from_raw_parts(shared as *const AtomicU8, length) };
+    race.rewrite(name);
     let other = call!(libc::SYS_fork)?;
     if other == 0 {
         loop {
-            rewrite(second);
-            rewrite(first);
+            race.rewrite(name);
         }
     }
-    let mut tally = Tally::default();
-    for _ in 0..tries {
-        let opened = owned(call!(
-            libc::SYS_openat,
-            AT_FDCWD,
-            name.as_ptr(),
-            libc::O_RDONLY,
-            0
-        ));
-        tally.count(opened.and_then(is_hit));
-    }
+    let answer = race.tries(name, opened);
     call!(libc::SYS_kill, other, libc::SIGKILL)?;
     call!(libc::SYS_wait4, other, 0, 0, 0)?;
-    tally.answer()
+    answer
 }
 
 /// How many signals came.
@@ -239,48 +257,22 @@ fn exit_as(inode: i64) -> ! {
 }
 
 /// `race-exec ALLOWED FORBIDDEN TRIES`: starts a program by a name that another thread keeps rewriting. Both are copies of this
-/// program; which of them it became a program can tell. Both paths have the same length.
+/// program; which of them it became a program can tell.
 fn race_exec(arguments: &mut Arguments) -> Answer {
-    let (allowed, forbidden, tries) = (arguments.path(), arguments.path(), arguments.number());
-    let [first, second] = [&allowed, &forbidden].map(|path| path.to_bytes_with_nul());
-    if first.len() != second.len() {
-        crate::arguments::misused("race-exec wants two paths of the same length");
-    }
-    let path = std::path::Path::new(std::ffi::OsStr::from_bytes(allowed.to_bytes()));
+    let race = Rewritten::wanted(arguments);
+    let path = std::path::Path::new(std::ffi::OsStr::from_bytes(race.allowed.to_bytes()));
     let inode = std::fs::metadata(path).map_err(errno)?.ino().to_string();
-    let inode = std::ffi::CString::new(inode).map_err(|_| Errno::EINVAL)?;
+    let inode = CString::new(inode).map_err(|_| Errno::EINVAL)?;
     let words = [c"race".as_ptr(), c"exit-as".as_ptr(), inode.as_ptr()];
-    let argv = words.map(<*const libc::c_char>::cast_mut);
+    let argv = words.map(<*const c_char>::cast_mut);
     let argv = [argv[0], argv[1], argv[2], std::ptr::null_mut()];
     let envp = [std::ptr::null_mut()];
-    let name: Vec<AtomicU8> = first.iter().map(|byte| AtomicU8::new(*byte)).collect();
-    let over = AtomicBool::new(false);
-    let mut tally = Tally::default();
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !over.load(Ordering::Relaxed) {
-                for path in [second, first] {
-                    for (cell, byte) in name.iter().zip(path) {
-                        cell.store(*byte, Ordering::Relaxed);
-                    }
-                }
-            }
-        });
-        for _ in 0..tries {
-            tally.count(spawned(name.as_ptr().cast(), &argv, &envp));
-        }
-        over.store(true, Ordering::Relaxed);
-    });
-    tally.answer()
+    race.by_a_thread(|name| spawned(name, &argv, &envp))
 }
 
 /// Starts a program as programs do, in a child that shares this memory until it is another program, and so executes what the
 /// path says by then. Whether it was the wrong one.
-fn spawned(
-    path: *const libc::c_char,
-    argv: &[*mut libc::c_char],
-    envp: &[*mut libc::c_char],
-) -> Result<bool, Errno> {
+fn spawned(path: *const c_char, argv: &[*mut c_char], envp: &[*mut c_char]) -> Result<bool, Errno> {
     let mut pid = 0;
     // SAFETY: all arrays end with a null and live, as does what they point to; the path always ends with a zero byte, whatever
     // stands before it.
