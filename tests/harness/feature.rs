@@ -76,6 +76,12 @@ pub fn listener() -> Lack {
     works_outside(&["seccomp-listener"])
 }
 
+/// What it takes to decide about sockets: calls are trapped, and sockets duplicated.
+pub fn sockets() -> Lack {
+    listener()?;
+    pidfd_getfd()
+}
+
 /// Descriptors of other processes can be duplicated.
 pub fn pidfd_getfd() -> Lack {
     let own = std::process::id().to_string();

@@ -33,8 +33,7 @@ fn nobody_came(listener: &UnixListener) {
 
 #[test]
 fn a_socket_in_a_write_tree_is_connected_and_recorded() {
-    require!(feature::listener());
-    require!(feature::pidfd_getfd());
+    require!(feature::sockets());
     let workspace = Workspace::new();
     let inside = workspace.make_dir("inside");
     let supervised = Supervised::new(Lists::writing(&inside));
@@ -56,8 +55,7 @@ fn a_socket_in_a_write_tree_is_connected_and_recorded() {
 
 #[test]
 fn a_socket_elsewhere_is_not_reached_by_any_spelling() {
-    require!(feature::listener());
-    require!(feature::pidfd_getfd());
+    require!(feature::sockets());
     let workspace = Workspace::new();
     let inside = workspace.make_dir("inside");
     let listener = quiet(&workspace.join("host.sock"));
@@ -88,8 +86,7 @@ fn a_socket_elsewhere_is_not_reached_by_any_spelling() {
 
 #[test]
 fn names_that_are_no_files_are_refused() {
-    require!(feature::listener());
-    require!(feature::pidfd_getfd());
+    require!(feature::sockets());
     let workspace = Workspace::new();
     let supervised = Supervised::new(Lists::writing(&workspace.path()));
     let said = supervised.probe(&workspace.path(), &["connect-abstract", "anything"]);
@@ -98,8 +95,7 @@ fn names_that_are_no_files_are_refused() {
 
 #[test]
 fn what_cannot_be_connected_fails_as_without_us() {
-    require!(feature::listener());
-    require!(feature::pidfd_getfd());
+    require!(feature::sockets());
     let workspace = Workspace::new();
     let inside = workspace.make_dir("inside");
     workspace.write("inside/file", "x");
@@ -134,8 +130,7 @@ fn what_cannot_be_connected_fails_as_without_us() {
 
 #[test]
 fn a_full_backlog_delays_only_who_waits_for_it() {
-    require!(feature::listener());
-    require!(feature::pidfd_getfd());
+    require!(feature::sockets());
     let workspace = Workspace::new();
     let inside = workspace.make_dir("inside");
     let file = workspace.write("inside/file", "x");
@@ -165,8 +160,7 @@ fn a_full_backlog_delays_only_who_waits_for_it() {
 
 #[test]
 fn a_burst_of_connects_is_served_to_the_last() {
-    require!(feature::listener());
-    require!(feature::pidfd_getfd());
+    require!(feature::sockets());
     let workspace = Workspace::new();
     let inside = workspace.make_dir("inside");
     let listener = UnixListener::bind(inside.join("socket")).unwrap();
@@ -205,8 +199,7 @@ fn a_burst_of_connects_is_served_to_the_last() {
 
 #[test]
 fn the_places_of_the_dead_are_given_to_those_who_wait() {
-    require!(feature::listener());
-    require!(feature::pidfd_getfd());
+    require!(feature::sockets());
     let workspace = Workspace::new();
     let inside = workspace.make_dir("inside");
     let full = UnixListener::bind(inside.join("full")).unwrap();
@@ -240,8 +233,7 @@ fn the_places_of_the_dead_are_given_to_those_who_wait() {
 
 #[test]
 fn a_child_that_is_killed_while_it_waits_leaves_nothing() {
-    require!(feature::listener());
-    require!(feature::pidfd_getfd());
+    require!(feature::sockets());
     let workspace = Workspace::new();
     let inside = workspace.make_dir("inside");
     let listener = UnixListener::bind(inside.join("full")).unwrap();
@@ -270,8 +262,7 @@ fn a_child_that_is_killed_while_it_waits_leaves_nothing() {
 
 #[test]
 fn the_session_is_reached_where_nothing_lies() {
-    require!(feature::listener());
-    require!(feature::pidfd_getfd());
+    require!(feature::sockets());
     let workspace = Workspace::new();
     let door = workspace.join("session/socket");
     let supervised = Supervised::new(Lists {
@@ -302,8 +293,7 @@ fn the_session_is_reached_where_nothing_lies() {
 
 #[test]
 fn the_socket_that_leads_to_the_session_is_as_the_one_that_was_given_for_it() {
-    require!(feature::listener());
-    require!(feature::pidfd_getfd());
+    require!(feature::sockets());
     use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
     use std::os::fd::AsRawFd;
@@ -358,8 +348,7 @@ fn server(address: &str) -> SocketAddr {
 
 #[test]
 fn tcp_goes_where_it_may() {
-    require!(feature::listener());
-    require!(feature::pidfd_getfd());
+    require!(feature::sockets());
     let workspace = Workspace::new();
     let (allowed, other) = (server("127.0.0.1:0"), server("127.0.0.1:0"));
     let supervised = Supervised::new(Lists {
@@ -394,8 +383,7 @@ fn tcp_goes_where_it_may() {
 
 #[test]
 fn nobody_listening_is_said_as_without_us() {
-    require!(feature::listener());
-    require!(feature::pidfd_getfd());
+    require!(feature::sockets());
     let workspace = Workspace::new();
     let closed = {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
@@ -411,8 +399,7 @@ fn nobody_listening_is_said_as_without_us() {
 
 #[test]
 fn other_protocols_are_refused() {
-    require!(feature::listener());
-    require!(feature::pidfd_getfd());
+    require!(feature::sockets());
     let workspace = Workspace::new();
     let address = server("127.0.0.1:0");
     let supervised = Supervised::new(Lists {
@@ -428,8 +415,7 @@ fn other_protocols_are_refused() {
 
 #[test]
 fn names_are_looked_up_over_udp_where_that_is_allowed() {
-    require!(feature::listener());
-    require!(feature::pidfd_getfd());
+    require!(feature::sockets());
     let udp = |allowed| {
         let supervised = Supervised::new(Lists {
             udp: allowed,
@@ -447,8 +433,7 @@ fn names_are_looked_up_over_udp_where_that_is_allowed() {
 
 #[test]
 fn what_was_connected_is_the_childs_own_socket() {
-    require!(feature::listener());
-    require!(feature::pidfd_getfd());
+    require!(feature::sockets());
     let workspace = Workspace::new();
     let inside = workspace.make_dir("inside");
     let listener = UnixListener::bind(inside.join("socket")).unwrap();

@@ -1,5 +1,6 @@
 //! Signals for threads that wait in a call: they interrupt what they would interrupt without us, and nothing else.
 
+use crate::harness::run::Running;
 use crate::harness::{Workspace, feature, require, run};
 use crate::supervised::{Lists, Supervised, probe, probe_outside};
 use nix::sys::signal::Signal;
@@ -7,121 +8,147 @@ use nix::sys::socket::{Backlog, listen};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-/// A listener whose queue is full, and who is in it.
-fn full_file(path: &std::path::Path) -> (UnixListener, UnixStream) {
-    let listener = UnixListener::bind(path).expect("the place is free");
-    listen(&listener, Backlog::new(0).expect("0 is a backlog")).expect("it listens");
-    let first = UnixStream::connect(path).expect("there is room for one");
-    (listener, first)
+/// A socket file called `full` in a session, whose listener's queue is full, and who is in it.
+struct Full {
+    supervised: Supervised,
+    listener: UnixListener,
+    first: UnixStream,
+    workspace: Workspace,
 }
 
-fn full_port() -> (TcpListener, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    listen(&listener, Backlog::new(0).expect("0 is a backlog")).expect("it listens");
-    let address = listener.local_addr().expect("it is bound");
-    let first = TcpStream::connect(address).expect("there is room for one");
-    (listener, first)
+impl Full {
+    fn new() -> Self {
+        let workspace = Workspace::new();
+        let path = workspace.join("full");
+        let listener = UnixListener::bind(&path).expect("the place is free");
+        listen(&listener, Backlog::new(0).expect("0 is a backlog")).expect("it listens");
+        listener.set_nonblocking(true).expect("it need not wait");
+        let first = UnixStream::connect(&path).expect("there is room for one");
+        let supervised = Supervised::new(Lists::writing(&workspace.path()));
+        Self {
+            supervised,
+            listener,
+            first,
+            workspace,
+        }
+    }
+
+    fn probe(&self, words: &[&str]) -> Command {
+        probe(&self.workspace.path(), words)
+    }
+
+    fn start(&self, mut command: Command) -> Running {
+        self.supervised.inside(move || run::start(&mut command))
+    }
 }
 
-/// The next who comes, if anybody comes.
-fn next<T>(accept: impl Fn() -> std::io::Result<T>) -> T {
-    let mut come = None;
-    run::eventually("somebody comes", || {
-        come = accept().ok();
-        come.is_some()
+/// The same for a port, and its address.
+struct FullPort {
+    supervised: Supervised,
+    listener: TcpListener,
+    first: TcpStream,
+    address: String,
+    workspace: Workspace,
+}
+
+impl FullPort {
+    fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        listen(&listener, Backlog::new(0).expect("0 is a backlog")).expect("it listens");
+        listener.set_nonblocking(true).expect("it need not wait");
+        let address = listener.local_addr().expect("it is bound");
+        let first = TcpStream::connect(address).expect("there is room for one");
+        let supervised = Supervised::new(Lists {
+            connect: vec![address],
+            ..Lists::default()
+        });
+        Self {
+            supervised,
+            listener,
+            first,
+            address: address.to_string(),
+            workspace: Workspace::new(),
+        }
+    }
+}
+
+/// Ends the first in a queue; returns the second, who waited until now.
+fn second<F, S>(first: F, accept: impl Fn() -> std::io::Result<S>) -> S {
+    drop(first);
+    let next = || {
+        let mut come = None;
+        run::eventually("somebody comes", || {
+            come = accept().ok();
+            come.is_some()
+        });
+        come.expect("somebody came")
+    };
+    drop(next());
+    next()
+}
+
+/// Waits until a process waits in that call.
+fn waits_in(call: i64, pid: i32) {
+    run::eventually("it waits in its call", || {
+        std::fs::read_to_string(format!("/proc/{pid}/syscall"))
+            .is_ok_and(|line| line.starts_with(&format!("{call} ")))
     });
-    come.expect("somebody came")
 }
 
 #[test]
 fn a_connect_that_waits_for_a_place_is_interrupted() {
-    require!(feature::listener());
-    require!(feature::pidfd_getfd());
-    let workspace = Workspace::new();
-    let inside = workspace.make_dir("inside");
-    let _full = full_file(&inside.join("full"));
-    let supervised = Supervised::new(Lists::writing(&inside));
+    require!(feature::sockets());
+    let full = Full::new();
     let act = ["alarmed-unix", "once", "full"];
-    let said = supervised.probe(&inside, &act);
+    let place = full.workspace.path();
+    let said = full.supervised.probe(&place, &act);
     assert_eq!(said, ["alarm", "ok EINTR, then Some(EAGAIN)"]);
-    assert_eq!(said, probe_outside(&inside, &act));
+    assert_eq!(said, probe_outside(&place, &act));
 }
 
 #[test]
 fn a_connect_that_waits_for_a_place_is_made_again_where_the_program_wants_that() {
-    require!(feature::listener());
-    require!(feature::pidfd_getfd());
-    let workspace = Workspace::new();
-    let inside = workspace.make_dir("inside");
-    let (listener, first) = full_file(&inside.join("full"));
-    let supervised = Supervised::new(Lists::writing(&inside));
-    let mut command = probe(&inside, &["alarmed-unix", "restart", "full"]);
-    let mut waiting = supervised.inside(move || run::start(&mut command));
+    require!(feature::sockets());
+    let full = Full::new();
+    let mut waiting = full.start(full.probe(&["alarmed-unix", "restart", "full"]));
     waiting.until_it_says("alarm");
-    drop(first);
-    listener.set_nonblocking(true).expect("it need not wait");
-    drop(next(|| listener.accept()));
-    let _second = next(|| listener.accept());
+    let _second = second(full.first, || full.listener.accept());
     assert_eq!(waiting.wait().lines(), ["alarm", "ok"]);
 }
 
 #[test]
 fn a_handshake_goes_on_when_its_connect_was_interrupted() {
-    require!(feature::listener());
-    require!(feature::pidfd_getfd());
-    let workspace = Workspace::new();
-    let (listener, _first) = full_port();
-    let address = listener.local_addr().expect("it is bound");
-    let supervised = Supervised::new(Lists {
-        connect: vec![address],
-        ..Lists::default()
-    });
-    let act = ["alarmed-tcp", "once", &address.to_string()];
-    let said = supervised.probe(&workspace.path(), &act);
+    require!(feature::sockets());
+    let full = FullPort::new();
+    let act = ["alarmed-tcp", "once", &full.address];
+    let place = full.workspace.path();
+    let said = full.supervised.probe(&place, &act);
     assert_eq!(said, ["alarm", "ok EINTR, then Some(EALREADY)"]);
-    assert_eq!(said, probe_outside(&workspace.path(), &act));
+    assert_eq!(said, probe_outside(&place, &act));
 }
 
 #[test]
 fn a_handshake_is_waited_for_again_where_the_program_wants_that() {
-    require!(feature::listener());
-    require!(feature::pidfd_getfd());
-    let workspace = Workspace::new();
-    let (listener, first) = full_port();
-    let address = listener.local_addr().expect("it is bound");
-    let supervised = Supervised::new(Lists {
-        connect: vec![address],
-        ..Lists::default()
-    });
-    let mut command = probe(
-        &workspace.path(),
-        &["alarmed-tcp", "restart", &address.to_string()],
-    );
-    let mut waiting = supervised.inside(move || run::start(&mut command));
+    require!(feature::sockets());
+    let full = FullPort::new();
+    let act = ["alarmed-tcp", "restart", &full.address];
+    let mut command = probe(&full.workspace.path(), &act);
+    let mut waiting = full.supervised.inside(move || run::start(&mut command));
     waiting.until_it_says("alarm");
-    drop(first);
-    listener.set_nonblocking(true).expect("it need not wait");
-    drop(next(|| listener.accept()));
     // The kernel sends what was not answered again, after a second or two.
-    let _second = next(|| listener.accept());
+    let _second = second(full.first, || full.listener.accept());
     assert_eq!(waiting.wait().lines(), ["alarm", "ok"]);
 }
 
 #[test]
 fn who_waits_for_its_turn_is_interrupted_as_well() {
-    require!(feature::listener());
-    require!(feature::pidfd_getfd());
-    let workspace = Workspace::new();
-    let inside = workspace.make_dir("inside");
-    let (_listener, _first) = full_file(&inside.join("full"));
-    let supervised = Supervised::new(Lists::writing(&inside));
+    require!(feature::sockets());
+    let full = Full::new();
     // More than may be under way at a time.
     let waiting: Vec<_> = (0..100)
-        .map(|_| {
-            let mut command = probe(&inside, &["alarmed-unix", "once", "full"]);
-            supervised.inside(move || run::start(&mut command))
-        })
+        .map(|_| full.start(full.probe(&["alarmed-unix", "once", "full"])))
         .collect();
     for waiting in waiting {
         let said = waiting.wait();
@@ -131,26 +158,20 @@ fn who_waits_for_its_turn_is_interrupted_as_well() {
 
 #[test]
 fn signals_that_end_a_program_end_it_while_it_waits() {
-    require!(feature::listener());
-    require!(feature::pidfd_getfd());
-    let workspace = Workspace::new();
-    let inside = workspace.make_dir("inside");
-    let _full = full_file(&inside.join("full"));
-    let supervised = Supervised::new(Lists::writing(&inside));
+    require!(feature::sockets());
+    let full = Full::new();
     // The second would write a core file, so the kernel lets the program run to that point itself.
     for signal in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM] {
         // The test itself may have been started with some of them ignored.
-        let mut command = std::process::Command::new("env");
+        let mut command = Command::new("env");
         command
             .arg("--default-signal")
             .arg(crate::harness::built::probe());
-        command.args(["connect-unix", "full"]).current_dir(&inside);
-        let waiting = supervised.inside(move || run::start(&mut command));
-        let pid = waiting.pid();
-        run::eventually("it waits for its connect", || {
-            std::fs::read_to_string(format!("/proc/{pid}/syscall"))
-                .is_ok_and(|call| call.starts_with(&format!("{} ", libc::SYS_connect)))
-        });
+        command
+            .args(["connect-unix", "full"])
+            .current_dir(full.workspace.path());
+        let waiting = full.start(command);
+        waits_in(libc::SYS_connect, waiting.pid());
         waiting.signal(signal);
         assert_eq!(waiting.wait().code(), 128 + signal as i32);
     }
@@ -158,30 +179,18 @@ fn signals_that_end_a_program_end_it_while_it_waits() {
 
 #[test]
 fn a_program_is_stopped_while_it_waits_and_goes_on_waiting() {
-    require!(feature::listener());
-    require!(feature::pidfd_getfd());
-    let workspace = Workspace::new();
-    let inside = workspace.make_dir("inside");
-    let (listener, first) = full_file(&inside.join("full"));
-    let supervised = Supervised::new(Lists::writing(&inside));
-    let mut command = probe(&inside, &["connect-unix", "full"]);
-    let waiting = supervised.inside(move || run::start(&mut command));
+    require!(feature::sockets());
+    let full = Full::new();
+    let waiting = full.start(full.probe(&["connect-unix", "full"]));
     let pid = waiting.pid();
-    let is_connecting = || {
-        std::fs::read_to_string(format!("/proc/{pid}/syscall"))
-            .is_ok_and(|call| call.starts_with(&format!("{} ", libc::SYS_connect)))
-    };
-    run::eventually("it waits for its connect", is_connecting);
+    waits_in(libc::SYS_connect, pid);
     waiting.signal(Signal::SIGSTOP);
     run::eventually("it is stopped", || {
         crate::harness::process::state(pid) == Some('T')
     });
     waiting.signal(Signal::SIGCONT);
-    run::eventually("it waits for its connect again", is_connecting);
-    drop(first);
-    listener.set_nonblocking(true).expect("it need not wait");
-    drop(next(|| listener.accept()));
-    let _second = next(|| listener.accept());
+    waits_in(libc::SYS_connect, pid);
+    let _second = second(full.first, || full.listener.accept());
     assert_eq!(waiting.wait().lines(), ["ok"]);
 }
 
@@ -272,11 +281,7 @@ fn who_is_killed_while_it_waits_for_the_other_end_leaves_no_end() {
         let mut command = probe(&inside, &words);
         let mut waiting = supervised.inside(move || run::start(&mut command));
         waiting.until_it_says("ENOENT");
-        let pid = waiting.pid();
-        run::eventually("it waits for the other end", || {
-            std::fs::read_to_string(format!("/proc/{pid}/syscall"))
-                .is_ok_and(|call| call.starts_with(&format!("{} ", libc::SYS_openat)))
-        });
+        waits_in(libc::SYS_openat, waiting.pid());
         waiting.signal(Signal::SIGKILL);
         assert_eq!(waiting.wait().code(), 128 + libc::SIGKILL);
     }

@@ -33,42 +33,56 @@ fn both_sides_were_met(supervised: &Supervised, said: &[String]) {
     );
 }
 
-/// Two files of mode 600, and the tree that may be written.
-fn two_files(workspace: &Workspace) -> [std::path::PathBuf; 2] {
-    ["allowed/file", "outside/file"].map(|name| {
+fn raced() -> Result<(), String> {
+    feature::listener().and(feature::processors(2))
+}
+
+fn raced_sockets() -> Result<(), String> {
+    feature::sockets().and(feature::processors(2))
+}
+
+/// Has changes of the mode raced that may be made in `allowed` and nowhere else. `prepare` says the act, given that tree and two
+/// files of mode 600: the one in there, and one outside.
+#[track_caller]
+fn only_the_inner_is_changed(prepare: impl FnOnce(&Path, [&Path; 2]) -> Vec<String>) {
+    let mode = |path: &Path| {
+        let metadata = std::fs::metadata(path).expect("the file is there");
+        metadata.permissions().mode() & 0o7777
+    };
+    // Of any kind.
+    let last_change = |path: &Path| {
+        let metadata = std::fs::metadata(path).expect("the file is there");
+        (metadata.ctime(), metadata.ctime_nsec())
+    };
+    let workspace = Workspace::new();
+    let [inside, outside] = ["allowed/file", "outside/file"].map(|name| {
         let path = workspace.write(name, "x");
         set_mode(&path, 0o600);
         path
-    })
+    });
+    let tree = workspace.join("allowed");
+    let mut words = prepare(&tree, [&inside, &outside]);
+    words.extend(["666", TRIES].map(str::to_owned));
+    let before = last_change(&outside);
+    let supervised = Supervised::new(Lists::writing(&tree));
+    let said = supervised.probe(&tree, &words);
+    both_sides_were_met(&supervised, &said);
+    assert_eq!((mode(&inside), mode(&outside)), (0o666, 0o600));
+    assert_eq!(last_change(&outside), before);
 }
 
-fn mode(path: &Path) -> u32 {
-    let metadata = std::fs::metadata(path).expect("the file is there");
-    metadata.permissions().mode() & 0o7777
-}
-
-/// The time of the last change of any kind.
-fn changed(path: &Path) -> (i64, i64) {
-    let metadata = std::fs::metadata(path).expect("the file is there");
-    (metadata.ctime(), metadata.ctime_nsec())
+fn words<const N: usize>(words: [&Path; N]) -> Vec<String> {
+    words
+        .map(|word| word.to_str().expect("UTF-8").to_owned())
+        .into()
 }
 
 #[test]
 fn a_name_that_is_rewritten_never_reaches_outside() {
-    require!(feature::listener());
-    require!(feature::processors(2));
-    let workspace = Workspace::new();
-    let [inside, outside] = two_files(&workspace);
-    let before = changed(&outside);
-    let supervised = Supervised::new(Lists::writing(&workspace.join("allowed")));
-    let paths = [&inside, &outside].map(|path| path.to_str().expect("UTF-8").to_owned());
-    let said = supervised.probe(
-        &workspace.path(),
-        &["race-chmod", &paths[0], &paths[1], "666", TRIES],
-    );
-    both_sides_were_met(&supervised, &said);
-    assert_eq!((mode(&inside), mode(&outside)), (0o666, 0o600));
-    assert_eq!(changed(&outside), before);
+    require!(raced());
+    only_the_inner_is_changed(|_, [inside, outside]| {
+        words(["race-chmod".as_ref(), inside, outside])
+    });
 }
 
 /// What came of a race of opens, of which the forbidden file says `HIT`.
@@ -101,8 +115,7 @@ fn closed(workspace: &Workspace) -> Lists {
 
 #[test]
 fn a_name_that_is_rewritten_never_opens_what_is_denied() {
-    require!(feature::listener());
-    require!(feature::processors(2));
+    require!(raced());
     let workspace = Workspace::new();
     let supervised = Supervised::new(closed(&workspace));
     for act in ["race-name", "race-name-shared"] {
@@ -114,8 +127,7 @@ fn a_name_that_is_rewritten_never_opens_what_is_denied() {
 
 #[test]
 fn names_that_are_swapped_never_open_what_is_denied() {
-    require!(feature::listener());
-    require!(feature::processors(2));
+    require!(raced());
     for (good, bad, path) in [
         // A link at the end, a link in the middle.
         ("../allowed/file", "../outside/file", "ways/one"),
@@ -133,107 +145,78 @@ fn names_that_are_swapped_never_open_what_is_denied() {
 
 #[test]
 fn links_that_are_swapped_never_lead_outside() {
-    require!(feature::listener());
-    require!(feature::processors(2));
+    require!(raced());
+    // In the middle of the path, or at its end.
     for last in [false, true] {
-        let workspace = Workspace::new();
-        let [inside, outside] = two_files(&workspace);
-        let before = changed(&outside);
-        let tree = workspace.join("allowed");
-        // In the middle of the path, or at its end.
-        let (good, bad, path) = if last {
-            (inside.clone(), outside.clone(), tree.join("way"))
-        } else {
-            (
-                tree.clone(),
-                workspace.join("outside"),
-                tree.join("way/file"),
-            )
-        };
-        symlink(good, tree.join("way")).unwrap();
-        symlink(bad, tree.join("other")).unwrap();
-        let supervised = Supervised::new(Lists::writing(&tree));
-        let path = path.to_str().expect("UTF-8");
-        let said = supervised.probe(
-            &tree,
-            &["race-chmod-swap", "way", "other", path, "666", TRIES],
-        );
-        both_sides_were_met(&supervised, &said);
-        assert_eq!((mode(&inside), mode(&outside)), (0o666, 0o600));
-        assert_eq!(changed(&outside), before);
+        only_the_inner_is_changed(|tree, [inside, outside]| {
+            let (good, bad, path) = match last {
+                true => (inside, outside, tree.join("way")),
+                false => (
+                    tree,
+                    outside.parent().expect("a directory"),
+                    tree.join("way/file"),
+                ),
+            };
+            symlink(good, tree.join("way")).expect("a link");
+            symlink(bad, tree.join("other")).expect("a link");
+            let [way, other] = ["way".as_ref(), "other".as_ref()];
+            words(["race-chmod-swap".as_ref(), way, other, &path])
+        });
     }
 }
 
 #[test]
 fn a_descriptor_that_is_replaced_never_means_another_file() {
-    require!(feature::listener());
-    require!(feature::processors(2));
-    let workspace = Workspace::new();
-    let [inside, outside] = two_files(&workspace);
-    let before = changed(&outside);
-    let supervised = Supervised::new(Lists::writing(&workspace.join("allowed")));
-    let paths = [&inside, &outside].map(|path| path.to_str().expect("UTF-8").to_owned());
-    let said = supervised.probe(
-        &workspace.path(),
-        &["race-fchmod", &paths[0], &paths[1], "666", TRIES],
-    );
-    both_sides_were_met(&supervised, &said);
-    assert_eq!((mode(&inside), mode(&outside)), (0o666, 0o600));
-    assert_eq!(changed(&outside), before);
+    require!(raced());
+    only_the_inner_is_changed(|_, [inside, outside]| {
+        words(["race-fchmod".as_ref(), inside, outside])
+    });
+}
+
+/// Nobody came to a listener that need not wait.
+#[track_caller]
+fn nobody_came<T: std::fmt::Debug>(accepted: std::io::Result<T>) {
+    let nobody = accepted.expect_err("nobody came here");
+    assert_eq!(nobody.kind(), ErrorKind::WouldBlock);
 }
 
 #[test]
 fn an_address_that_is_rewritten_never_reaches_another_socket() {
-    require!(feature::listener());
-    require!(feature::pidfd_getfd());
-    require!(feature::processors(2));
+    require!(raced_sockets());
     let workspace = Workspace::new();
     workspace.make_dir("allowed");
     workspace.make_dir("outside");
-    let [good, bad] = ["allowed/socket", "outside/socket"].map(|name| workspace.join(name));
-    let inside = UnixListener::bind(&good).unwrap();
-    let outside = UnixListener::bind(&bad).unwrap();
+    let [good, bad] = &["allowed/socket", "outside/socket"].map(|name| workspace.join(name));
+    let inside = UnixListener::bind(good).unwrap();
+    let outside = UnixListener::bind(bad).unwrap();
     outside.set_nonblocking(true).unwrap();
     let accepting = std::thread::spawn(move || inside.incoming().take_while(Result::is_ok).count());
     let supervised = Supervised::new(Lists::writing(&workspace.join("allowed")));
-    let paths = [&good, &bad].map(|path| path.to_str().expect("UTF-8").to_owned());
     // Each of these starts a process; fewer do.
-    let said = supervised.probe(
-        &workspace.path(),
-        &["race-connect-unix", &paths[0], &paths[1], "2000"],
-    );
+    let act = words(["race-connect-unix".as_ref(), good, bad, "2000".as_ref()]);
+    let said = supervised.probe(&workspace.path(), &act);
     both_sides_were_met(&supervised, &said);
-    let nobody = outside.accept().expect_err("nobody came here");
-    assert_eq!(nobody.kind(), ErrorKind::WouldBlock);
+    nobody_came(outside.accept());
     assert!(!accepting.is_finished());
 }
 
 #[test]
 fn a_name_that_is_rewritten_while_it_is_bound_is_made_nowhere_else() {
-    require!(feature::listener());
-    require!(feature::pidfd_getfd());
-    require!(feature::processors(2));
+    require!(raced_sockets());
     let workspace = Workspace::new();
     workspace.make_dir("allowed");
     workspace.make_dir("outside");
     let supervised = Supervised::new(Lists::writing(&workspace.join("allowed")));
-    let paths = ["allowed/socket", "outside/socket"].map(|name| {
-        let path = workspace.join(name);
-        path.to_str().expect("UTF-8").to_owned()
-    });
-    let said = supervised.probe(
-        &workspace.path(),
-        &["race-bind", &paths[0], &paths[1], "2000"],
-    );
+    let [good, bad] = ["allowed/socket", "outside/socket"].map(|name| workspace.join(name));
+    let act = words(["race-bind".as_ref(), &good, &bad, "2000".as_ref()]);
+    let said = supervised.probe(&workspace.path(), &act);
     both_sides_were_met(&supervised, &said);
     assert!(!workspace.join("outside/socket").exists());
 }
 
 #[test]
 fn links_that_are_swapped_lead_no_socket_outside() {
-    require!(feature::listener());
-    require!(feature::pidfd_getfd());
-    require!(feature::processors(2));
+    require!(raced_sockets());
     let workspace = Workspace::new();
     let tree = workspace.make_dir("allowed");
     let outside = workspace.make_dir("outside");
@@ -259,9 +242,7 @@ fn links_that_are_swapped_lead_no_socket_outside() {
 
 #[test]
 fn a_name_that_stops_being_a_files_while_it_is_bound_is_taken_by_nobody() {
-    require!(feature::listener());
-    require!(feature::pidfd_getfd());
-    require!(feature::processors(2));
+    require!(raced_sockets());
     let workspace = Workspace::new();
     let inside = workspace.make_dir("allowed");
     let supervised = Supervised::new(Lists::writing(&inside));
@@ -278,9 +259,7 @@ fn a_name_that_stops_being_a_files_while_it_is_bound_is_taken_by_nobody() {
 
 #[test]
 fn a_port_that_is_rewritten_never_reaches_another_server() {
-    require!(feature::listener());
-    require!(feature::pidfd_getfd());
-    require!(feature::processors(2));
+    require!(raced_sockets());
     let workspace = Workspace::new();
     let servers = [(), ()].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port is free"));
     let [inside, outside] = servers;
@@ -297,7 +276,6 @@ fn a_port_that_is_rewritten_never_reaches_another_server() {
         &["race-connect-tcp", &ports[0], &ports[1], "2000"],
     );
     both_sides_were_met(&supervised, &said);
-    let nobody = outside.accept().expect_err("nobody came here");
-    assert_eq!(nobody.kind(), ErrorKind::WouldBlock);
+    nobody_came(outside.accept());
     assert!(!accepting.is_finished());
 }
