@@ -329,12 +329,12 @@ fn serve(
     let facts = Facts {
         session_socket: lists.session_socket.clone(),
         rulesets: Vec::new(),
-        guardian: std::process::id() as i32,
+        root: std::process::id() as i32,
         processes: lists.processes,
         closed: lists.closed,
         tag: None,
     };
-    let mut door = Door::new(listener, facts).expect("the door opens");
+    let mut door = Door::new(listener, None, facts).expect("the door opens");
     loop {
         let (calls, done) = {
             let mut fds = [

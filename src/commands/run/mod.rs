@@ -25,7 +25,7 @@ use supervisor::audit::{Bytes, Event, Log, Start, Status};
 use supervisor::launch::{Command, Exit, LaunchError, Orphans, Program, Step, collect, launch};
 use supervisor::policy::Ruleset;
 use supervisor::sandbox::{Kernel, Layers, Listener, Opens, Tag};
-use supervisor::session::{self, Ending, Parts, Place, Session, Signals, Terminal};
+use supervisor::session::{self, Caller, Ending, Locks, Parts, Place, Session, Signals, Terminal};
 
 /// Why there is an exit status that is not the command's.
 #[derive(Debug)]
@@ -203,7 +203,7 @@ impl Run<'_> {
             }
             result => (result, confined),
         };
-        let child = match child {
+        let mut child = match child {
             Ok(child) => child,
             Err(error) => {
                 let failure = not_started(&error, &program);
@@ -229,13 +229,16 @@ impl Run<'_> {
             layers: &confinement.layers().recorded(),
         });
         let session = Session::open(Parts {
-            child,
-            confinement,
+            root: child.guardian_pid(),
+            listener: child.take_listener(),
+            journal: None,
+            locks: Locks::of(confinement)
+                .map_err(|errno| ours(format!("cannot hold the rulesets: {errno}")))?,
+            life: Box::new(child),
             tag: self.tag,
             ruleset: ruleset.clone(),
             log,
-            signals,
-            terminal,
+            caller: Some(Caller { signals, terminal }),
             wall: [args.timeout, ruleset.limits().wall]
                 .into_iter()
                 .flatten()

@@ -5,12 +5,12 @@
 //! [`Report`]. This is the one file above the floor where unsafe code stands.
 #![allow(unsafe_code, reason = "raw system calls between clone and exec")]
 
-use super::plan::{Image, Plan, Report, Shared, State};
+use super::plan::{Image, Parent, Plan, Report, Shared, State};
 use super::{Orphans, Step};
 use nix::errno::Errno;
 use std::ffi::c_void;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI32, Ordering};
 use sys::caps;
 use sys::raw_syscall;
 
@@ -21,6 +21,11 @@ const END: i32 = libc::SIGUSR2;
 
 /// Enough for the raw code of guardian and child in a build without optimisation.
 const STACK: usize = 32 * 1024;
+
+/// A stack for one of them.
+pub(super) fn make_stack() -> Result<sys::clone::Stack, (&'static str, Errno)> {
+    sys::clone::Stack::new(STACK).map_err(|errno| ("stack", errno))
+}
 
 /// The supervisor's end of a guardian: the memory it runs on, and its pidfd. Dropping it ends everything that the guardian
 /// watches and waits until it is gone; only then is the memory freed.
@@ -38,7 +43,6 @@ impl Guardian {
     /// # Errors
     /// What could not be done, and the kernel's reason. Then there is neither guardian nor child.
     pub(super) fn start(plan: Plan) -> Result<Self, (&'static str, Errno)> {
-        let make_stack = || sys::clone::Stack::new(STACK).map_err(|errno| ("stack", errno));
         let shared = Box::new(Shared {
             plan,
             report: Report::default(),
@@ -87,13 +91,7 @@ impl Guardian {
     /// The pidfd of the child and, when the filter has one, its listener: the kernel put both into our table, because guardian and
     /// child share it until the child unshares. Returns them the first time.
     pub(super) fn take_descriptors(&mut self) -> (Option<OwnedFd>, Option<OwnedFd>) {
-        let take = |number: &std::sync::atomic::AtomicI32| {
-            let number = number.swap(0, Ordering::AcqRel);
-            // SAFETY: 0 was the initial value (and is what a taken one is set to); anything else is a number that the kernel chose
-            // for a new descriptor of this table, of which nobody else knows.
-            (number > 0).then(|| unsafe { OwnedFd::from_raw_fd(number) })
-        };
-        (take(&self.report().child_fd), take(&self.report().listener))
+        (take(&self.report().child_fd), take_listener(self.report()))
     }
 
     /// Orders the end of everything.
@@ -141,6 +139,46 @@ impl Drop for Guardian {
         self.end();
         self.join();
     }
+}
+
+/// Clones a child that becomes a child of our own parent. Returns when it has executed, or failed: the report says how far it came.
+///
+/// # Errors
+/// What could not be done, and the kernel's reason. Then there is no child.
+pub(super) fn clone_kept(shared: &Shared) -> Result<(i32, OwnedFd), (&'static str, Errno)> {
+    let flags = libc::CLONE_VM
+        | libc::CLONE_VFORK
+        | libc::CLONE_FILES
+        | libc::CLONE_PIDFD
+        | libc::CLONE_PARENT
+        | libc::SIGCHLD;
+    let mask = sys::signals::block_all().map_err(|errno| ("signal mask", errno))?;
+    let mut pidfd = -1;
+    let argument = std::ptr::from_ref(shared).cast_mut().cast();
+    // SAFETY: `child` keeps the rules that clone_on states. This thread is suspended until the child has executed or is gone
+    // (VFORK), so stack and Shared live as long as they are used; other threads only read atomics.
+    let cloned = unsafe {
+        sys::clone::clone_on(&shared.child_stack, flags, child, argument, &raw mut pidfd)
+    };
+    let restored = sys::signals::restore(mask);
+    let pid = cloned.map_err(|errno| ("child", errno))?;
+    // SAFETY: the kernel made this descriptor for us (CLONE_PIDFD), and nobody else knows it.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    restored.map_err(|errno| ("signal mask", errno))?;
+    Ok((pid, pidfd))
+}
+
+/// The listener that the child's filter has put into our table, if it has come that far. To be asked once.
+pub(super) fn take_listener(report: &Report) -> Option<OwnedFd> {
+    take(&report.listener)
+}
+
+/// A descriptor that the kernel has put into our table for a process that shares it.
+fn take(number: &AtomicI32) -> Option<OwnedFd> {
+    let number = number.swap(0, Ordering::AcqRel);
+    // SAFETY: 0 was the initial value (and is what a taken one is set to); anything else is a number that the kernel chose
+    // for a new descriptor of this table, of which nobody else knows.
+    (number > 0).then(|| unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// `struct sigaction` as the kernel has it; all zeroes is SIG_DFL.
@@ -458,6 +496,7 @@ type Take = fn(&Plan, &Report) -> Result<(), Errno>;
 /// - then only calls that the filter neither traps nor denies: descriptors, signals, exec.
 const STEPS: &[(Step, Take)] = &[
     (Step::ParentDeath, parent_death),
+    (Step::OwnSession, own_session),
     (Step::Limits, limits),
     (Step::WorkingDirectory, working_directory),
     (Step::Capabilities, capabilities),
@@ -470,24 +509,41 @@ const STEPS: &[(Step, Take)] = &[
 ];
 
 fn parent_death(plan: &Plan, _: &Report) -> Result<(), Errno> {
-    // SAFETY: scalars only.
-    unsafe {
-        raw_syscall!(
-            libc::SYS_prctl,
-            libc::PR_SET_PDEATHSIG,
-            libc::SIGKILL,
-            0,
-            0,
-            0
-        )?;
+    let is_fatal = match plan.parent {
+        Parent::Guardian => true,
+        Parent::Keeper { is_fatal, .. } => is_fatal,
+    };
+    if is_fatal {
+        // SAFETY: scalars only.
+        unsafe {
+            raw_syscall!(
+                libc::SYS_prctl,
+                libc::PR_SET_PDEATHSIG,
+                libc::SIGKILL,
+                0,
+                0,
+                0
+            )?
+        };
+    }
+    // SAFETY: no arguments.
+    let parent = unsafe { raw_syscall!(libc::SYS_getppid) }? as i32;
+    let is_there = match plan.parent {
         // If the guardian is gone we were given to somebody else: the supervisor or beyond. (It cannot be gone while VFORK suspends
         // it, unless it was killed.)
-        let parent = raw_syscall!(libc::SYS_getppid)? as i32;
-        if parent == plan.supervisor || parent <= 1 {
-            return Err(Errno::ESRCH);
-        }
+        Parent::Guardian => parent != plan.supervisor && parent > 1,
+        Parent::Keeper { pid, .. } => parent == pid,
+    };
+    if is_there { Ok(()) } else { Err(Errno::ESRCH) }
+}
+
+/// What a keeper watches over has no terminal and gets none: not its keys, and not its end.
+fn own_session(plan: &Plan, _: &Report) -> Result<(), Errno> {
+    match plan.parent {
+        Parent::Guardian => Ok(()),
+        // SAFETY: no arguments. A process that was just cloned leads no group, so this cannot fail.
+        Parent::Keeper { .. } => unsafe { raw_syscall!(libc::SYS_setsid) }.map(drop),
     }
-    Ok(())
 }
 
 fn limits(plan: &Plan, _: &Report) -> Result<(), Errno> {
@@ -676,19 +732,16 @@ fn signals(plan: &Plan, _: &Report) -> Result<(), Errno> {
 
 fn execute(plan: &Plan) -> Errno {
     let (argv, envp) = (plan.argv.as_ptr(), plan.envp.as_ptr());
-    // SAFETY: null-terminated arrays of C strings that the plan owns, and a descriptor or path that it owns.
-    let result = unsafe {
-        match &plan.image {
-            Image::Descriptor(fd) => raw_syscall!(
-                libc::SYS_execveat,
-                fd.as_raw_fd(),
-                c"".as_ptr(),
-                argv,
-                envp,
-                libc::AT_EMPTY_PATH
-            ),
-            Image::Path(path) => raw_syscall!(libc::SYS_execve, path.as_ptr(), argv, envp),
-        }
+    let by_number = |number: i32| {
+        let flags = libc::AT_EMPTY_PATH;
+        // SAFETY: null-terminated arrays of C strings that the plan owns, and a descriptor of our own table.
+        unsafe { raw_syscall!(libc::SYS_execveat, number, c"".as_ptr(), argv, envp, flags) }
+    };
+    let result = match &plan.image {
+        Image::Descriptor(fd) => by_number(fd.as_raw_fd()),
+        Image::Number(number) => by_number(*number),
+        // SAFETY: as above, and a path that the plan owns.
+        Image::Path(path) => unsafe { raw_syscall!(libc::SYS_execve, path.as_ptr(), argv, envp) },
     };
     // execve returns only to say why it did not happen.
     result.err().unwrap_or(Errno::ENOEXEC)

@@ -9,11 +9,13 @@
 
 mod child;
 mod collect;
+mod kept;
 mod plan;
 mod program;
 mod step;
 
 pub use collect::collect;
+pub use kept::{Keeper, Kept, Streams, launch_kept};
 pub use program::{FindError, Program};
 pub use step::Step;
 
@@ -22,7 +24,7 @@ use child::Guardian;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use plan::{Plan, State, Strings};
+use plan::{Parent, Plan, State, Strings};
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
@@ -123,7 +125,7 @@ pub struct Child {
 }
 
 /// The lowest number that the sources of passed descriptors get: above every target.
-const PARKED_FROM: RawFd = 10;
+pub const PARKED_FROM: RawFd = 10;
 /// The first descriptor behind standard input, output and error.
 const FIRST_PASSED: RawFd = 3;
 
@@ -157,6 +159,7 @@ pub fn launch(command: Command, confinement: Arc<Confinement>) -> Result<Child, 
         .unwrap_or(FIRST_PASSED);
     let guardian = Guardian::start(Plan {
         supervisor: std::process::id() as i32,
+        parent: Parent::Guardian,
         events: events.into(),
         confinement,
         working_directory: command.working_directory,

@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 pub(super) enum Image {
     /// An ELF file, by the descriptor through which it was found: what was checked is what runs.
     Descriptor(OwnedFd),
+    /// The same, by the number that a duplicate of it has for as long as the launch lasts.
+    Number(RawFd),
     /// A script, by its path: its interpreter opens it again, and a descriptor would be closed or shown as `/dev/fd/N`.
     Path(CString),
 }
@@ -21,6 +23,7 @@ impl Image {
     pub(super) fn descriptor(&self) -> Option<RawFd> {
         match self {
             Self::Descriptor(fd) => Some(fd.as_raw_fd()),
+            Self::Number(number) => Some(*number),
             Self::Path(_) => None,
         }
     }
@@ -53,11 +56,27 @@ impl Strings {
     }
 }
 
+/// Whose child the program becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Parent {
+    /// The guardian's, with which it dies.
+    Guardian,
+    /// That of the process that the supervisor itself is a child of, and which outlives it.
+    Keeper {
+        /// Its pid.
+        pid: i32,
+        /// The program is to die with it.
+        is_fatal: bool,
+    },
+}
+
 /// All that guardian and child need. Nothing in it changes once they run.
 #[derive(Debug)]
 pub(super) struct Plan {
     /// The supervisor, whose death the guardian watches for.
     pub supervisor: i32,
+    /// Who collects the program.
+    pub parent: Parent,
     /// Where the guardian says that something happened.
     pub events: OwnedFd,
     pub confinement: Arc<Confinement>,

@@ -10,6 +10,8 @@ pub enum Step {
     Clone,
     /// The child is to die with the guardian; fails when the guardian is already gone.
     ParentDeath,
+    /// A session of its own, for what has no terminal.
+    OwnSession,
     /// Resource limits, the session tag among them.
     Limits,
     /// The working directory.
@@ -33,10 +35,11 @@ pub enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Guardian,
         Self::Clone,
         Self::ParentDeath,
+        Self::OwnSession,
         Self::Limits,
         Self::WorkingDirectory,
         Self::Capabilities,
@@ -60,7 +63,8 @@ impl std::fmt::Display for Step {
         f.write_str(match self {
             Self::Guardian => "prepare the guardian",
             Self::Clone => "clone the child",
-            Self::ParentDeath => "bind the child's life to the guardian's",
+            Self::ParentDeath => "bind the child's life to its parent's",
+            Self::OwnSession => "start a session of its own",
             Self::Limits => "set resource limits",
             Self::WorkingDirectory => "enter the working directory",
             Self::Capabilities => "drop capabilities",

@@ -70,6 +70,16 @@ impl Tag {
             .map(Self)
     }
 
+    /// The tag as a number; never 0.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+
+    /// The tag of that number.
+    pub fn from_number(number: u64) -> Option<Self> {
+        Self::is_tag(number).then_some(Self(number))
+    }
+
     fn is_tag(value: u64) -> bool {
         (LEAST..2 * LEAST).contains(&value)
     }

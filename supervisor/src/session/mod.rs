@@ -1,25 +1,27 @@
 //! One child's life: a single poll over everything that can happen to it.
 //!
-//! In: a launched [`Child`] and the doors it was given. Out: how it ended. Nothing in the loop blocks: what is slow is done
+//! In: processes that were launched ([`Life`]) and the doors they were given. Out: how it ended. Nothing in the loop blocks: what is slow is done
 //! elsewhere and comes back through a descriptor.
 //!
 //! What never happens here: a decision of policy, output to people, a wait for anything but all of it.
 
 mod channels;
 mod inherited;
+mod life;
 mod remains;
 mod signals;
 mod terminal;
 
 pub use channels::pair;
 pub use inherited::inherited_descriptor;
+pub use life::Life;
 pub use remains::{Place, PlaceError, collect_abandoned};
 pub use signals::Signals;
 pub use terminal::Terminal;
 
 use crate::audit::{Counts, Event, Log, Refused, Status};
 use crate::broker::{self, Broker, Claim, Located, Peer, Ticket};
-use crate::launch::{Child, Exit, Progress};
+use crate::launch::{Exit, Progress};
 use crate::policy::Ruleset;
 use crate::sandbox::{Confinement, Tag};
 use crate::transparent::{self, Door, DoorError, Recorder, Served};
@@ -27,10 +29,11 @@ use channels::Channels;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use socket::Channel;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use sys::caps::CapSet;
 use sys::signals::{Sender, Signal};
 
 /// How a session ended.
@@ -78,23 +81,36 @@ pub trait Watch {
 /// How long a command that was asked to end (SIGTERM) is waited for before it is killed.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// Whoever started the supervisor for this one command, and waits for it.
+#[derive(Debug)]
+pub struct Caller {
+    /// Signals for the command.
+    pub signals: Signals,
+    /// The caller's terminal.
+    pub terminal: Terminal,
+}
+
 /// What a session is made of.
 #[derive(Debug)]
-pub struct Parts<'a> {
-    /// The child, which runs already.
-    pub child: Child,
-    /// What it is locked with.
-    pub confinement: &'a Confinement,
+pub struct Parts {
+    /// The processes, which run already.
+    pub life: Box<dyn Life>,
+    /// The process below which all of them are.
+    pub root: i32,
+    /// The listener of their filter, where it has one.
+    pub listener: Option<OwnedFd>,
+    /// What an earlier supervisor received from the listener and did not answer, where there was one.
+    pub journal: Option<OwnedFd>,
+    /// What they are locked with.
+    pub locks: Locks,
     /// The session's tag, where it could be given.
     pub tag: Option<Tag>,
     /// What decides.
     pub ruleset: Arc<Ruleset>,
     /// Where decisions are recorded, the start among them.
     pub log: Log,
-    /// Signals for the command.
-    pub signals: Signals,
-    /// The caller's terminal.
-    pub terminal: Terminal,
+    /// Who waits for the command, if anybody does.
+    pub caller: Option<Caller>,
     /// The time until everything is ended.
     pub wall: Option<Duration>,
     /// Our end of the pair whose other end the child has.
@@ -103,12 +119,41 @@ pub struct Parts<'a> {
     pub socket_path: PathBuf,
 }
 
+/// What those who act for the session must know of what locks it.
+#[derive(Debug)]
+pub struct Locks {
+    /// The capabilities that it keeps.
+    pub capabilities: CapSet,
+    /// Its Landlock rulesets, outermost first.
+    pub rulesets: Vec<OwnedFd>,
+    /// The kernel lets it read more than the rules do, so that no open may be left to it.
+    pub closed: bool,
+}
+
+impl Locks {
+    /// Those of a confinement.
+    ///
+    /// # Errors
+    /// The errno of duplicating a ruleset's descriptor.
+    pub fn of(confinement: &Confinement) -> Result<Self, Errno> {
+        let hold = |fd: BorrowedFd<'_>| sys::fds::duplicate_from(fd, 3);
+        Ok(Self {
+            capabilities: confinement.capabilities(),
+            rulesets: confinement
+                .rulesets()
+                .into_iter()
+                .map(hold)
+                .collect::<Result<_, _>>()?,
+            closed: confinement.layers().opens.closed(),
+        })
+    }
+}
+
 /// A session that is being served.
 #[derive(Debug)]
 pub struct Session {
-    child: Child,
-    signals: Signals,
-    terminal: Terminal,
+    life: Box<dyn Life>,
+    caller: Option<Caller>,
     ruleset: Arc<Ruleset>,
     log: Log,
     door: Option<Door>,
@@ -196,15 +241,17 @@ impl Session {
     ///
     /// # Errors
     /// [`SessionError`]; the child is ended.
-    pub fn open(parts: Parts<'_>) -> Result<Self, SessionError> {
+    pub fn open(parts: Parts) -> Result<Self, SessionError> {
         let Parts {
-            mut child,
-            confinement,
+            life,
+            root,
+            listener,
+            journal,
+            locks,
             tag,
             ruleset,
             log,
-            signals,
-            terminal,
+            caller,
             wall,
             socket,
             socket_path,
@@ -212,26 +259,19 @@ impl Session {
         sys::process::become_subreaper().map_err(failed("become a subreaper"))?;
         let broker =
             Broker::new(ruleset.clone(), ruleset.broker()).map_err(failed("open the broker"))?;
-        sys::caps::restrict_thread(confinement.capabilities())
-            .map_err(failed("drop capabilities"))?;
-        let door = match child.take_listener() {
+        sys::caps::restrict_thread(locks.capabilities).map_err(failed("drop capabilities"))?;
+        let door = match listener {
             None => None,
             Some(listener) => {
-                let hold = |fd: std::os::fd::BorrowedFd<'_>| sys::fds::duplicate_from(fd, 3);
-                let rulesets = confinement
-                    .rulesets()
-                    .into_iter()
-                    .map(hold)
-                    .collect::<Result<_, _>>();
                 let facts = transparent::Facts {
                     session_socket: Some(socket_path),
-                    rulesets: rulesets.map_err(failed("hold the rulesets"))?,
-                    guardian: child.guardian_pid(),
+                    rulesets: locks.rulesets,
+                    root,
                     processes: ruleset.limits().processes,
-                    closed: confinement.layers().opens.closed(),
+                    closed: locks.closed,
                     tag,
                 };
-                Some(Door::new(listener.into(), facts)?)
+                Some(Door::new(listener.into(), journal, facts)?)
             }
         };
         let mut channels = Channels::new(broker, tag);
@@ -239,9 +279,8 @@ impl Session {
         let end = wall.and_then(|wall| Instant::now().checked_add(wall));
         let deadline = end.map_or(Deadline::None, Deadline::Ask);
         Ok(Self {
-            child,
-            signals,
-            terminal,
+            life,
+            caller,
             ruleset,
             log,
             door,
@@ -251,6 +290,29 @@ impl Session {
             stops_seen: 0,
             chatty_until: None,
         })
+    }
+
+    /// What trapped calls are received into, and where they come from: for who is to serve the session after us. `None`: it has no
+    /// listener.
+    pub fn journal(&self) -> Option<BorrowedFd<'_>> {
+        self.door.as_ref().map(Door::journal)
+    }
+
+    /// Serves what an earlier supervisor had received and not answered.
+    ///
+    /// # Errors
+    /// [`SessionError`]
+    pub fn resume(&mut self) -> Result<(), SessionError> {
+        let Some(door) = &mut self.door else {
+            return Ok(());
+        };
+        let mut office = Office {
+            broker: self.channels.broker(),
+            log: &mut self.log,
+        };
+        let served = door.resume_calls(&*self.ruleset, &mut office)?;
+        self.take_in(served);
+        Ok(())
     }
 
     /// Serves until everything has ended.
@@ -268,23 +330,32 @@ impl Session {
             self.keep_time(watch).map_err(failed("end the command"))?;
             news = self.wait()?;
             while news.signals
-                && let Some(signal) = self
-                    .signals
-                    .arrived
-                    .next()
-                    .map_err(failed("read signals"))?
+                && let Some(signal) = self.next_signal().map_err(failed("read signals"))?
             {
                 self.forward(signal).map_err(failed("forward a signal"))?;
             }
         }
     }
 
+    fn next_signal(&self) -> Result<Option<Signal>, Errno> {
+        match &self.caller {
+            Some(caller) => caller.signals.arrived.next(),
+            None => Ok(None),
+        }
+    }
+
+    fn restore_terminal(&self) {
+        if let Some(caller) = &self.caller {
+            caller.terminal.restore();
+        }
+    }
+
     /// Looks at where the child stands; returns how the session ended when it did.
     fn look(&mut self, watch: &mut dyn Watch) -> Result<Option<Ending>, SessionError> {
-        self.child.acknowledge();
-        let progress = self.child.progress().map_err(failed("look at the child"))?;
+        self.life.acknowledge();
+        let progress = self.life.progress().map_err(failed("look at the child"))?;
         if let Progress::Gone(exit) | Progress::Ended(exit) = progress
-            && self.child.left_descendants()
+            && self.life.left_descendants()
             && !self.told_of_orphans
         {
             self.told_of_orphans = true;
@@ -292,19 +363,21 @@ impl Session {
         }
         match progress {
             Progress::Gone(exit) => {
-                self.terminal.restore();
+                self.restore_terminal();
                 return Ok(Some(match self.deadline {
                     Deadline::Kill(_) | Deadline::Over => Ending::TimedOut,
                     _ => Ending::Command(exit),
                 }));
             }
             Progress::GuardianLost => {
-                self.terminal.restore();
+                self.restore_terminal();
                 return Ok(Some(Ending::GuardianLost));
             }
             Progress::Stopped { count, .. } if count != self.stops_seen => {
                 self.stops_seen = count;
-                self.terminal.stop_with_child();
+                if let Some(caller) = &self.caller {
+                    caller.terminal.stop_with_child();
+                }
             }
             Progress::Ended(_) | Progress::Running | Progress::Stopped { .. } => {}
         }
@@ -317,10 +390,13 @@ impl Session {
         let poll_in = |fd| PollFd::new(fd, PollFlags::POLLIN);
         // Each trapped call comes by here: nothing is allocated but this.
         let mut fds = Vec::with_capacity(FIXED + 2 + self.channels.len());
+        let events = self.life.events();
+        // What there is none of is never readable on its own.
+        let signals = self.caller.as_ref();
         fds.extend([
-            poll_in(self.child.events()),
-            poll_in(self.child.guardian()),
-            poll_in(self.signals.arrived.as_fd()),
+            poll_in(events),
+            poll_in(self.life.all_gone().unwrap_or(events)),
+            poll_in(signals.map_or(events, |caller| caller.signals.arrived.as_fd())),
             poll_in(self.channels.answers()),
         ]);
         if let Some(door) = &self.door {
@@ -334,7 +410,7 @@ impl Session {
             Err(errno) => return Err(failed("poll")(errno)),
         }
         let came = |fd: &PollFd<'_>| fd.revents().unwrap_or(PollFlags::all());
-        let [child, guardian, signals, answers] = [0, 1, 2, 3].map(|at| came(&fds[at]));
+        let [life, gone, signals, answers] = [0, 1, 2, 3].map(|at| came(&fds[at]));
         let (done, calls, shared) = match self.door {
             Some(_) => (came(&fds[FIXED]), came(&fds[FIXED + 1]), FIXED + 2),
             None => (PollFlags::empty(), PollFlags::empty(), FIXED),
@@ -359,7 +435,7 @@ impl Session {
         }
         self.chatty_until = has_asked.then(|| Instant::now() + CHATTY);
         Ok(News {
-            child: !child.is_empty() || !guardian.is_empty(),
+            child: !life.is_empty() || !gone.is_empty(),
             signals: !signals.is_empty(),
         })
     }
@@ -381,13 +457,18 @@ impl Session {
             served.channels.extend(more.channels);
             served.is_closed |= more.is_closed;
         }
+        self.take_in(served);
+        Ok(())
+    }
+
+    /// Goes on with what came of serving.
+    fn take_in(&mut self, served: Served) {
         for connected in served.channels {
             self.channels.accept(connected.socket);
         }
         if served.is_closed {
             self.door = None;
         }
-        Ok(())
     }
 
     /// What was decided so far.
@@ -405,7 +486,7 @@ impl Session {
     /// # Errors
     /// The record could not be written.
     pub fn close(self, status: Status) -> Result<(), crate::audit::Error> {
-        drop(self.child);
+        drop(self.life);
         self.log.finish(status)
     }
 
@@ -426,12 +507,12 @@ impl Session {
             Deadline::Ask(at) if now >= at => {
                 watch.timed_out();
                 // A stopped command is to see the signal too.
-                self.child.signal(libc::SIGTERM)?;
-                self.child.signal(libc::SIGCONT)?;
+                self.life.signal(libc::SIGTERM)?;
+                self.life.signal(libc::SIGCONT)?;
                 Deadline::Kill(now + GRACE)
             }
             Deadline::Kill(at) if now >= at => {
-                self.child.end();
+                self.life.end();
                 Deadline::Over
             }
             unchanged => unchanged,
@@ -439,18 +520,18 @@ impl Session {
         Ok(())
     }
 
-    fn forward(&self, signal: Signal) -> Result<(), Errno> {
+    fn forward(&mut self, signal: Signal) -> Result<(), Errno> {
         match (signal.number, signal.sender) {
             // What the terminal sends goes to the whole foreground group, the command among it: it is not sent twice. That
             // goes for its stop key too: whether the command stops is the command's to say, and we stop with it.
             (_, Sender::Kernel) => Ok(()),
             // A shell continues the whole group, which may have had its effect already.
             (libc::SIGCONT, Sender::Process(_))
-                if !matches!(self.child.progress()?, Progress::Stopped { .. }) =>
+                if !matches!(self.life.progress()?, Progress::Stopped { .. }) =>
             {
                 Ok(())
             }
-            (number, Sender::Process(_)) => self.child.signal(number),
+            (number, Sender::Process(_)) => self.life.signal(number),
         }
     }
 }

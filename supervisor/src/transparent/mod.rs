@@ -71,6 +71,7 @@ mod thread;
 mod walk;
 
 pub use calls::{Class, numbers};
+pub(crate) use door::JOURNAL;
 pub use door::{Channel, Door, DoorError, Facts, Served};
 pub use law::Law;
 pub use record::Recorder;

@@ -2,10 +2,11 @@
 //!
 //! Counting is walking /proc, so it is done rarely: the last exact count and what was allowed since is an upper bound, and
 //! only when that reaches the limit the session is counted anew. Nobody of the session can fork meanwhile, for it is this thread
-//! that would allow it; who exits leaves its children to the guardian, which is looked at again until nothing new is found.
+//! that would allow it; who exits leaves its children to the root, which is looked at again until nothing new is found.
 //! A task that was allowed and has not appeared yet escapes one count, never the next: the limit is exceeded by the
 //! forks in flight at most, and for that long.
 
+use crate::sandbox::Tag;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
@@ -26,7 +27,8 @@ pub(super) enum Admission {
 /// Counts the tasks below a process.
 #[derive(Debug)]
 pub(super) struct Tasks {
-    guardian: i32,
+    root: i32,
+    tag: Option<Tag>,
     limit: u64,
     /// Not less than there are, as far as is known.
     at_most: u64,
@@ -35,10 +37,11 @@ pub(super) struct Tasks {
 }
 
 impl Tasks {
-    /// At most `limit` tasks below `guardian`.
-    pub fn new(guardian: i32, limit: u64) -> Self {
+    /// At most `limit` tasks below `root`. Others may have theirs there, too: then a tag tells them apart.
+    pub fn new(root: i32, tag: Option<Tag>, limit: u64) -> Self {
         Self {
-            guardian,
+            root,
+            tag,
             limit,
             // Unknown: the first one counts.
             at_most: u64::MAX,
@@ -72,7 +75,7 @@ impl Tasks {
             }
             let start = Instant::now();
             // What cannot be counted is too much.
-            self.at_most = count(self.guardian, self.limit).unwrap_or(u64::MAX);
+            self.at_most = count(self.root, self.tag, self.limit).unwrap_or(u64::MAX);
             if self.at_most >= self.limit {
                 let took = start.elapsed().max(Duration::from_micros(100));
                 self.refused_until = Some(Instant::now() + took * REST);
@@ -84,14 +87,15 @@ impl Tasks {
     }
 }
 
-/// The tasks of all processes below `guardian`, which is not counted; counting ends at `enough`. `None`: it cannot be told.
-fn count(guardian: i32, enough: u64) -> Option<u64> {
-    let mut seen = HashSet::from([guardian]);
+/// The tasks of all processes of a session below `root`, which is not counted; counting ends at `enough`. `None`: it cannot be told.
+fn count(root: i32, tag: Option<Tag>, enough: u64) -> Option<u64> {
+    let mut seen = HashSet::from([root]);
     let mut tasks = 0;
     loop {
         let before = seen.len();
-        // Whoever lost its parent meanwhile is the guardian's child now.
-        let mut left = children(guardian)?;
+        // Whoever lost its parent meanwhile is the root's child now.
+        let mut left = children(root)?;
+        left.retain(|child| seen.contains(child) || tag.is_none_or(|tag| tag.is_on(*child)));
         while let Some(process) = left.pop() {
             if !seen.insert(process) {
                 continue;
@@ -165,9 +169,11 @@ mod tests {
     fn the_tasks_below_a_process_are_counted() {
         let mut child = family();
         let shell = child.id() as i32;
-        assert_eq!(count(shell, 100), Some(2));
-        assert_eq!(count(shell, 1), Some(1));
-        let mut tasks = Tasks::new(shell, 3);
+        assert_eq!(count(shell, None, 100), Some(2));
+        assert_eq!(count(shell, None, 1), Some(1));
+        // Those of another session are not counted.
+        assert_eq!(count(shell, Some(Tag::new(1)), 100), Some(0));
+        let mut tasks = Tasks::new(shell, None, 3);
         assert_eq!(tasks.admit(), Admission::Admitted);
         // The one that was allowed has not come, so it is counted out again.
         assert_eq!(tasks.admit(), Admission::Admitted);
@@ -178,7 +184,7 @@ mod tests {
     #[test]
     fn at_the_limit_none_is_admitted() {
         let mut child = family();
-        let mut tasks = Tasks::new(child.id() as i32, 2);
+        let mut tasks = Tasks::new(child.id() as i32, None, 2);
         assert_eq!(tasks.admit(), Admission::RefusedFirst);
         assert_eq!(tasks.admit(), Admission::RefusedAgain);
         child.stdin.take().unwrap().write_all(b"\n\n").unwrap();

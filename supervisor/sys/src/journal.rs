@@ -41,6 +41,14 @@ impl Journal {
     /// # Errors
     /// The errno of `memfd_create(2)`, `ftruncate(2)` or `mmap(2)`.
     pub fn new(count: u16) -> Result<Self, Errno> {
+        Self::of(Self::blank(count)?, count)
+    }
+
+    /// The memory of a journal in which nothing waits.
+    ///
+    /// # Errors
+    /// The errno of `memfd_create(2)` or `ftruncate(2)`.
+    pub fn blank(count: u16) -> Result<OwnedFd, Errno> {
         let never_executed = MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL);
         let flags = MFdFlags::MFD_CLOEXEC | never_executed;
         let file = memfd_create(c"notifications", flags).or_else(|errno| match errno {
@@ -50,7 +58,7 @@ impl Journal {
         })?;
         let size = usize::from(count) * size_of::<libc::seccomp_notif>();
         nix::unistd::ftruncate(&file, size as libc::off_t)?;
-        Self::of(file, count)
+        Ok(file)
     }
 
     /// The journal that somebody else began, with what waits in it.

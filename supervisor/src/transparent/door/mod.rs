@@ -46,7 +46,7 @@ use waits::{Turn, Waits};
 /// How many slow things are taken note of before other descriptors get their turn.
 const BATCH: usize = 64;
 /// How many calls that wait are held where a successor would find them.
-const JOURNAL: u16 = 1024;
+pub(crate) const JOURNAL: u16 = 1024;
 /// How many threads may wait for file servers.
 const FILE_THREADS: usize = 16;
 /// How many opens may wait for the other ends of FIFOs.
@@ -64,8 +64,8 @@ pub struct Facts {
     pub session_socket: Option<PathBuf>,
     /// The session's Landlock rulesets, outermost first, for those who connect on its behalf.
     pub rulesets: Vec<OwnedFd>,
-    /// The process below which all of the session's are.
-    pub guardian: i32,
+    /// The process below which all of the session's are; it is not one of them.
+    pub root: i32,
     /// How many tasks the session may have.
     pub processes: Option<u64>,
     /// Whether the kernel lets the child read more than the rules do, so that no open may be left to it.
@@ -176,11 +176,16 @@ impl<'a> Court<'a> {
 }
 
 impl Door {
-    /// Takes over a listener.
+    /// Takes over a listener, and with it the journal of an earlier supervisor, where there was one: what is in it is served by
+    /// [`Door::resume_calls`].
     ///
     /// # Errors
     /// [`DoorError`]; in particular when tasks are to be limited and this kernel does not let them be counted.
-    pub fn new(listener: Listener, facts: Facts) -> Result<Self, DoorError> {
+    pub fn new(
+        listener: Listener,
+        journal: Option<OwnedFd>,
+        facts: Facts,
+    ) -> Result<Self, DoorError> {
         // Before Linux 6.6 it is slower without, and nothing else.
         match listener.set_sync_wake_up() {
             Ok(()) | Err(Errno::EINVAL) => {}
@@ -188,7 +193,7 @@ impl Door {
         }
         let tasks = match facts.processes {
             None => None,
-            Some(limit) if can_count() => Some(Tasks::new(facts.guardian, limit)),
+            Some(limit) if can_count() => Some(Tasks::new(facts.root, facts.tag, limit)),
             Some(_) => return Err(failed("count processes")(Errno::ENOSYS)),
         };
         let make = failed("prepare the transparent door");
@@ -203,7 +208,10 @@ impl Door {
         }
         Ok(Self {
             listener: Arc::new(listener),
-            journal: Journal::new(JOURNAL).map_err(&make)?,
+            journal: match journal {
+                Some(file) => Journal::inherited(file).map_err(&make)?,
+                None => Journal::new(JOURNAL).map_err(&make)?,
+            },
             facts,
             tasks,
             events,
@@ -218,6 +226,31 @@ impl Door {
             waits: Waits::default(),
             clock,
         })
+    }
+
+    /// The memory that calls are received into, for who is to serve them after us.
+    pub fn journal(&self) -> BorrowedFd<'_> {
+        self.journal.as_file()
+    }
+
+    /// Serves what an earlier supervisor had received and not answered.
+    ///
+    /// # Errors
+    /// As for [`Door::on_call`].
+    pub fn resume_calls(
+        &mut self,
+        law: &dyn Law,
+        recorder: &mut dyn Recorder,
+    ) -> Result<Served, DoorError> {
+        let mut court = Court::new(law, recorder);
+        for call in self.journal.pending() {
+            if self.listener.is_valid(call.id) {
+                self.serve(&call, &mut court)?;
+            } else {
+                self.journal.answered(call.id);
+            }
+        }
+        Ok(court.served)
     }
 
     /// Readable when a call waits: [`Door::on_call`].

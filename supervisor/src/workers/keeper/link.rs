@@ -1,0 +1,303 @@
+//! The daemon's end of the connection to its keeper.
+
+use super::message::{MOST, Message, Role, SIZE, Verb};
+use crate::launch::Exit;
+use crate::sandbox::Tag;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use sys::messages::{Wait, Welcome, receive, send};
+
+/// The key under which the daemon's own descriptors are kept. No tag is 0.
+const OWN: u64 = 0;
+
+/// Why the keeper cannot be spoken with.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// It is gone. So will be this process.
+    #[error("the keeper is gone")]
+    Gone,
+    /// It is of another version than this program.
+    #[error(
+        "the keeper is of another version than this program: stop the daemon and start it again, instead of upgrading it"
+    )]
+    Version,
+    /// A system call failed.
+    #[error("cannot {action} the keeper: {errno}")]
+    Call {
+        /// What was to be done.
+        action: &'static str,
+        /// The kernel's reason.
+        errno: Errno,
+    },
+}
+
+/// Descriptors, and what each is for.
+pub type Labelled = Vec<(Role, OwnedFd)>;
+
+/// Everything that the keeper holds, and the connection to it.
+#[derive(Debug)]
+pub struct Inheritance {
+    /// The connection.
+    pub link: Link,
+    /// What was kept with [`Link::keep_own`].
+    pub own: Labelled,
+    /// The workers.
+    pub workers: Vec<Given>,
+}
+
+/// What the keeper gave back of a worker.
+#[derive(Debug)]
+pub struct Given {
+    /// The worker's session.
+    pub tag: Tag,
+    /// Its pid, for people to read.
+    pub pid: i32,
+    /// Its descriptors, in the order in which they were given to the keeper.
+    pub fds: Labelled,
+}
+
+/// What the keeper says unasked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// A worker has ended, and was collected.
+    Exited {
+        /// Which.
+        tag: Tag,
+        /// How.
+        exit: Exit,
+    },
+    /// Everything is to end in order.
+    Stop,
+}
+
+/// The connection to the keeper.
+#[derive(Debug)]
+pub struct Link {
+    socket: OwnedFd,
+}
+
+impl Link {
+    /// Takes the connection, and takes over what is held: the daemon's own descriptors, and those of each worker.
+    ///
+    /// Blocks until the keeper has said that this is all.
+    ///
+    /// # Errors
+    /// [`LinkError`]
+    pub fn open(socket: OwnedFd) -> Result<Inheritance, LinkError> {
+        let link = Self { socket };
+        let mut held: BTreeMap<u64, Given> = BTreeMap::new();
+        let mut own = Vec::new();
+        loop {
+            let (message, fds) = link.hear(Wait::Yes)?.ok_or(LinkError::Gone)?;
+            match message.verb {
+                Verb::Held if message.key == OWN => own.extend(fds),
+                Verb::Held => {
+                    let Some(tag) = Tag::from_number(message.key) else {
+                        continue;
+                    };
+                    let given = held.entry(message.key).or_insert(Given {
+                        tag,
+                        pid: message.pid,
+                        fds: Vec::new(),
+                    });
+                    given.fds.extend(fds);
+                }
+                Verb::AllHeld => break,
+                _ => return Err(LinkError::Version),
+            }
+        }
+        Ok(Inheritance {
+            link,
+            own,
+            workers: held.into_values().collect(),
+        })
+    }
+
+    /// The pid of the keeper: the parent of this process.
+    pub fn keeper(&self) -> i32 {
+        nix::unistd::getppid().as_raw()
+    }
+
+    /// Has a descriptor of the daemon itself kept.
+    ///
+    /// # Errors
+    /// [`LinkError`]
+    pub fn keep_own(&self, role: Role, fd: BorrowedFd<'_>) -> Result<(), LinkError> {
+        self.say(Message::new(Verb::Add, OWN), &[(role, fd)])
+    }
+
+    /// A worker is about to be made: what carries its tag is killed should this process die before [`Link::keep`].
+    ///
+    /// # Errors
+    /// [`LinkError`]
+    pub fn begin(&self, tag: Tag) -> Result<(), LinkError> {
+        self.say(Message::new(Verb::Begin, tag.number()), &[])
+    }
+
+    /// It was made, and is to be kept, with all that it needs. `is_bound`: it is to die with this process.
+    ///
+    /// # Errors
+    /// [`LinkError`]
+    pub fn keep(
+        &self,
+        tag: Tag,
+        pid: i32,
+        is_bound: bool,
+        fds: &[(Role, BorrowedFd<'_>)],
+    ) -> Result<(), LinkError> {
+        let (first, rest) = fds.split_at(fds.len().min(MOST));
+        let message = Message {
+            pid,
+            is_bound,
+            ..Message::new(Verb::Keep, tag.number())
+        };
+        self.say(message, first)?;
+        for part in rest.chunks(MOST) {
+            self.say(Message::new(Verb::Add, tag.number()), part)?;
+        }
+        Ok(())
+    }
+
+    /// Has one more descriptor of a worker kept.
+    ///
+    /// # Errors
+    /// [`LinkError`]
+    pub fn add(&self, tag: Tag, role: Role, fd: BorrowedFd<'_>) -> Result<(), LinkError> {
+        self.say(Message::new(Verb::Add, tag.number()), &[(role, fd)])
+    }
+
+    /// A worker's descriptors of this role are no longer to be kept.
+    ///
+    /// # Errors
+    /// [`LinkError`]
+    pub fn drop_role(&self, tag: Tag, role: Role) -> Result<(), LinkError> {
+        self.say(
+            Message::new(Verb::Drop, tag.number()).with_roles([role]),
+            &[],
+        )
+    }
+
+    /// Nothing of this worker is to be kept.
+    ///
+    /// # Errors
+    /// [`LinkError`]
+    pub fn forget(&self, tag: Tag) -> Result<(), LinkError> {
+        self.say(Message::new(Verb::Forget, tag.number()), &[])
+    }
+
+    /// Everything was taken over.
+    ///
+    /// # Errors
+    /// [`LinkError`]
+    pub fn ready(&self) -> Result<(), LinkError> {
+        self.say(Message::new(Verb::Ready, OWN), &[])
+    }
+
+    /// The end of this process is to be the end of the keeper.
+    ///
+    /// # Errors
+    /// [`LinkError`]
+    pub fn last(&self) -> Result<(), LinkError> {
+        self.say(Message::new(Verb::Last, OWN), &[])
+    }
+
+    /// What the keeper said, if it said something.
+    ///
+    /// # Errors
+    /// [`LinkError`]
+    pub fn news(&self) -> Result<Option<News>, LinkError> {
+        loop {
+            let Some((message, _)) = self.hear(Wait::No)? else {
+                return Ok(None);
+            };
+            match message.verb {
+                Verb::Stop => return Ok(Some(News::Stop)),
+                Verb::Exited => {
+                    let Some(tag) = Tag::from_number(message.key) else {
+                        continue;
+                    };
+                    let exit = match message.code {
+                        libc::CLD_EXITED => Exit::Code(message.status),
+                        _ => Exit::Signal(message.status),
+                    };
+                    return Ok(Some(News::Exited { tag, exit }));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn say(&self, message: Message, fds: &[(Role, BorrowedFd<'_>)]) -> Result<(), LinkError> {
+        let message = message.with_roles(fds.iter().map(|(role, _)| *role));
+        let fds: Vec<_> = fds.iter().map(|(_, fd)| *fd).collect();
+        loop {
+            // The keeper waits for nobody, so this does not wait for long.
+            match send(self.socket.as_fd(), &message.encode(), &fds, Wait::Yes) {
+                Ok(_) => return Ok(()),
+                Err(Errno::EPIPE | Errno::ECONNRESET) => return Err(LinkError::Gone),
+                // Descriptors that are on their way count, until the keeper has taken them out.
+                Err(Errno::ETOOMANYREFS | Errno::ENOBUFS) => {
+                    std::thread::sleep(std::time::Duration::from_millis(1));
+                }
+                Err(errno) => {
+                    return Err(LinkError::Call {
+                        action: "speak to",
+                        errno,
+                    });
+                }
+            }
+        }
+    }
+
+    fn hear(&self, wait: Wait) -> Result<Option<(Message, Labelled)>, LinkError> {
+        let mut buffer = [0; SIZE + 1];
+        let welcome = Welcome {
+            fds: MOST,
+            sender: false,
+        };
+        if wait == Wait::Yes {
+            let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+            match nix::poll::poll(&mut fds, PollTimeout::NONE) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => {
+                    return Err(LinkError::Call {
+                        action: "wait for",
+                        errno,
+                    });
+                }
+            }
+        }
+        let received = match receive(self.socket.as_fd(), &mut buffer, welcome, wait) {
+            Ok(received) => received,
+            Err(Errno::EAGAIN) => return Ok(None),
+            Err(Errno::ECONNRESET) => return Err(LinkError::Gone),
+            Err(errno) => {
+                return Err(LinkError::Call {
+                    action: "hear",
+                    errno,
+                });
+            }
+        };
+        if received.length == 0 {
+            return Err(LinkError::Gone);
+        }
+        if received.lost.is_some() {
+            return Err(LinkError::Call {
+                action: "take descriptors from",
+                errno: Errno::EMFILE,
+            });
+        }
+        let message = Message::decode(&buffer[..received.length]).ok_or(LinkError::Version)?;
+        let fds = message.sort(received.fds).ok_or(LinkError::Version)?;
+        Ok(Some((message, fds)))
+    }
+}
+
+impl AsFd for Link {
+    /// Readable when the keeper has said something, or is gone.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

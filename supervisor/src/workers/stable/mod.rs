@@ -1,0 +1,477 @@
+//! All workers of a daemon: how they are started, taken over from the daemon before, served, and found to have ended.
+//!
+//! In: programs that are prepared to run ([`Birth`]), and what the keeper gives back ([`Adoption`]). Out: [`Happening`]s. Each worker
+//! has a thread that serves its session with the worker's own capabilities, as `supervise run` serves its command.
+//!
+//! What never happens here: a decision about what is to run. What happens to a worker when this is dropped: nothing.
+
+mod life;
+
+use super::keeper::{Given, Link, LinkError, News, Role};
+use crate::audit::{Log, Status};
+use crate::launch::{
+    Command, Exit, Keeper, LaunchError, PARKED_FROM, Streams, collect, launch_kept,
+};
+use crate::policy::Ruleset;
+use crate::sandbox::{Confinement, Tag};
+use crate::session::{self, Ending, Locks, Parts, Session, SessionError, Watch};
+use crate::transparent::JOURNAL;
+use life::{Kept, Told};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use socket::Channel;
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+use sys::caps::CapSet;
+use sys::fds::Window;
+use sys::journal::Journal;
+use sys::pidfd::Pidfd;
+
+/// A worker that is to be made.
+#[derive(Debug)]
+pub struct Birth {
+    /// The program and its world. What it is passed stands from 4 upwards: 3 is its connection to us.
+    pub command: Command,
+    /// What it is locked with.
+    pub confinement: Arc<Confinement>,
+    /// What decides for it.
+    pub ruleset: Arc<Ruleset>,
+    /// What all of its processes carry.
+    pub tag: Tag,
+    /// It is to die with the daemon.
+    pub is_bound: bool,
+    /// Where decisions are recorded, its start among them.
+    pub log: Log,
+    /// The name under which its programs reach us when they have no descriptor. Nothing lies there.
+    pub socket_path: PathBuf,
+}
+
+/// What is needed to go on serving a worker, beside what the keeper has.
+#[derive(Debug)]
+pub struct Adoption {
+    /// What decides for it.
+    pub ruleset: Arc<Ruleset>,
+    /// The capabilities that it kept.
+    pub capabilities: CapSet,
+    /// No open of it may be left to the kernel.
+    pub closed: bool,
+    /// Where decisions are recorded.
+    pub log: Log,
+    /// As in [`Birth::socket_path`].
+    pub socket_path: PathBuf,
+    /// What is left of its time on the wall.
+    pub wall: Option<Duration>,
+}
+
+/// A worker that is being served.
+#[derive(Debug)]
+pub struct Worker {
+    /// What names it here.
+    pub tag: Tag,
+    /// Its pid, for people to read.
+    pub pid: i32,
+    /// The process.
+    pub process: Pidfd,
+    /// Our ends of its standard output and error. Not to be waited for.
+    pub output: Option<OwnedFd>,
+    /// As above.
+    pub errors: Option<OwnedFd>,
+    /// The connection that its jobs go over, if [`Stable::keep_jobs`] has been told of one.
+    pub jobs: Option<OwnedFd>,
+    /// Its calls can be trapped and are answered.
+    pub has_listener: bool,
+}
+
+/// Why a worker does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// What it needs could not be made.
+    #[error("cannot prepare the worker: {what}: {errno}")]
+    Prepare {
+        /// What was to be made.
+        what: &'static str,
+        /// The kernel's reason.
+        errno: Errno,
+    },
+    /// Its connection could not be made.
+    #[error("cannot prepare the worker's connection: {0}")]
+    Socket(#[from] socket::Error),
+    /// It could not be started.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// It could not be given to the keeper.
+    #[error(transparent)]
+    Keeper(#[from] LinkError),
+    /// The keeper does not have all that a worker needs.
+    #[error("the keeper has no {0:?} of this worker")]
+    Missing(Role),
+}
+
+fn prepare(what: &'static str) -> impl Fn(Errno) -> StartError {
+    move |errno| StartError::Prepare { what, errno }
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Happening {
+    /// A worker has ended, and everything that it started.
+    Ended {
+        /// Which.
+        tag: Tag,
+        /// How it ended. An error: its session could not be served any more, and it was killed.
+        how: Result<Ending, SessionError>,
+    },
+    /// The keeper says that everything is to end in order.
+    Stop,
+}
+
+/// How many descriptors are handed to a worker at most, standard streams and program included.
+const HANDED: usize = 16;
+/// Enough for what a session's thread does: it locates and decides, and keeps what is large on the heap.
+const STACK: usize = 512 * 1024;
+
+/// All workers of a daemon.
+#[derive(Debug)]
+pub struct Stable {
+    link: Link,
+    window: Window,
+    members: BTreeMap<u64, Member>,
+    sender: Sender<Happening>,
+    receiver: Receiver<Happening>,
+    event: Arc<EventFd>,
+}
+
+#[derive(Debug)]
+struct Member {
+    process: Pidfd,
+    told: Arc<Told>,
+}
+
+/// What a session tells its thread, which tells nobody.
+struct Nobody;
+
+impl Watch for Nobody {
+    fn orphans(&mut self, _: Exit) {}
+    fn timed_out(&mut self) {}
+}
+
+impl Stable {
+    /// Begins with what the keeper says. To be called early, while low numbers of descriptors are free; this thread keeps what
+    /// capabilities it has, and makes all workers.
+    ///
+    /// # Errors
+    /// The errno of `eventfd(2)` or of reserving descriptors.
+    pub fn new(link: Link) -> Result<Self, Errno> {
+        let (sender, receiver) = channel();
+        let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        Ok(Self {
+            link,
+            window: Window::reserve(PARKED_FROM, HANDED)?,
+            members: BTreeMap::new(),
+            sender,
+            receiver,
+            event: Arc::new(event),
+        })
+    }
+
+    /// The connection to the keeper: readable when [`Stable::hear`] has something.
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// Readable when [`Stable::next_happening`] has something.
+    pub fn events(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
+    }
+
+    /// Starts a worker and serves it from now on. Blocks for the time of the launch.
+    ///
+    /// # Errors
+    /// [`StartError`]; then no process of it is left.
+    pub fn start(&mut self, birth: Birth) -> Result<Worker, StartError> {
+        let tag = birth.tag;
+        self.link.begin(tag)?;
+        let started = self.make(birth);
+        if started.is_err() {
+            collect(tag).map_err(prepare("the end of what was begun"))?;
+            self.link.forget(tag)?;
+        }
+        started
+    }
+
+    fn make(&mut self, birth: Birth) -> Result<Worker, StartError> {
+        let Birth {
+            mut command,
+            confinement,
+            ruleset,
+            tag,
+            is_bound,
+            log,
+            socket_path,
+        } = birth;
+        let locks = Locks::of(&confinement).map_err(prepare("rulesets"))?;
+        let nothing = nix::fcntl::open(
+            "/dev/null",
+            OFlag::O_RDONLY | OFlag::O_CLOEXEC,
+            nix::sys::stat::Mode::empty(),
+        )
+        .map_err(prepare("/dev/null"))?;
+        let (output, to_output) = pipe()?;
+        let (errors, to_errors) = pipe()?;
+        let (socket, inner) = session::pair()?;
+        command.pass.insert(0, inner);
+        let keeper = Keeper {
+            pid: self.link.keeper(),
+            is_fatal: is_bound,
+        };
+        let streams = Streams([nothing, to_output, to_errors]);
+        let kept = launch_kept(command, &streams, keeper, confinement, &mut self.window)?;
+        let journal = Journal::blank(JOURNAL).map_err(prepare("journal"))?;
+        let wall = ruleset.limits().wall;
+        let mut fds = vec![
+            (Role::Process, kept.process.as_fd()),
+            (Role::Socket, socket.as_fd()),
+            (Role::Output, output.as_fd()),
+            (Role::Errors, errors.as_fd()),
+        ];
+        if let Some(listener) = &kept.listener {
+            fds.push((Role::Listener, listener.as_fd()));
+            fds.push((Role::Journal, journal.as_fd()));
+        }
+        fds.extend(locks.rulesets.iter().map(|fd| (Role::Ruleset, fd.as_fd())));
+        self.link.keep(tag, kept.pid, is_bound, &fds)?;
+        let worker = Worker {
+            tag,
+            pid: kept.pid,
+            process: duplicate(kept.process.as_fd())?.into(),
+            output: Some(output),
+            errors: Some(errors),
+            jobs: None,
+            has_listener: kept.listener.is_some(),
+        };
+        let parts = Incoming {
+            process: kept.process,
+            listener: kept.listener,
+            journal,
+            locks,
+            ruleset,
+            log,
+            wall,
+            socket,
+            socket_path,
+        };
+        self.serve(tag, parts)?;
+        Ok(worker)
+    }
+
+    /// Goes on with a worker of the daemon before.
+    ///
+    /// # Errors
+    /// [`StartError`]; the worker goes on unserved, and is the caller's to end.
+    pub fn adopt(&mut self, given: Given, adoption: Adoption) -> Result<Worker, StartError> {
+        let Given { tag, pid, fds } = given;
+        let (mut process, mut listener, mut journal, mut socket) = (None, None, None, None);
+        let (mut output, mut errors, mut jobs) = (None, None, None);
+        let mut rulesets = Vec::new();
+        for (role, fd) in fds {
+            match role {
+                Role::Process => process = Some(Pidfd::from(fd)),
+                Role::Listener => listener = Some(fd),
+                Role::Journal => journal = Some(fd),
+                Role::Socket => socket = Some(fd),
+                Role::Output => output = Some(fd),
+                Role::Errors => errors = Some(fd),
+                Role::Jobs => jobs = Some(fd),
+                Role::Ruleset => rulesets.push(fd),
+                Role::Lock | Role::Control => {}
+            }
+        }
+        let process = process.ok_or(StartError::Missing(Role::Process))?;
+        let worker = Worker {
+            tag,
+            pid,
+            process: duplicate(process.as_fd())?.into(),
+            output,
+            errors,
+            jobs,
+            has_listener: listener.is_some(),
+        };
+        let parts = Incoming {
+            process,
+            journal: match journal {
+                Some(journal) => journal,
+                None if listener.is_some() => return Err(StartError::Missing(Role::Journal)),
+                None => Journal::blank(1).map_err(prepare("journal"))?,
+            },
+            listener,
+            locks: Locks {
+                capabilities: adoption.capabilities,
+                rulesets,
+                closed: adoption.closed,
+            },
+            ruleset: adoption.ruleset,
+            log: adoption.log,
+            wall: adoption.wall,
+            socket: Channel::new(socket.ok_or(StartError::Missing(Role::Socket))?)?,
+            socket_path: adoption.socket_path,
+        };
+        self.serve(tag, parts)?;
+        Ok(worker)
+    }
+
+    /// Starts the thread that serves a session to its end.
+    fn serve(&mut self, tag: Tag, parts: Incoming) -> Result<(), StartError> {
+        let told = Told::new().map_err(prepare("eventfd"))?;
+        let process = duplicate(parts.process.as_fd())?.into();
+        let (sender, event) = (self.sender.clone(), self.event.clone());
+        let root = self.link.keeper();
+        let seen = told.clone();
+        let work = move || {
+            let how = session_to_its_end(tag, parts, root, seen);
+            // Nobody listens only when the daemon ends.
+            let _told = sender.send(Happening::Ended { tag, how });
+            let _woken = event.write(1);
+        };
+        let thread = std::thread::Builder::new().name(format!("worker {}", tag.short()));
+        thread.stack_size(STACK).spawn(work).map_err(|error| {
+            prepare("thread")(Errno::from_raw(error.raw_os_error().unwrap_or(0)))
+        })?;
+        self.members.insert(tag.number(), Member { process, told });
+        Ok(())
+    }
+
+    /// Has the connection that a worker's jobs go over kept for the next daemon.
+    ///
+    /// # Errors
+    /// [`LinkError`]
+    pub fn keep_jobs(&self, tag: Tag, connection: BorrowedFd<'_>) -> Result<(), LinkError> {
+        self.link.add(tag, Role::Jobs, connection)
+    }
+
+    /// Sends a worker a signal, by its pidfd. One that has ended is no error.
+    ///
+    /// # Errors
+    /// The errno of `pidfd_send_signal(2)`.
+    pub fn signal(&self, tag: Tag, signal: i32) -> Result<(), Errno> {
+        let Some(member) = self.members.get(&tag.number()) else {
+            return Ok(());
+        };
+        match member.process.send_signal(signal) {
+            Err(Errno::ESRCH) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Takes what the keeper said.
+    ///
+    /// # Errors
+    /// [`LinkError`]: it is gone, and this process is to end.
+    pub fn hear(&mut self) -> Result<(), LinkError> {
+        while let Some(news) = self.link.news()? {
+            match news {
+                News::Exited { tag, exit } => match self.members.get(&tag.number()) {
+                    Some(member) => member.told.tell(exit),
+                    // One that could not be taken over.
+                    None => self.link.forget(tag)?,
+                },
+                News::Stop => {
+                    let _told = self.sender.send(Happening::Stop);
+                    let _woken = self.event.write(1);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The next thing that happened.
+    ///
+    /// # Errors
+    /// [`LinkError`]: the keeper is gone, and this process is to end.
+    pub fn next_happening(&mut self) -> Result<Option<Happening>, LinkError> {
+        let Ok(happening) = self.receiver.try_recv() else {
+            let _reset = self.event.read();
+            // What came between the two is not overlooked.
+            let Ok(happening) = self.receiver.try_recv() else {
+                return Ok(None);
+            };
+            return self.noted(happening).map(Some);
+        };
+        self.noted(happening).map(Some)
+    }
+
+    fn noted(&mut self, happening: Happening) -> Result<Happening, LinkError> {
+        if let Happening::Ended { tag, .. } = &happening {
+            self.members.remove(&tag.number());
+            self.link.forget(*tag)?;
+        }
+        Ok(happening)
+    }
+}
+
+/// What a session's thread is given.
+struct Incoming {
+    process: Pidfd,
+    listener: Option<OwnedFd>,
+    journal: OwnedFd,
+    locks: Locks,
+    ruleset: Arc<Ruleset>,
+    log: Log,
+    wall: Option<Duration>,
+    socket: Channel,
+    socket_path: PathBuf,
+}
+
+fn session_to_its_end(
+    tag: Tag,
+    incoming: Incoming,
+    root: i32,
+    told: Arc<Told>,
+) -> Result<Ending, SessionError> {
+    let process = incoming.process;
+    let life = Kept { tag, process, told };
+    let opened = Session::open(Parts {
+        life: Box::new(life),
+        root,
+        listener: incoming.listener,
+        journal: Some(incoming.journal),
+        locks: incoming.locks,
+        tag: Some(tag),
+        ruleset: incoming.ruleset,
+        log: incoming.log,
+        caller: None,
+        wall: incoming.wall,
+        socket: incoming.socket,
+        socket_path: incoming.socket_path,
+    });
+    let result = opened.and_then(|mut session| {
+        session.resume()?;
+        let ending = session.serve(&mut Nobody);
+        let status = match &ending {
+            Ok(Ending::Command(Exit::Code(code))) => Status::Exited(*code),
+            Ok(Ending::Command(Exit::Signal(signal))) => Status::Killed(*signal),
+            Ok(Ending::TimedOut) => Status::TimedOut,
+            Ok(Ending::GuardianLost) | Err(_) => Status::Failed(125),
+        };
+        // A record that could not be written is in what `verify` finds.
+        let _unrecorded = session.close(status);
+        ending
+    });
+    if result.is_err() {
+        // Nobody answers its calls any more.
+        let _left = collect(tag);
+    }
+    result
+}
+
+fn pipe() -> Result<(OwnedFd, OwnedFd), StartError> {
+    nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(prepare("pipe"))
+}
+
+fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd, StartError> {
+    sys::fds::duplicate_from(fd, PARKED_FROM).map_err(prepare("descriptors"))
+}
