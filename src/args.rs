@@ -150,6 +150,8 @@ pub enum Question {
     Exec,
     /// Connecting to an address over TCP
     Connect,
+    /// Binding a TCP socket to an address
+    Bind,
     /// Connecting to a socket file
     Unix,
 }
@@ -162,6 +164,7 @@ impl Question {
             Self::Write => "write",
             Self::Exec => "exec",
             Self::Connect => "connect",
+            Self::Bind => "bind",
             Self::Unix => "unix",
         }
     }

@@ -120,8 +120,12 @@ fn rule(refused: &Refused, law: Law<'_>) -> Option<(String, String)> {
         }
         // Port 0 is whichever the kernel chooses.
         Object::Own(address) => (address.port() != 0).then(|| {
-            let line = format!("net.bind = [\"*:{}\"]", address.port());
-            (line, "on every address".to_owned())
+            let port = address.port();
+            let (what, remark) = match address.ip().to_canonical() {
+                IpAddr::V6(ip) if ip.is_unspecified() => (format!("*:{port}"), "on every address"),
+                ip => (SocketAddr::new(ip, port).to_string(), ""),
+            };
+            (format!("net.bind = [{}]", toml(&what)), remark.to_owned())
         }),
     }
 }

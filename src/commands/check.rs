@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 use supervisor::policy::{
-    Approver, Brokered, FileLine, PortRules, Ruleset, Says, Tmp, Transparent, Udp,
+    Approver, Brokered, ConnectLine, FileLine, Ruleset, Says, Tmp, Transparent, Udp,
 };
 
 /// The version of the JSON that is printed.
@@ -55,6 +55,7 @@ fn as_json(ruleset: &Ruleset, tmpdir: &str) -> serde_json::Value {
         "connections": ruleset.connections(),
         "tcp_connect": ruleset.tcp_connect(),
         "tcp_bind": ruleset.tcp_bind(),
+        "binds": ruleset.binds(),
         "udp": ruleset.udp(),
         "opens": ruleset.brokered(),
         "needs_connect_door": ruleset.needs_connect_door(),
@@ -131,37 +132,25 @@ fn named(text: &str, tmpdir: &str) -> String {
 }
 
 fn network(ruleset: &Ruleset) -> String {
-    let lines = ruleset.connections();
+    let (connections, binds) = (ruleset.connections(), ruleset.binds());
+    let row = |what: &str, line: &ConnectLine| {
+        let says = match line.says {
+            Says::Deny => "refuse",
+            Says::Allow | Says::Ask => what,
+        };
+        [
+            says.to_owned(),
+            line.to.clone(),
+            line.by.to_string(),
+            line.rule.to_string(),
+        ]
+    };
+    let mut rows: Vec<[String; 4]> = connections.iter().map(|it| row("connect", it)).collect();
+    rows.extend(binds.iter().map(|it| row("bind", it)));
     let mut text = "\nNetwork\n".to_owned();
-    let rows: Vec<[String; 4]> = lines
-        .iter()
-        .map(|line| {
-            let says = match line.says {
-                Says::Deny => "refuse",
-                Says::Allow | Says::Ask => "connect",
-            };
-            [
-                says.to_owned(),
-                line.to.clone(),
-                line.by.to_string(),
-                line.rule.to_string(),
-            ]
-        })
-        .collect();
     text.push_str(&table(&rows));
-    if rows.is_empty() {
+    if connections.is_empty() {
         text.push_str("  no connection to any address or listed socket\n");
-    }
-    match ruleset.tcp_bind() {
-        PortRules::Any => text.push_str("  any TCP port can be bound\n"),
-        PortRules::Ports(ports) if ports.is_empty() => {}
-        PortRules::Ports(ports) => {
-            let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
-            text.push_str(&format!(
-                "  TCP ports that can be bound: {}\n",
-                ports.join(", ")
-            ));
-        }
     }
     if ruleset.udp() == Udp::Any {
         text.push_str("  UDP to anybody\n");

@@ -46,7 +46,7 @@ fn answer(ruleset: &Ruleset, question: Question, object: &OsStr) -> Result<Answe
         Question::Write => Access::WRITE,
         Question::Exec => Access::EXEC,
         Question::Unix => Access::NONE,
-        Question::Connect => {
+        Question::Connect | Question::Bind => {
             let text = object.to_string_lossy();
             let address: SocketAddr = text.parse().map_err(|_| {
                 format!(
@@ -54,7 +54,10 @@ fn answer(ruleset: &Ruleset, question: Question, object: &OsStr) -> Result<Answe
                     visible(&text)
                 )
             })?;
-            let verdict = ruleset.decide_connect(address, Peer::Anybody);
+            let verdict = match question {
+                Question::Bind => ruleset.decide_bind(address),
+                _ => ruleset.decide_connect(address, Peer::Anybody),
+            };
             return Ok(Answer {
                 by: by(ruleset, &verdict, Access::NONE),
                 verdict,
@@ -194,7 +197,7 @@ fn by(ruleset: &Ruleset, verdict: &Verdict, access: Access) -> &'static str {
             Mechanism::Landlock | Mechanism::Broker => {
                 "the supervisor, which hands over a descriptor when asked over its socket; a plain open is refused"
             }
-            Mechanism::ConnectDoor => "the supervisor, which makes the connection",
+            Mechanism::ConnectDoor => "the supervisor, which connects or binds the socket itself",
         },
         Verdict::Ask(_) => "the approver, who is asked when it is opened",
         Verdict::Deny(_) => "nobody",

@@ -101,6 +101,27 @@ fn what_no_listener_can_keep_is_refused_and_the_rest_is_said() {
 }
 
 #[test]
+fn rules_with_addresses_are_refused_without_a_listener_or_have_no_effect_where_that_will_do() {
+    require!(feature::listener());
+    require!(feature::landlock(6));
+    for rule in [
+        "bind = [\"127.0.0.1:8080\"]",
+        "connect = [\"127.0.0.1:8080\"]",
+    ] {
+        let place = Place::new(&format!("read = [\"$PWD\"]\n[net]\n{rule}\n"));
+        let ran = run_without_listener(&mut place.command("echo ran")).expect_code(125);
+        let why = "the policy's rules for network addresses cannot be enforced";
+        assert!(ran.stdout.is_empty() && ran.stderr.contains(why), "{ran}");
+        let policy =
+            format!("read = [\"$PWD\"]\n[net]\n{rule}\n[require]\nbest_effort = [\"net\"]\n");
+        let place = Place::new(&policy);
+        let script = "exec bash -c ': </dev/tcp/127.0.0.1/8080' 2>&1";
+        let ran = run_without_listener(&mut place.command(script));
+        assert!(ran.stdout.contains("Permission denied"), "{ran}");
+    }
+}
+
+#[test]
 fn what_takes_the_place_of_what_was_there_is_as_much_the_childs() {
     require!(feature::listener());
     require!(feature::landlock(6));

@@ -261,7 +261,7 @@ ask: read ../data/x
         str![[r#"
 allow: connect 127.0.0.1:5432
   rule: ../policy.toml:13: connect = "127.0.0.1:5432"
-  by: the supervisor, which makes the connection
+  by: the supervisor, which connects or binds the socket itself
 
 "#]]
     );
@@ -274,12 +274,20 @@ deny: connect 192.0.2.1:22
 "#]]
     );
     assert_data_eq!(
+        explain("bind", "0.0.0.0:8080"),
+        str![[r#"
+deny: bind 0.0.0.0:8080
+  why: no rule allows it
+
+"#]]
+    );
+    assert_data_eq!(
         explain("unix", "db.sock"),
         str![[r#"
 allow: unix db.sock
   is: [PLACE]/repo/db.sock
   rule: ../policy.toml:14: unix = "$PWD/db.sock"
-  by: the supervisor, which makes the connection
+  by: the supervisor, which connects or binds the socket itself
 
 "#]]
     );

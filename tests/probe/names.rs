@@ -36,6 +36,8 @@ pub fn act(name: &str, arguments: &mut Arguments) -> Option<Answer> {
         "share-port" => share_port(&address(arguments)),
         "overtake" => overtake(&address(arguments)),
         "race-bind" => race_bind(arguments),
+        "race-bind-tcp" => race_bind_tcp(arguments),
+        "bind-duplicate" => bind_duplicate(&address(arguments)),
         "race-bind-swap" => race_bind_swap(arguments),
         "race-bind-abstract" => race_bind_abstract(arguments),
         "race-listen" => race_listen(arguments),
@@ -66,6 +68,12 @@ fn encoded(address: &SocketAddr) -> (i32, Vec<u8>) {
 
 /// The port that a socket has.
 fn port(socket: &OwnedFd) -> Result<u16, Errno> {
+    let bytes = name(socket)?;
+    Ok(u16::from_be_bytes([bytes[2], bytes[3]]))
+}
+
+/// What a socket is bound to.
+fn name(socket: &OwnedFd) -> Result<[u8; 28], Errno> {
     let (mut bytes, mut length) = ([0u8; 28], 28u32);
     call!(
         libc::SYS_getsockname,
@@ -73,7 +81,7 @@ fn port(socket: &OwnedFd) -> Result<u16, Errno> {
         bytes.as_mut_ptr(),
         &raw mut length
     )?;
-    Ok(u16::from_be_bytes([bytes[2], bytes[3]]))
+    Ok(bytes)
 }
 
 fn listening(at: &SocketAddr, backlog: i32) -> Result<(OwnedFd, SocketAddr), Errno> {
@@ -255,6 +263,38 @@ fn race_bind(arguments: &mut Arguments) -> Answer {
     against(|| address.waver(), || tries(count, attempt))
 }
 
+/// `race-bind-tcp ONE OTHER TRIES`: an address is written over all the time while it is bound. How many sockets were bound to OTHER.
+fn race_bind_tcp(arguments: &mut Arguments) -> Answer {
+    let (one, other) = (address(arguments), address(arguments));
+    let count = arguments.number();
+    let wavering = Wavering::new(inet(one), inet(other));
+    let mut others = 0;
+    let attempt = || {
+        let socket = stream(libc::AF_INET)?;
+        let cells = &wavering.cells;
+        let bound = call!(
+            libc::SYS_bind,
+            socket.as_raw_fd(),
+            cells.as_ptr(),
+            cells.len()
+        );
+        others += i32::from(name(&socket)?[4..8] == inet(other)[4..8]);
+        bound
+    };
+    let said = against(|| wavering.waver(), || tries(count, attempt))?;
+    Ok(format!("{said} others={others}"))
+}
+
+/// Binds by one number, listens by another, and says by the first which port it is.
+fn bind_duplicate(at: &SocketAddr) -> Answer {
+    let (family, bytes) = encoded(at);
+    let socket = stream(family)?;
+    let other = owned(call!(libc::SYS_dup, socket.as_raw_fd()))?;
+    with(libc::SYS_bind, &other, &bytes)?;
+    call!(libc::SYS_listen, other.as_raw_fd(), 1)?;
+    Ok(port(&socket)?.to_string())
+}
+
 /// `race-bind-swap ONE OTHER PATH MADE TRIES`: two names change places all the time while a path that leads through them is bound.
 /// What is made where it may be is MADE, and removed again.
 fn race_bind_swap(arguments: &mut Arguments) -> Answer {
@@ -335,15 +375,7 @@ fn race_listen(arguments: &mut Arguments) -> Answer {
         },
         || tries(count, || call!(libc::SYS_listen, number.as_raw_fd(), 1)),
     )?;
-    let (mut bytes, mut length) = ([0u8; 16], 16u32);
-    call!(
-        libc::SYS_getsockname,
-        tcp.as_raw_fd(),
-        bytes.as_mut_ptr(),
-        &raw mut length
-    )?;
-    let port = u16::from_be_bytes([bytes[2], bytes[3]]);
-    Ok(format!("{said} port={port}"))
+    Ok(format!("{said} port={}", port(&tcp)?))
 }
 
 pub fn say(text: &[u8]) {

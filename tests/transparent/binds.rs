@@ -213,6 +213,55 @@ fn tcp_is_bound_where_it_may_be() {
 }
 
 #[test]
+fn an_address_is_bound_where_the_kernel_was_told_of_no_port() {
+    require!(feature::listener());
+    require!(feature::pidfd_getfd());
+    require!(feature::landlock(4));
+    let workspace = Workspace::new();
+    // Loopback addresses of this test's own: nobody else has their ports.
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    let own = format!("127.{}.{middle}.{low}", 64 + high % 64);
+    let policy = "[fs]\nexec = [\"PROGRAMS\"]\n[net]\nbind = [\"OWN:8080\", \"127.8.0.0/16:*\", \"[::1]:8080\"]";
+    let policy = policy.replace("OWN", &own);
+    let supervised = Supervised::ruled(&policy, &workspace.path());
+    let probe = |words: &[&str]| supervised.probe(&workspace.path(), words).join("\n");
+    let at = |port: u16| format!("{own}:{port}");
+    assert_eq!(probe(&["listen-tcp", &at(8080)]), "ok");
+    let granted = format!("Granted bind {}", at(8080));
+    assert_eq!(supervised.lines.all(), [granted]);
+    assert_eq!(probe(&["bind-duplicate", &at(8080)]), "ok 8080");
+    let mapped = format!("[::ffff:{own}]:8080");
+    assert_eq!(probe(&["bind-tcp", &mapped]), "ok");
+    let any = probe(&["bind-duplicate", "127.8.1.2:0"]);
+    let port = any.strip_prefix("ok ").and_then(|port| port.parse().ok());
+    assert!(port.is_some_and(|port: u16| port > 0), "{any}");
+    for address in [
+        at(8081),
+        at(0),
+        "127.9.0.1:8080".into(),
+        "127.9.0.1:0".into(),
+        "0.0.0.0:8080".into(),
+        "[::]:8080".into(),
+        "[::ffff:0.0.0.0]:8080".into(),
+        "[::ffff:127.9.0.1]:8080".into(),
+    ] {
+        assert_eq!(probe(&["bind-tcp", &address]), "errno EACCES", "{address}");
+        let refused = format!("Refused bind {address} EACCES");
+        assert_eq!(supervised.lines.all().pop(), Some(refused));
+    }
+    // A port that nobody chose is on every address.
+    assert_eq!(probe(&["listen-unbound"]), "errno EACCES");
+    if std::net::TcpListener::bind("[::1]:0").is_ok() {
+        let said = probe(&["bind-tcp", "[::1]:8080"]);
+        assert!(
+            ["ok", "errno EADDRINUSE"].contains(&said.as_str()),
+            "{said}"
+        );
+        assert_eq!(probe(&["bind-tcp", "[::1]:8081"]), "errno EACCES");
+    }
+}
+
+#[test]
 fn odd_addresses_are_as_odd_as_without_us() {
     require!(feature::listener());
     require!(feature::pidfd_getfd());

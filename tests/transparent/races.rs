@@ -1,7 +1,7 @@
 //! A second thread against the door: what was looked at is changed before it is used. What must not change never does.
 
 use crate::harness::{Workspace, feature, require, set_mode};
-use crate::supervised::{Lists, Supervised};
+use crate::supervised::{Lists, Supervised, probe_outside};
 use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -212,6 +212,26 @@ fn a_name_that_is_rewritten_while_it_is_bound_is_made_nowhere_else() {
     let said = supervised.probe(&workspace.path(), &act);
     both_sides_were_met(&supervised, &said);
     assert!(!workspace.join("outside/socket").exists());
+}
+
+#[test]
+fn an_address_that_is_rewritten_while_it_is_bound_is_never_another() {
+    require!(feature::listener());
+    require!(feature::pidfd_getfd());
+    require!(feature::processors(2));
+    let workspace = Workspace::new();
+    let supervised = Supervised::new(Lists {
+        bind: vec!["127.0.0.1:0".parse().expect("an address")],
+        ..Lists::default()
+    });
+    let act = ["race-bind-tcp", "127.0.0.1:0", "127.0.0.2:0", "2000"];
+    let said = supervised.probe(&workspace.path(), &act).join("\n");
+    let said = said.strip_suffix(" others=0");
+    let said = said.expect("none was bound to the other").to_owned();
+    both_sides_were_met(&supervised, &[said]);
+    // Both are there to be bound.
+    let said = probe_outside(&workspace.path(), &act).join("\n");
+    assert!(!said.ends_with(" others=0"), "{said}");
 }
 
 #[test]

@@ -208,7 +208,10 @@ fn connect_ports(policy: &Policy) -> PortRules {
 
 fn bind_ports(policy: &Policy) -> PortRules {
     ports(policy, |what| match what {
-        What::Bind { port } => Some(*port),
+        What::Bind {
+            to: Destination::Anywhere,
+            port,
+        } => Some(*port),
         _ => None,
     })
 }

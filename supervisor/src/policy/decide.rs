@@ -6,7 +6,7 @@ use std::path::Path;
 use super::access::Access;
 use super::origin::Origin;
 use super::pattern::{Relation, is_below, is_canonical};
-use super::rules::{ConnectRule, Decision, Destination, FileRule, Layer, Loopback, Reach};
+use super::rules::{Decision, Destination, FileRule, Layer, Loopback, Reach, TcpRule};
 use super::ruleset::Ruleset;
 use super::settings::NativeGrant;
 use super::subject::Subject;
@@ -189,13 +189,19 @@ impl Layer {
     }
 
     pub fn needs_connect_door(&self) -> bool {
-        let addressed = |rule: &ConnectRule| rule.to != Destination::Anywhere;
+        let addressed = |rule: &TcpRule| rule.to != Destination::Anywhere;
         self.connect.iter().any(addressed)
             || match &self.loopback {
                 // The session's own ports are a permission that can be missing: it needs no other.
                 Some(loopback) => loopback.reach == Reach::Anybody || !self.connect.is_empty(),
                 None => false,
             }
+    }
+
+    /// Whether only certain addresses may be bound.
+    pub fn binds_addresses(&self) -> bool {
+        let addressed = |rule: &TcpRule| rule.to != Destination::Anywhere;
+        self.bind.iter().any(addressed)
     }
 
     fn decide_connect(&self, address: SocketAddr, peer: Peer, native: bool) -> Verdict {
@@ -232,9 +238,13 @@ impl Layer {
     }
 
     fn decide_bind(&self, address: SocketAddr) -> Verdict {
-        let holds = |port: Option<u16>| port.is_none_or(|port| port == address.port());
-        let rules = self.bind.iter().filter(|rule| holds(rule.port));
-        match rules.min_by_key(|rule| &rule.origin) {
+        let ip = address.ip().to_canonical();
+        let rules = self
+            .bind
+            .iter()
+            .filter(|rule| rule.port.is_none_or(|port| port == address.port()))
+            .filter(|rule| rule.to.lets_bind(ip));
+        match rules.min_by_key(|rule| (rule.to, &rule.origin)) {
             Some(rule) => allowed(&rule.origin, Mechanism::ConnectDoor),
             None => match &self.loopback {
                 // Whoever is to reach itself must be able to listen, where only this machine hears it. Low ports are those of

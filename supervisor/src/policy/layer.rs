@@ -13,9 +13,7 @@ use super::native::{self, Wanted};
 use super::origin::{Origin, Source};
 use super::pattern::{Shape, has_wildcard};
 use super::policy::{Policy, Rule, What};
-use super::rules::{
-    BindRule, ConnectRule, Decision, DenyRule, FileRule, Layer, Loopback, UnixRule,
-};
+use super::rules::{Decision, DenyRule, FileRule, Layer, Loopback, TcpRule, UnixRule};
 use super::settings::{Tmp, Warning};
 use super::world::{Planned, Traced, trace};
 
@@ -73,7 +71,7 @@ impl<'c> Compiler<'c> {
                         self.deny(rule, *access, &expanded, &origin)?;
                     }
                 }
-                What::Connect { to, port } => self.layer.connect.push(ConnectRule {
+                What::Connect { to, port } => self.layer.connect.push(TcpRule {
                     to: *to,
                     port: *port,
                     origin,
@@ -87,10 +85,11 @@ impl<'c> Compiler<'c> {
                         self.unix(rule, &expanded, *unconfined_peer, &origin)?;
                     }
                 }
-                What::Bind { port } => {
-                    let port = *port;
-                    self.layer.bind.push(BindRule { port, origin });
-                }
+                What::Bind { to, port } => self.layer.bind.push(TcpRule {
+                    to: *to,
+                    port: *port,
+                    origin,
+                }),
                 What::Make
                 | What::KeepCapability
                 | What::Pass(_)

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::access::Access;
 use super::origin::Origin;
 use super::pattern::Shape;
-use super::rules::{ConnectRule, Decision, Destination, FileRule, Layer, Reach};
+use super::rules::{Decision, Destination, FileRule, Layer, Reach, TcpRule};
 use super::ruleset::Ruleset;
 use super::subject::Subject;
 
@@ -52,7 +52,7 @@ pub enum By {
     Supervisor,
     /// The supervisor, on request over its socket.
     Socket,
-    /// The supervisor, for every connect.
+    /// The supervisor, for every connect and bind.
     ConnectDoor,
 }
 
@@ -68,7 +68,7 @@ impl std::fmt::Display for By {
     }
 }
 
-/// A rule about connections, and what becomes of it.
+/// A rule about connections or names of sockets, and what becomes of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ConnectLine {
     /// Which policy of the stack.
@@ -163,6 +163,25 @@ impl Ruleset {
         lines
     }
 
+    /// The rules about what TCP sockets may be bound to.
+    #[must_use]
+    pub fn binds(&self) -> Vec<ConnectLine> {
+        let layers = self.layers.iter().enumerate();
+        let lines = layers.flat_map(|(number, layer)| {
+            layer.bind.iter().map(move |rule| ConnectLine {
+                layer: number,
+                to: rule.to_string(),
+                says: Says::Allow,
+                by: match rule.to {
+                    Destination::Anywhere => By::Kernel,
+                    Destination::Network(..) => By::ConnectDoor,
+                },
+                rule: rule.origin.clone(),
+            })
+        });
+        lines.collect()
+    }
+
     fn is_absent(&self, origin: &Origin, shape: &Shape) -> bool {
         self.absent
             .iter()
@@ -207,7 +226,7 @@ impl Layer {
     }
 }
 
-impl std::fmt::Display for ConnectRule {
+impl std::fmt::Display for TcpRule {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.to {
             Destination::Anywhere => f.write_str("*")?,

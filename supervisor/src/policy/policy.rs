@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -68,6 +69,7 @@ pub(super) enum What {
         port: Option<u16>,
     },
     Bind {
+        to: Destination,
         port: Option<u16>,
     },
     Loopback {
@@ -361,22 +363,28 @@ impl Policy {
 /// A rule of `[net] connect`.
 pub(super) fn connect(text: &str, site: &Site) -> Result<What, PolicyError> {
     let (to, port) = quantity::endpoint(text).map_err(|bad| bad_endpoint(bad, text, site))?;
+    // The unspecified address is this machine, and is decided as such.
+    let to = match to {
+        Destination::Network(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 32) => {
+            Destination::Network(Ipv4Addr::LOCALHOST.into(), 32)
+        }
+        to => to,
+    };
     Ok(What::Connect { to, port })
 }
 
-/// A rule of `[net] bind`: the kernel knows ports only.
+/// A rule of `[net] bind`.
 pub(super) fn bind(text: &str, site: &Site) -> Result<What, PolicyError> {
-    match quantity::endpoint(text).map_err(|bad| bad_endpoint(bad, text, site))? {
-        (Destination::Anywhere, port) => Ok(What::Bind { port }),
-        (Destination::Network(..), port) => {
-            let port = port.map_or_else(|| "*".to_owned(), |port| port.to_string());
-            Err(
-                PolicyError::at(site, "binding one address cannot be enforced yet").help(format!(
-                    "the kernel can be told a port only: \"*:{port}\" allows it on every address"
-                )),
-            )
+    let (to, port) = quantity::endpoint(text).map_err(|bad| bad_endpoint(bad, text, site))?;
+    // Who binds the unspecified address has all of them; that of IPv6, those of IPv4 as well.
+    let to = match to {
+        Destination::Network(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 32) => {
+            Destination::Network(Ipv4Addr::UNSPECIFIED.into(), 0)
         }
-    }
+        Destination::Network(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 128) => Destination::Anywhere,
+        to => to,
+    };
+    Ok(What::Bind { to, port })
 }
 
 fn bad_endpoint(bad: quantity::BadEndpoint, text: &str, site: &Site) -> PolicyError {

@@ -1,6 +1,6 @@
 //! Times, sizes and addresses, as policies write them.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::rules::Destination;
@@ -122,10 +122,6 @@ pub fn endpoint(text: &str) -> Result<(Destination, Option<u16>), BadEndpoint> {
     };
     if length > width || !is_network(address, length) {
         return Err(BadEndpoint::Network);
-    }
-    // The unspecified address is this machine, and is decided as such.
-    if address == IpAddr::V4(Ipv4Addr::UNSPECIFIED) && length == 32 {
-        return Ok((Destination::Network(Ipv4Addr::LOCALHOST.into(), 32), port));
     }
     Ok((Destination::Network(address, length), port))
 }

@@ -21,8 +21,8 @@ pub(super) struct Layer {
     pub native: Vec<NativeGrant>,
     /// The rights of which something is left to the supervisor because a denial lies inside.
     pub left: Access,
-    pub connect: Vec<ConnectRule>,
-    pub bind: Vec<BindRule>,
+    pub connect: Vec<TcpRule>,
+    pub bind: Vec<TcpRule>,
     pub loopback: Option<Loopback>,
     pub unix: Vec<UnixRule>,
 }
@@ -101,9 +101,9 @@ impl DenyRule {
     }
 }
 
-/// Where a TCP connection may go.
+/// Where a TCP connection may go, or what a TCP socket may be bound to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ConnectRule {
+pub(super) struct TcpRule {
     pub to: Destination,
     pub port: Option<u16>,
     pub origin: Origin,
@@ -126,6 +126,15 @@ impl Destination {
         }
     }
 
+    /// Whether who may bind its addresses may bind this one: for the unspecified one, all of them.
+    pub fn lets_bind(self, address: IpAddr) -> bool {
+        match (self, address) {
+            (Self::Network(IpAddr::V4(_), 0), IpAddr::V4(_)) | (Self::Anywhere, _) => true,
+            // That of IPv6 stands for IPv4 as well.
+            (Self::Network(..), address) => !address.is_unspecified() && self.holds(address),
+        }
+    }
+
     pub fn holds(self, address: IpAddr) -> bool {
         fn prefix(bits: u128, width: u8, length: u8) -> u128 {
             let shift = u32::from(width - length.min(width));
@@ -143,13 +152,6 @@ impl Destination {
             (Self::Network(..), _) => false,
         }
     }
-}
-
-/// A TCP port that may be bound, on every address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct BindRule {
-    pub port: Option<u16>,
-    pub origin: Origin,
 }
 
 /// What is said about the machine's own loopback addresses.

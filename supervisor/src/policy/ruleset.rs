@@ -90,17 +90,18 @@ impl Ruleset {
         &self.tcp_connect
     }
 
-    /// The ports that the child may bind.
+    /// The ports that the kernel may let the child bind, whatever the address.
     #[must_use]
     pub fn tcp_bind(&self) -> &PortRules {
         &self.tcp_bind
     }
 
-    /// Whether a rule about TCP connections holds only if every connect is decided by the supervisor: it
+    /// Whether a rule about TCP holds only if every connect and bind is decided by the supervisor: it
     /// names an address, which the kernel cannot be told.
     #[must_use]
     pub fn needs_connect_door(&self) -> bool {
-        self.layers.iter().any(Layer::needs_connect_door)
+        let needs = |layer: &Layer| layer.needs_connect_door() || layer.binds_addresses();
+        self.layers.iter().any(needs)
     }
 
     /// Whether it matters for connections to this machine's own ports who listens there.

@@ -830,6 +830,66 @@ fn a_session_reaches_itself_and_whom_a_rule_names() {
 }
 
 #[test]
+fn what_may_be_bound_is_an_address_and_never_more_than_it() {
+    let ruleset = compile(
+        "[net]\nbind = [\"127.0.0.1:8080\", \"10.0.0.0/8:*\", \"[fd00::/8]:22\", \"*:443\", \"[::/0]:5\", \"0.0.0.0/8:6\"]",
+    );
+    assert!(ruleset.needs_connect_door());
+    assert_eq!(ruleset.tcp_bind(), &PortRules::Ports([443].into()));
+    let binds = |ruleset: &Ruleset, address: &str| {
+        let address = address.parse().expect("an address");
+        ruleset.decide_bind(address).is_allowed()
+    };
+    for (address, may) in [
+        ("127.0.0.1:8080", true),
+        ("[::ffff:127.0.0.1]:8080", true),
+        ("127.0.0.1:8081", false),
+        ("127.0.0.1:0", false),
+        ("127.0.0.2:8080", false),
+        ("[::1]:8080", false),
+        ("0.0.0.0:8080", false),
+        ("[::]:8080", false),
+        ("[::ffff:0.0.0.0]:8080", false),
+        ("10.1.2.3:0", true),
+        ("0.0.0.0:0", false),
+        ("[fd12::1]:22", true),
+        ("[::]:22", false),
+        ("0.0.0.0:443", true),
+        ("[::]:443", true),
+        ("[2001:db8::1]:5", true),
+        ("[::]:5", false),
+        ("0.0.0.0:6", false),
+    ] {
+        assert_eq!(binds(&ruleset, address), may, "{address}");
+    }
+    // The unspecified address is all of them.
+    let all = compile("[net]\nbind = [\"0.0.0.0:1\", \"[::]:2\"]");
+    for (address, may) in [
+        ("0.0.0.0:1", true),
+        ("192.0.2.1:1", true),
+        ("[::ffff:0.0.0.0]:1", true),
+        ("[::]:1", false),
+        ("[::1]:1", false),
+        ("[::]:2", true),
+        ("0.0.0.0:2", true),
+        ("[2001:db8::1]:2", true),
+    ] {
+        assert_eq!(binds(&all, address), may, "{address}");
+    }
+    assert_eq!(all.tcp_bind(), &PortRules::Ports([2].into()));
+    // A further policy only narrows, and the kernel is told of no port that is not for every address.
+    let world = Memory::new(&[]);
+    let texts = [
+        "[net]\nbind = [\"*:8080\"]",
+        "[net]\nbind = [\"127.0.0.0/8:*\"]",
+    ];
+    let narrowed = compile_in(&world, &texts).expect("good");
+    assert_eq!(narrowed.tcp_bind(), &PortRules::none());
+    assert!(binds(&narrowed, "127.0.0.1:8080"));
+    assert!(!binds(&narrowed, "0.0.0.0:8080") && !binds(&narrowed, "127.0.0.1:8081"));
+}
+
+#[test]
 fn loopback_is_given_or_taken_as_a_whole() {
     let given = compile("[net]\nloopback = \"any\"");
     let local = "127.9.9.9:1".parse().expect("an address");
@@ -1089,7 +1149,7 @@ fn what_cannot_be_enforced_yet_is_an_error() {
             "host names cannot be enforced yet (later)",
         ),
         ("[net]\nconnect = [\"localhost:80\"]", "127.0.0.1:80"),
-        ("[net]\nbind = [\"127.0.0.1:8080\"]", "\"*:8080\""),
+        ("[net]\nbind = [\"localhost:80\"]", "127.0.0.1:80"),
         (
             "[fs]\nask_exec = [\"$PWD\"]",
             "cannot be enforced yet (later)",
