@@ -54,6 +54,29 @@ pub fn parent(pid: i32) -> Option<i32> {
     stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
 }
 
+/// Waits until a process waits in one of these calls.
+#[track_caller]
+pub fn until_it_waits_in(pid: i32, calls: &[i64]) {
+    eventually(
+        &format!("{pid} waits in one of the calls {calls:?}"),
+        || {
+            let said = std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+            let number = said.split(' ').next().and_then(|word| word.parse().ok());
+            number.is_some_and(|number| calls.contains(&number))
+        },
+    );
+}
+
+/// How often a process has given up the processor of itself, as in each call that waits for somebody.
+pub fn waits(pid: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line.and_then(|count| count.trim().parse().ok())
+        .unwrap_or(0)
+}
+
 /// The living processes one of whose arguments contains `mark`: a word that only one test uses.
 pub fn marked(mark: &str) -> Vec<i32> {
     let processes = std::fs::read_dir("/proc").expect("/proc is there");

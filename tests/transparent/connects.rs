@@ -1,5 +1,6 @@
 //! Connections: those that may be are made, on the child's own socket; the others never arrive.
 
+use crate::harness::process::until_it_waits_in;
 use crate::harness::{Workspace, feature, require, run};
 use crate::supervised::{Lists, Supervised, probe, probe_outside};
 use std::io::{ErrorKind, Read, Write};
@@ -140,11 +141,7 @@ fn a_full_backlog_delays_only_who_waits_for_it() {
     let supervised = Supervised::new(Lists::writing(&inside));
     let mut waiting = probe(&inside, &["hear-unix", "full"]);
     let waiting = supervised.inside(move || run::start(&mut waiting));
-    let pid = waiting.pid();
-    run::eventually("it waits for its connect", || {
-        std::fs::read_to_string(format!("/proc/{pid}/syscall"))
-            .is_ok_and(|call| call.starts_with(&format!("{} ", libc::SYS_connect)))
-    });
+    until_it_waits_in(waiting.pid(), &[libc::SYS_connect]);
     let file = file.to_str().expect("UTF-8");
     assert_eq!(
         supervised.probe(&inside, &["fchmodat", file, "640"]),
@@ -212,15 +209,8 @@ fn the_places_of_the_dead_are_given_to_those_who_wait() {
         })
         .collect();
     for stuck in &stuck {
-        let pid = stuck.pid();
-        run::eventually("it waits", || {
-            std::fs::read_to_string(format!("/proc/{pid}/syscall")).is_ok_and(|call| {
-                // In its connect, or, the one for whom there was room, in its read.
-                [libc::SYS_connect, libc::SYS_read]
-                    .iter()
-                    .any(|number| call.starts_with(&format!("{number} ")))
-            })
-        });
+        // In its connect, or, the one for whom there was room, in its read.
+        until_it_waits_in(stuck.pid(), &[libc::SYS_connect, libc::SYS_read]);
     }
     let greeter = greeting(UnixListener::bind(inside.join("socket")).unwrap());
     let mut command = probe(&inside, &["hear-unix", "socket"]);
@@ -245,11 +235,7 @@ fn a_child_that_is_killed_while_it_waits_leaves_nothing() {
         let mut waiting = probe(&inside, &["hear-unix", "full"]);
         supervised.inside(move || {
             let waiting = run::start(&mut waiting);
-            let pid = waiting.pid();
-            run::eventually("it waits for its connect", || {
-                std::fs::read_to_string(format!("/proc/{pid}/syscall"))
-                    .is_ok_and(|call| call.starts_with(&format!("{} ", libc::SYS_connect)))
-            });
+            until_it_waits_in(waiting.pid(), &[libc::SYS_connect]);
         });
     }
     let refused = supervised

@@ -1,5 +1,6 @@
 //! Signals for threads that wait in a call: they interrupt what they would interrupt without us, and nothing else.
 
+use crate::harness::process::until_it_waits_in;
 use crate::harness::run::Running;
 use crate::harness::{Workspace, feature, require, run};
 use crate::supervised::{Lists, Supervised, probe, probe_outside};
@@ -89,14 +90,6 @@ fn second<F, S>(first: F, accept: impl Fn() -> std::io::Result<S>) -> S {
     next()
 }
 
-/// Waits until a process waits in that call.
-fn waits_in(call: i64, pid: i32) {
-    run::eventually("it waits in its call", || {
-        std::fs::read_to_string(format!("/proc/{pid}/syscall"))
-            .is_ok_and(|line| line.starts_with(&format!("{call} ")))
-    });
-}
-
 #[test]
 fn a_connect_that_waits_for_a_place_is_interrupted() {
     require!(feature::sockets());
@@ -171,7 +164,7 @@ fn signals_that_end_a_program_end_it_while_it_waits() {
             .args(["connect-unix", "full"])
             .current_dir(full.workspace.path());
         let waiting = full.start(command);
-        waits_in(libc::SYS_connect, waiting.pid());
+        until_it_waits_in(waiting.pid(), &[libc::SYS_connect]);
         waiting.signal(signal);
         assert_eq!(waiting.wait().code(), 128 + signal as i32);
     }
@@ -183,13 +176,13 @@ fn a_program_is_stopped_while_it_waits_and_goes_on_waiting() {
     let full = Full::new();
     let waiting = full.start(full.probe(&["connect-unix", "full"]));
     let pid = waiting.pid();
-    waits_in(libc::SYS_connect, pid);
+    until_it_waits_in(pid, &[libc::SYS_connect]);
     waiting.signal(Signal::SIGSTOP);
     run::eventually("it is stopped", || {
         crate::harness::process::state(pid) == Some('T')
     });
     waiting.signal(Signal::SIGCONT);
-    waits_in(libc::SYS_connect, pid);
+    until_it_waits_in(pid, &[libc::SYS_connect]);
     let _second = second(full.first, || full.listener.accept());
     assert_eq!(waiting.wait().lines(), ["ok"]);
 }
@@ -281,7 +274,7 @@ fn who_is_killed_while_it_waits_for_the_other_end_leaves_no_end() {
         let mut command = probe(&inside, &words);
         let mut waiting = supervised.inside(move || run::start(&mut command));
         waiting.until_it_says("ENOENT");
-        waits_in(libc::SYS_openat, waiting.pid());
+        until_it_waits_in(waiting.pid(), &[libc::SYS_openat]);
         waiting.signal(Signal::SIGKILL);
         assert_eq!(waiting.wait().code(), 128 + libc::SIGKILL);
     }

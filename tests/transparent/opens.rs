@@ -1,5 +1,7 @@
 //! Opens in a session where none is left to the kernel: what the kernel does to the same call is what must come out.
 
+use crate::harness::process::{until_it_waits_in, waits};
+use crate::harness::run::eventually;
 use crate::harness::{Workspace, feature, require};
 use crate::supervised::{Lists, Supervised, outside};
 use nix::errno::Errno;
@@ -441,8 +443,11 @@ fn signals_and_kills_make_no_open_wrong() {
         }
     });
     let killer = std::thread::spawn(move || {
-        for mut victim in victims {
-            std::thread::sleep(std::time::Duration::from_millis(40));
+        // One after the other, each in an open, and after more of them than the one before.
+        for (mut victim, opens) in victims.into_iter().zip((200..).step_by(200)) {
+            let pid = i32::try_from(victim.id()).expect("a number of a process");
+            eventually("it is at it", || waits(pid) >= opens);
+            until_it_waits_in(pid, &[libc::SYS_openat]);
             victim.kill().expect("it still runs");
             victim.wait().expect("it is ours");
         }

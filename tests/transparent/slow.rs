@@ -1,5 +1,6 @@
 //! A file server that never answers: only who asked for its files waits.
 
+use crate::harness::process::until_it_waits_in;
 use crate::harness::{Workspace, feature, require, run};
 use crate::supervised::{Lists, Supervised, probe};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -85,10 +86,7 @@ fn a_hanging_file_server_delays_only_who_uses_it() {
                 "connect-unix" => libc::SYS_connect,
                 _ => libc::SYS_fchmodat,
             };
-            run::eventually("it is in its call", || {
-                std::fs::read_to_string(format!("/proc/{}/syscall", waiting.pid()))
-                    .is_ok_and(|call| call.starts_with(&format!("{number} ")))
-            });
+            until_it_waits_in(waiting.pid(), &[number]);
             waiting
         })
         .collect();
