@@ -55,37 +55,31 @@ fn acted(command: &Command) -> (Ran, bool, bool) {
 
 const TYPING: &str = "ioctl 0 TIOCSTI -- ioctl 0 TIOCSTI 1 -- ioctl 0 TIOCSTI 0x80000000 -- ioctl 0 TIOCLINUX -- ioctl 0 TIOCLINUX 5";
 
+/// What is refused inside must be possible outside, or the test has shown nothing.
+fn outside(works: bool, ran: &Ran) -> Result<(), String> {
+    let lack = || format!("without a sandbox it cannot be done either: {ran}");
+    works.then_some(()).ok_or_else(lack)
+}
+
+/// Nothing is typed by acts on a terminal inside, nor shown, though something is outside.
+fn nothing_is_typed(acts: &str, answers: &[&str]) -> Result<(), String> {
+    let scene = Scene::new();
+    let (ran, typed, shown) = acted(&scene.inside(acts));
+    assert_eq!(ran.lines(), answers, "{ran}");
+    assert!(!typed && !shown);
+    let (ran, typed, _) = acted(&scene.unconfined(acts));
+    outside(typed, &ran)
+}
+
 #[test]
 fn nothing_is_typed_for_the_user() {
-    let scene = Scene::new();
-    let (ran, typed, shown) = acted(&scene.inside(TYPING));
-    assert_eq!(ran.lines(), ["errno EPERM"; 5], "{ran}");
-    assert!(!typed && !shown);
-    let (ran, typed, _) = acted(&scene.unconfined(TYPING));
-    require!(if typed {
-        Ok(())
-    } else {
-        Err(format!(
-            "nothing can be typed without a sandbox either: {ran}"
-        ))
-    });
+    require!(nothing_is_typed(TYPING, &["errno EPERM"; 5]));
 }
 
 #[test]
 fn nothing_is_typed_through_another_descriptor_of_the_terminal() {
-    let scene = Scene::new();
     let acts = "hold-as 40 /dev/tty rw -- ioctl 40 TIOCSTI";
-    let (ran, typed, _) = acted(&scene.inside(acts));
-    assert_eq!(ran.lines(), ["ok", "errno EPERM"], "{ran}");
-    assert!(!typed);
-    let (ran, typed, _) = acted(&scene.unconfined(acts));
-    require!(if typed {
-        Ok(())
-    } else {
-        Err(format!(
-            "nothing can be typed without a sandbox either: {ran}"
-        ))
-    });
+    require!(nothing_is_typed(acts, &["ok", "errno EPERM"]));
 }
 
 #[test]
@@ -117,13 +111,7 @@ fn the_terminal_is_not_taken_from_its_session() {
     );
     let free = self::terminal();
     let ran = on(&free, &scene.unconfined(&steal()), after).wait();
-    require!(if ran.stdout.contains("lost") {
-        Ok(())
-    } else {
-        Err(format!(
-            "it cannot be taken without a sandbox either: {ran}"
-        ))
-    });
+    require!(outside(ran.stdout.contains("lost"), &ran));
 }
 
 #[test]

@@ -287,118 +287,120 @@ fn the_kernel_allows_nothing_that_the_policy_does_not() {
     );
 }
 
-#[test]
-fn what_stands_beside_a_denial_stays_with_the_kernel() {
-    require!(harness::feature::landlock(3));
+/// What is tried, of what in the tree, and whether it goes through.
+type Expected<'a> = (fn(PathBuf) -> Try, &'a str, bool);
+
+/// Holds what a policy comes to in a tree that `plant` made against what goes through there.
+#[track_caller]
+fn goes_through<P>(
+    plant: impl FnOnce(&Path) -> P,
+    rules: &[(&str, &str)],
+    closed: bool,
+    expected: &[Expected<'_>],
+) {
     let place = Workspace::new();
     let (top, tmpdir) = (place.make_dir("tree"), place.make_dir("tmp"));
     plant(&top);
-    let text = text(&[
-        ("write", String::new()),
-        ("deny", "/a/b".to_owned()),
-        ("deny_write", "/b/.hooks".to_owned()),
-    ]);
-    let ruleset = compile(&[text], &top, &tmpdir).expect("good");
-    let path = |name: &str| top.join(name);
-    let expected = [
-        (Try::Read(path("a/a/f.x")), true),
-        (Try::Create(path("a/a/new")), true),
-        (Try::Remove(path("c/f.x")), true),
-        (Try::Read(path("b/f.x")), true),
-        (Try::Write(path("b/f.x")), true),
-        (Try::List(path("b")), true),
-        (Try::Read(path("a/b/f.x")), false),
-        (Try::Read(path("link/f.x")), false),
-        (Try::List(path("a/b")), false),
-        (Try::Remove(path("a/b/f.x")), false),
-        (Try::Create(path("b/.hooks")), false),
-        (Try::Create(path("new")), false),
-    ];
+    let rules: Vec<_> = rules
+        .iter()
+        .map(|(key, path)| (*key, (*path).to_owned()))
+        .collect();
+    let ruleset = compile(&[text(&rules)], &top, &tmpdir).expect("good");
+    assert_eq!(ruleset.brokered().closed, closed);
     let tries: Vec<Try> = expected
         .iter()
-        .map(|(attempt, _)| attempt.clone())
+        .map(|(way, name, _)| way(top.join(name)))
         .collect();
-    for ((attempted, expected), went) in expected.into_iter().zip(attempt(&ruleset, &tries)) {
-        assert_eq!(went, expected, "{attempted:?}");
+    let results = attempt(&ruleset, &tries);
+    for ((attempted, went), (.., expected)) in tries.iter().zip(results).zip(expected) {
+        assert_eq!(went, *expected, "{attempted:?}");
     }
+}
+
+#[test]
+fn what_stands_beside_a_denial_stays_with_the_kernel() {
+    require!(harness::feature::landlock(3));
+    goes_through(
+        plant,
+        &[("write", ""), ("deny", "/a/b"), ("deny_write", "/b/.hooks")],
+        false,
+        &[
+            (Try::Read, "a/a/f.x", true),
+            (Try::Create, "a/a/new", true),
+            (Try::Remove, "c/f.x", true),
+            (Try::Read, "b/f.x", true),
+            (Try::Write, "b/f.x", true),
+            (Try::List, "b", true),
+            (Try::Read, "a/b/f.x", false),
+            (Try::Read, "link/f.x", false),
+            (Try::List, "a/b", false),
+            (Try::Remove, "a/b/f.x", false),
+            (Try::Create, "b/.hooks", false),
+            (Try::Create, "new", false),
+        ],
+    );
 }
 
 #[test]
 fn under_a_denied_pattern_landlock_reads_what_it_executes_and_no_more() {
     require!(harness::feature::landlock(3));
-    let place = Workspace::new();
-    let (top, tmpdir) = (place.make_dir("tree"), place.make_dir("tmp"));
-    plant(&top);
-    let text = text(&[
-        ("write", String::new()),
-        ("exec", "/a".to_owned()),
-        ("deny", "/**/f.x".to_owned()),
-        ("deny", "/a/b".to_owned()),
-    ]);
-    let ruleset = compile(&[text], &top, &tmpdir).expect("good");
-    assert!(ruleset.brokered().closed);
-    let path = |name: &str| top.join(name);
-    let expected = [
-        // What only the supervisor's answer to every open refuses.
-        (Try::Read(path("a/f.x")), false),
-        (Try::Read(path("a/a/f.x")), true),
-        (Try::Exec(path("a/a/f.x")), true),
-        // What was spelled out, what is not executed, and everything but reading files.
-        (Try::Read(path("a/b/f.x")), false),
-        (Try::Exec(path("a/b/f.x")), false),
-        (Try::Read(path("b/f.x")), false),
-        (Try::Exec(path("b/f.x")), false),
-        (Try::Write(path("a/a/f.x")), false),
-        (Try::Remove(path("a/a/f.x")), false),
-        (Try::List(path("a/a")), false),
+    let rules = [
+        ("write", ""),
+        ("exec", "/a"),
+        ("deny", "/**/f.x"),
+        ("deny", "/a/b"),
     ];
-    let tries: Vec<Try> = expected
-        .iter()
-        .map(|(attempt, _)| attempt.clone())
-        .collect();
-    for ((attempted, expected), went) in expected.into_iter().zip(attempt(&ruleset, &tries)) {
-        assert_eq!(went, expected, "{attempted:?}");
-    }
+    goes_through(
+        plant,
+        &rules,
+        true,
+        &[
+            // What only the supervisor's answer to every open refuses.
+            (Try::Read, "a/f.x", false),
+            (Try::Read, "a/a/f.x", true),
+            (Try::Exec, "a/a/f.x", true),
+            // What was spelled out, what is not executed, and everything but reading files.
+            (Try::Read, "a/b/f.x", false),
+            (Try::Exec, "a/b/f.x", false),
+            (Try::Read, "b/f.x", false),
+            (Try::Exec, "b/f.x", false),
+            (Try::Write, "a/a/f.x", false),
+            (Try::Remove, "a/a/f.x", false),
+            (Try::List, "a/a", false),
+        ],
+    );
 }
 
 #[test]
 fn other_names_of_denied_files_are_not_granted() {
     require!(harness::feature::landlock(3));
-    let place = Workspace::new();
-    let (top, tmpdir) = (place.make_dir("tree"), place.make_dir("tmp"));
-    for directory in ["secret/deep", "src/deep"] {
-        fs::create_dir_all(top.join(directory)).expect("a directory");
-    }
-    for name in ["key", "secret/deep/key", "plain", "src/deep/plain"] {
-        fs::write(top.join(name), "").expect("a file");
-    }
-    for (name, alias) in [
-        ("key", "beside"),
-        ("key", "src/alias"),
-        ("secret/deep/key", "src/deep/alias"),
-    ] {
-        fs::hard_link(top.join(name), top.join(alias)).expect("another name");
-    }
-    let text = text(&[
-        ("write", String::new()),
-        ("deny", "/key".to_owned()),
-        ("deny", "/secret".to_owned()),
-    ]);
-    let ruleset = compile(&[text], &top, &tmpdir).expect("good");
-    let expected = [
-        ("key", false),
-        ("beside", false),
-        ("src/alias", false),
-        ("src/deep/alias", false),
-        ("secret/deep/key", false),
-        ("plain", true),
-        ("src/deep/plain", true),
-    ];
-    let tries: Vec<Try> = expected
-        .iter()
-        .map(|(name, _)| Try::Read(top.join(name)))
-        .collect();
-    for ((name, expected), went) in expected.iter().zip(attempt(&ruleset, &tries)) {
-        assert_eq!(went, *expected, "{name}");
-    }
+    let plant = |top: &Path| {
+        for directory in ["secret/deep", "src/deep"] {
+            fs::create_dir_all(top.join(directory)).expect("a directory");
+        }
+        for name in ["key", "secret/deep/key", "plain", "src/deep/plain"] {
+            fs::write(top.join(name), "").expect("a file");
+        }
+        for (name, alias) in [
+            ("key", "beside"),
+            ("key", "src/alias"),
+            ("secret/deep/key", "src/deep/alias"),
+        ] {
+            fs::hard_link(top.join(name), top.join(alias)).expect("another name");
+        }
+    };
+    goes_through(
+        plant,
+        &[("write", ""), ("deny", "/key"), ("deny", "/secret")],
+        false,
+        &[
+            (Try::Read, "key", false),
+            (Try::Read, "beside", false),
+            (Try::Read, "src/alias", false),
+            (Try::Read, "src/deep/alias", false),
+            (Try::Read, "secret/deep/key", false),
+            (Try::Read, "plain", true),
+            (Try::Read, "src/deep/plain", true),
+        ],
+    );
 }
