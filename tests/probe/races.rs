@@ -2,6 +2,7 @@
 
 use crate::arguments::Arguments;
 use crate::files::{AT_FDCWD, errno, open, owned};
+use crate::trapped::{Wavering, against};
 use crate::{Answer, call};
 use nix::errno::Errno;
 use std::ffi::{CStr, CString, c_char};
@@ -59,65 +60,21 @@ fn is_hit(fd: std::os::fd::OwnedFd) -> Result<bool, Errno> {
     Ok(start == b"HIT")
 }
 
-/// A name that somebody keeps rewriting, byte by byte, from one path to another of the same length.
-struct Rewritten {
-    allowed: CString,
-    forbidden: CString,
-    tries: i64,
+/// `ALLOWED FORBIDDEN TRIES`: two names of the same length, between which one wavers.
+fn wavering(arguments: &mut Arguments) -> (CString, Wavering, i64) {
+    let [allowed, forbidden] = [arguments.path(), arguments.path()];
+    let texts = [&allowed, &forbidden].map(|path| path.as_bytes_with_nul().to_vec());
+    let [one, other] = texts;
+    (allowed, Wavering::new(one, other), arguments.number())
 }
 
-impl Rewritten {
-    /// `ALLOWED FORBIDDEN TRIES`.
-    fn wanted(arguments: &mut Arguments) -> Self {
-        let (allowed, forbidden, tries) = (arguments.path(), arguments.path(), arguments.number());
-        if allowed.as_bytes().len() != forbidden.as_bytes().len() {
-            crate::arguments::misused("a name is rewritten to another of the same length");
-        }
-        Self {
-            allowed,
-            forbidden,
-            tries,
-        }
+/// What came of trying something that often.
+fn tally(tries: i64, attempt: impl Fn() -> Result<bool, Errno>) -> Answer {
+    let mut tally = Tally::default();
+    for _ in 0..tries {
+        tally.count(attempt());
     }
-
-    /// Once forth and back. It begins with zeroes, and always ends with one.
-    fn rewrite(&self, name: &[AtomicU8]) {
-        for path in [&self.forbidden, &self.allowed] {
-            for (cell, byte) in name.iter().zip(path.as_bytes()) {
-                cell.store(*byte, Ordering::Relaxed);
-            }
-        }
-    }
-
-    /// Tries something with the name while another thread rewrites it.
-    fn by_a_thread(&self, attempt: impl Fn(*const c_char) -> Result<bool, Errno>) -> Answer {
-        let length = self.allowed.as_bytes_with_nul().len();
-        let name: Vec<AtomicU8> = (0..length).map(|_| AtomicU8::new(0)).collect();
-        self.rewrite(&name);
-        let over = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !over.load(Ordering::Relaxed) {
-                    self.rewrite(&name);
-                }
-            });
-            let answer = self.tries(&name, attempt);
-            over.store(true, Ordering::Relaxed);
-            answer
-        })
-    }
-
-    fn tries(
-        &self,
-        name: &[AtomicU8],
-        attempt: impl Fn(*const c_char) -> Result<bool, Errno>,
-    ) -> Answer {
-        let mut tally = Tally::default();
-        for _ in 0..self.tries {
-            tally.count(attempt(name.as_ptr().cast()));
-        }
-        tally.answer()
-    }
+    tally.answer()
 }
 
 /// Opens what a name says by then; whether that was never to be opened.
@@ -128,12 +85,14 @@ fn opened(name: *const c_char) -> Result<bool, Errno> {
 
 /// `race-name ALLOWED FORBIDDEN TRIES`: opens a name that another thread keeps rewriting.
 fn race_name(arguments: &mut Arguments) -> Answer {
-    Rewritten::wanted(arguments).by_a_thread(opened)
+    let (_, name, tries) = wavering(arguments);
+    let path = name.cells.as_ptr().cast();
+    against(|| name.waver(), || tally(tries, || opened(path)))
 }
 
 /// `race-name-shared ALLOWED FORBIDDEN TRIES`: the same, with another process that rewrites the name, in memory that both share.
 fn race_name_shared(arguments: &mut Arguments) -> Answer {
-    let race = Rewritten::wanted(arguments);
+    let (_, name, tries) = wavering(arguments);
     let shared = call!(
         libc::SYS_mmap,
         0,
@@ -143,18 +102,17 @@ fn race_name_shared(arguments: &mut Arguments) -> Answer {
         usize::MAX,
         0
     )?;
-    let length = race.allowed.as_bytes_with_nul().len();
     // SAFETY: memory that was just mapped, for good, and longer than any path that the kernel takes; bytes that are zero are atomics,
     // and two processes may share those.
-    let name = unsafe { std::slice::from_raw_parts(shared as *const AtomicU8, length) };
-    race.rewrite(name);
+    let cells = unsafe { std::slice::from_raw_parts(shared as *const AtomicU8, name.cells.len()) };
+    name.waver_in(cells);
     let other = call!(libc::SYS_fork)?;
     if other == 0 {
         loop {
-            race.rewrite(name);
+            name.waver_in(cells);
         }
     }
-    let answer = race.tries(name, opened);
+    let answer = tally(tries, || opened(cells.as_ptr().cast()));
     call!(libc::SYS_kill, other, libc::SIGKILL)?;
     call!(libc::SYS_wait4, other, 0, 0, 0)?;
     answer
@@ -259,15 +217,17 @@ fn exit_as(inode: i64) -> ! {
 /// `race-exec ALLOWED FORBIDDEN TRIES`: starts a program by a name that another thread keeps rewriting. Both are copies of this
 /// program; which of them it became a program can tell.
 fn race_exec(arguments: &mut Arguments) -> Answer {
-    let race = Rewritten::wanted(arguments);
-    let path = std::path::Path::new(std::ffi::OsStr::from_bytes(race.allowed.to_bytes()));
+    let (allowed, name, tries) = wavering(arguments);
+    let path = std::path::Path::new(std::ffi::OsStr::from_bytes(allowed.to_bytes()));
     let inode = std::fs::metadata(path).map_err(errno)?.ino().to_string();
     let inode = CString::new(inode).map_err(|_| Errno::EINVAL)?;
     let words = [c"race".as_ptr(), c"exit-as".as_ptr(), inode.as_ptr()];
     let argv = words.map(<*const c_char>::cast_mut);
     let argv = [argv[0], argv[1], argv[2], std::ptr::null_mut()];
     let envp = [std::ptr::null_mut()];
-    race.by_a_thread(|name| spawned(name, &argv, &envp))
+    let path = name.cells.as_ptr().cast();
+    let attempt = || spawned(path, &argv, &envp);
+    against(|| name.waver(), || tally(tries, attempt))
 }
 
 /// Starts a program as programs do, in a child that shares this memory until it is another program, and so executes what the

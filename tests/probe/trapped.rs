@@ -449,8 +449,13 @@ impl Wavering {
     }
 
     pub fn waver(&self) {
+        self.waver_in(&self.cells);
+    }
+
+    /// The same in other memory.
+    pub fn waver_in(&self, cells: &[AtomicU8]) {
         for text in &self.texts {
-            for (cell, byte) in self.cells.iter().zip(text) {
+            for (cell, byte) in cells.iter().zip(text) {
                 cell.store(*byte, Ordering::Relaxed);
             }
         }
