@@ -97,7 +97,7 @@ fn states_and_reasons_are_the_specified_ones() {
     ];
     assert_eq!(states.map(word).to_vec(), first("| state | meaning |"));
     let reasons = table("| reason | still wanted | meaning |");
-    assert_eq!(reasons.len(), 9);
+    assert_eq!(reasons.len(), 10);
     for row in reasons {
         let reason: StopReason = serde_json::from_value(json!(row[0])).expect("a reason");
         assert_ne!(reason, StopReason::Unknown, "{}", row[0]);

@@ -42,8 +42,10 @@ pub enum StopReason {
     User,
     /// A program said so, over the control socket.
     App,
-    /// It did what it was there for, or had nothing to do for long enough.
+    /// It did what it was there for.
     Completed,
+    /// It had nothing to do for long enough. The next job starts it again.
+    Idle,
     /// It failed.
     Error,
     /// Its process ended by itself, or was killed.
