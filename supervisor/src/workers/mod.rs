@@ -7,6 +7,8 @@
 
 pub mod config;
 pub mod desired;
+pub mod jobs;
 pub mod keeper;
 pub mod lifecycle;
+pub mod pool;
 pub mod stable;
