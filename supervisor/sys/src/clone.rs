@@ -79,7 +79,6 @@ impl Drop for Stack {
 /// `entry` must be sound when it runs at the same time as everything that shares memory with it: it may not allocate, lock,
 /// use the C library, or return. `argument` and what it points to, and `stack`, must live until the new process is gone or
 /// has executed another program. `flags` must contain `CLONE_VM` and no `CLONE_SETTLS`, `CLONE_CHILD_*` or `CLONE_PARENT_SETTID`.
-#[cfg(target_arch = "x86_64")]
 pub unsafe fn clone_on(
     stack: &Stack,
     flags: c_int,
@@ -87,6 +86,23 @@ pub unsafe fn clone_on(
     argument: *mut c_void,
     pidfd: *mut c_int,
 ) -> Result<i32, Errno> {
+    // SAFETY: the caller's promises are those that are asked for.
+    let result = unsafe { clone_raw(stack.top(), flags as usize, entry, argument, pidfd) };
+    crate::raw::check(result).map(|pid| pid as i32)
+}
+
+/// What the kernel answers to the caller; the new process runs `entry` and never comes here.
+///
+/// # Safety
+/// As for [`clone_on`]; `top` is the end of its stack.
+#[cfg(target_arch = "x86_64")]
+unsafe fn clone_raw(
+    top: usize,
+    flags: usize,
+    entry: Entry,
+    argument: *mut c_void,
+    pidfd: *mut c_int,
+) -> isize {
     let result: isize;
     // SAFETY: clone(2) on x86-64 takes flags, stack, parent_tid (here: pidfd), child_tid, tls. The child starts behind the
     // same instruction with rax = 0 and the new stack, which is 16-byte aligned as `call` wants it. It finds entry and argument
@@ -102,8 +118,8 @@ pub unsafe fn clone_on(
             "ud2",
             "2:",
             inlateout("rax") libc::SYS_clone as isize => result,
-            in("rdi") flags as usize,
-            in("rsi") stack.top(),
+            in("rdi") flags,
+            in("rsi") top,
             in("rdx") pidfd,
             in("r10") 0usize,
             in("r8") 0usize,
@@ -113,27 +129,21 @@ pub unsafe fn clone_on(
             lateout("r11") _,
         );
     }
-    crate::raw::check(result).map(|pid| pid as i32)
+    result
 }
 
-/// Clones the caller. The new process runs `entry(argument)` on `stack`; the caller gets its pid.
-/// With `CLONE_PIDFD` in `flags` the pidfd is written to `pidfd` before either process goes on.
-///
-/// # Errors
-/// The errno of `clone(2)`.
+/// What the kernel answers to the caller; the new process runs `entry` and never comes here.
 ///
 /// # Safety
-/// `entry` must be sound when it runs at the same time as everything that shares memory with it: it may not allocate, lock,
-/// use the C library, or return. `argument` and what it points to, and `stack`, must live until the new process is gone or
-/// has executed another program. `flags` must contain `CLONE_VM` and no `CLONE_SETTLS`, `CLONE_CHILD_*` or `CLONE_PARENT_SETTID`.
+/// As for [`clone_on`]; `top` is the end of its stack.
 #[cfg(target_arch = "aarch64")]
-pub unsafe fn clone_on(
-    stack: &Stack,
-    flags: c_int,
+unsafe fn clone_raw(
+    top: usize,
+    flags: usize,
     entry: Entry,
     argument: *mut c_void,
     pidfd: *mut c_int,
-) -> Result<i32, Errno> {
+) -> isize {
     let result: isize;
     // SAFETY: clone(2) on arm64 takes flags, stack, parent_tid (here: pidfd), tls, child_tid. The child starts behind the
     // same instruction with x0 = 0 and the new, 16-byte aligned stack. It finds entry and argument in registers, which clone
@@ -149,7 +159,7 @@ pub unsafe fn clone_on(
             "2:",
             in("x8") libc::SYS_clone,
             inlateout("x0") flags as isize => result,
-            in("x1") stack.top(),
+            in("x1") top,
             in("x2") pidfd,
             in("x3") 0usize,
             in("x4") 0usize,
@@ -157,7 +167,7 @@ pub unsafe fn clone_on(
             in("x10") entry,
         );
     }
-    crate::raw::check(result).map(|pid| pid as i32)
+    result
 }
 
 #[cfg(test)]
