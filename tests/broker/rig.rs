@@ -1,7 +1,7 @@
 //! A broker, a log and a directory to try them on.
 
 use crate::harness::Workspace;
-use crate::harness::run::DEADLINE;
+use crate::harness::run::{DEADLINE, run};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use protocol::{Access, Code, Create, OpenFlags, OpenRequest, RequestedPath};
 use std::fs::File;
@@ -244,7 +244,15 @@ pub fn is_inner() -> bool {
     std::env::var_os(INNER).is_some()
 }
 
-/// This test again, in a process of its own that `change` has changed.
+/// Sees one test pass in a process of its own.
+#[track_caller]
+pub fn passes(inner: &mut Command) {
+    let ran = run(inner);
+    assert!(ran.status.success(), "{ran:?}");
+    assert!(ran.stdout.contains("1 passed"), "{ran:?}");
+}
+
+/// This test again, in a process of its own.
 pub fn inner(test: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("a test knows its own file"));
     command
