@@ -108,3 +108,144 @@ fn failed(errno: Errno) -> c_int {
     errno.set();
     -1
 }
+
+/// The face of a worker.
+#[cfg(target_os = "linux")]
+mod serving {
+    use std::ffi::{CString, c_void};
+
+    use super::*;
+    use crate::worker::{Ending, Job, Outcome, ProbeError, Step, Value, Worker, WorkerError};
+
+    /// `supervise_job`: a job, what C sees of it, and what it replied.
+    pub struct CJob {
+        job: Job,
+        sid: CString,
+        text: CString,
+        reply: Value,
+    }
+
+    /// `supervise_work`.
+    type Work = unsafe extern "C" fn(*mut CJob, *mut c_void) -> c_int;
+
+    /// What does the jobs, and what it wants to be given each time.
+    struct Given {
+        work: Work,
+        data: *mut c_void,
+    }
+
+    // SAFETY: whoever called `supervise_serve` promised that `work` may be called with `data` on another thread.
+    unsafe impl Send for Given {}
+
+    /// `enum supervise_outcome`.
+    const DONE: c_int = 0;
+    const WAIT: c_int = 1;
+
+    impl Given {
+        fn work(&self, job: Job) -> Outcome {
+            let (Step::Run(what) | Step::Continue(what)) = &job.step;
+            // A zero byte is escaped in JSON, and a name has none.
+            let sid = CString::new(job.sid.clone()).unwrap_or_default();
+            let text = CString::new(what.to_string()).unwrap_or_default();
+            let mut job = CJob {
+                job,
+                sid,
+                text,
+                reply: Value::Null,
+            };
+            // SAFETY: by the promise to `supervise_serve` this may be called with that pointer; the job lives until it returns.
+            let outcome = unsafe { (self.work)(&raw mut job, self.data) };
+            match (outcome, job.reply) {
+                (DONE, reply) => Outcome::Done(reply),
+                (WAIT, reply) => Outcome::Wait(reply),
+                (_, Value::String(why)) => Outcome::Failed(why),
+                (_, reply) => Outcome::Failed(reply.to_string()),
+            }
+        }
+    }
+
+    /// Does jobs until there is a reason to end, and says which.
+    ///
+    /// # Safety
+    /// `work` may be called with `data` on another thread, as long as the process lives.
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn supervise_serve(work: Option<Work>, data: *mut c_void) -> c_int {
+        let Some(work) = work else {
+            return failed(Errno::EFAULT);
+        };
+        let given = Given { work, data };
+        let served =
+            Worker::inherited().and_then(|worker| worker.serve(move |job| given.work(job)));
+        match served {
+            Ok(Ending::Shutdown) => 0,
+            Ok(Ending::Idle) => 1,
+            Ok(Ending::Terminated) => 2,
+            Err(WorkerError::NotAWorker) => failed(Errno::EBADF),
+            Err(
+                WorkerError::Io { errno, .. } | WorkerError::Probe(ProbeError::Io { errno, .. }),
+            ) => failed(errno),
+            Err(WorkerError::Probe(_)) => failed(Errno::EPROTO),
+        }
+    }
+
+    /// The session's name.
+    ///
+    /// # Safety
+    /// `job` is what `work` was called with, and the call lasts.
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn supervise_job_session(job: *const CJob) -> *const c_char {
+        // SAFETY: by the caller's promise it is a live job.
+        unsafe { &*job }.sid.as_ptr()
+    }
+
+    /// What is to be done, or the input that was given, as JSON.
+    ///
+    /// # Safety
+    /// As [`supervise_job_session`].
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn supervise_job_text(job: *const CJob) -> *const c_char {
+        // SAFETY: by the caller's promise it is a live job.
+        unsafe { &*job }.text.as_ptr()
+    }
+
+    /// Whether the session waited for this.
+    ///
+    /// # Safety
+    /// As [`supervise_job_session`].
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn supervise_job_continues(job: *const CJob) -> c_int {
+        // SAFETY: by the caller's promise it is a live job.
+        let job = unsafe { &*job };
+        c_int::from(matches!(job.job.step, Step::Continue(_)))
+    }
+
+    /// Whether the job shall stop.
+    ///
+    /// # Safety
+    /// As [`supervise_job_session`].
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn supervise_job_is_cancelled(job: *const CJob) -> c_int {
+        // SAFETY: by the caller's promise it is a live job.
+        c_int::from(unsafe { &*job }.job.is_cancelled())
+    }
+
+    /// Says what the job came to, as JSON.
+    ///
+    /// # Safety
+    /// As [`supervise_job_session`], and nobody else uses the job meanwhile; `json` is null or points to a string that ends in NUL.
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn supervise_job_reply(job: *mut CJob, json: *const c_char) -> c_int {
+        // SAFETY: by the caller's promise it is a live job that nobody else uses, and the text is one that `given` takes.
+        let (job, text) = unsafe { (&mut *job, given(json)) };
+        let Some(text) = text else {
+            return failed(Errno::EFAULT);
+        };
+        match text.to_string_lossy().parse() {
+            Ok(reply) => {
+                job.reply = reply;
+                0
+            }
+            Err(_) => failed(Errno::EINVAL),
+        }
+    }
+}

@@ -18,6 +18,7 @@ mod client;
 mod doors;
 mod error;
 mod options;
+#[cfg(target_os = "linux")]
 pub mod worker;
 
 use std::fs::File;

@@ -58,6 +58,15 @@ pub fn preload() -> PathBuf {
     PRELOAD.clone()
 }
 
+/// The worker that does what its jobs say.
+pub fn worker() -> PathBuf {
+    static WORKER: LazyLock<PathBuf> = LazyLock::new(|| {
+        build(&["--package", "child-shim", "--example", "worker"]);
+        directory().join("examples/worker")
+    });
+    WORKER.clone()
+}
+
 /// An example of the root package. `cargo test` builds it, but `cargo test --test NAME` does not: then it is built here, also
 /// when it is older than its source.
 fn example(name: &str, source: &str) -> PathBuf {

@@ -6,6 +6,7 @@ pub mod built;
 pub mod feature;
 pub mod process;
 pub mod run;
+pub mod worker;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

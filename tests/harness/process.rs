@@ -1,6 +1,7 @@
 //! Looking at processes from the outside, and being another user.
 
 use super::run::eventually;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -22,6 +23,27 @@ pub fn as_uid(command: &mut Command, uid: u32) -> &mut Command {
     };
     // SAFETY: runs between fork and exec: only system calls and an error without allocation (`last_os_error` holds a number).
     unsafe { command.pre_exec(become_that_user) }
+}
+
+/// Gives `command` each of these descriptors under its number, open across exec, and nothing else of this process.
+pub fn inherit(command: &mut Command, fds: Vec<(OwnedFd, i32)>) -> &mut Command {
+    // Above all numbers that are given: none is overwritten before it was given.
+    let lift = |(fd, number): (OwnedFd, i32)| {
+        let lifted = nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(200));
+        // SAFETY: fcntl(2) made that descriptor, and nobody else has it.
+        let lifted = lifted.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+        (lifted.expect("a number is free"), number)
+    };
+    let fds: Vec<(OwnedFd, i32)> = fds.into_iter().map(lift).collect();
+    let give = move || {
+        for (fd, number) in &fds {
+            // SAFETY: dup2(2) takes two numbers, and changes this process alone, which is about to execute another program.
+            nix::errno::Errno::result(unsafe { libc::dup2(fd.as_raw_fd(), *number) })?;
+        }
+        Ok(())
+    };
+    // SAFETY: runs between fork and exec: system calls alone, and an error without allocation.
+    unsafe { command.pre_exec(give) }
 }
 
 /// Makes `command` lead a session of its own, whose terminal is its standard input.

@@ -33,7 +33,16 @@ pub(crate) fn decode<R: DeserializeOwned>(
     line: &[u8],
     verbs: &[&str],
 ) -> Result<Numbered<R>, Unanswerable> {
+    if !is_object(line) {
+        let fault = Fault::new(FaultCode::BadRequest, "a line that is no object");
+        return Err(Unanswerable { id: None, fault });
+    }
     serde_json::from_slice(line).map_err(|error| unanswerable(line, verbs, &error))
+}
+
+/// Whether a line, if it is JSON at all, is an object. A list of the fields in their order would do for the parser.
+pub(crate) fn is_object(line: &[u8]) -> bool {
+    line.trim_ascii_start().first() == Some(&b'{')
 }
 
 /// Says why a line is no request, as far as the line itself allows.
@@ -267,6 +276,9 @@ impl Answer {
     /// # Errors
     /// [`Error::Malformed`].
     pub fn decode(line: &[u8]) -> Result<Self, Error> {
+        if !is_object(line) {
+            return Err(Error::malformed("a line that is no object"));
+        }
         let mirror: AnswerLine = serde_json::from_slice(line).map_err(Error::malformed)?;
         mirror.build()
     }

@@ -44,3 +44,5 @@ pub mod signals;
 pub mod status;
 #[cfg(target_os = "linux")]
 pub mod terminal;
+#[cfg(target_os = "linux")]
+pub mod termination;

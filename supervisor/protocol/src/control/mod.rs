@@ -249,6 +249,9 @@ impl FromDaemon {
             Event(Numbering<Event>),
             Answer(AnswerLine),
         }
+        if !answer::is_object(line) {
+            return Err(Error::malformed("a line that is no object"));
+        }
         match serde_json::from_slice(line).map_err(Error::malformed)? {
             Mirror::Event(event) => Ok(Self::Event(event)),
             Mirror::Answer(answer) => answer.build().map(Self::Answer),
