@@ -1,0 +1,284 @@
+//! The course of a claim: from what was located to a file or a refusal, one step after the other.
+//!
+//! Each step says how the case goes on, and none waits: what may wait is handed to others, and goes on from where they come back.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use protocol::{Code, Create, OpenFlags};
+use sys::openat2::Lookup;
+
+use super::approver::{Answer, Asked};
+use super::grant::{self, Patience};
+use super::locate::{self, Located, Lost};
+use super::outcome::{Grant, Outcome, Refusal};
+use super::question::Question;
+use super::record::decision;
+use super::{ATTEMPTS, Broker, Case, Found, SLOW, Stage, Step, Ticket, WAITING, Waiting};
+use crate::audit::{Answer as Recorded, Decision, Event, Log};
+use crate::policy::{Allowed, Mechanism, Origin, Question as Asks, Verdict};
+
+impl Broker {
+    /// Decides on what was located.
+    pub(super) fn judge(
+        &mut self,
+        log: &mut Log,
+        mut case: Case,
+        found: Result<Located, Lost>,
+        attempt: usize,
+    ) -> Step {
+        let located = match found {
+            Ok(located) => located,
+            Err(Lost::Slow) => return self.locate_aside(case),
+            Err(Lost::Refused(refusal)) => return refuse(case, refusal),
+        };
+        case.path = Some(located.path().to_owned());
+        let mut access = case.claim.access;
+        if matches!(located.object, locate::Object::New { .. }) {
+            // To make a file is to write, whatever it is then opened for.
+            access |= crate::policy::Access::WRITE;
+        }
+        match self.ruleset.decide_open(&located.subject(), access) {
+            Verdict::Allow(allowed) => self.open(log, case, located, allowed, attempt),
+            Verdict::Deny(denial) => refuse(case, Refusal::denied(denial)),
+            Verdict::Ask(asks) => match self.remembered.until(&located, access, &asks.rule) {
+                Some(until) => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    self.open(log, case, located, allowed_by(&asks, Some(left)), attempt)
+                }
+                None => self.ask(log, case, located, asks),
+            },
+        }
+    }
+
+    /// The object stays open while the operator thinks: that one is granted, not its name.
+    fn ask(&mut self, log: &mut Log, case: Case, located: Located, asks: Asks) -> Step {
+        if self.waiting.len() >= WAITING {
+            return refuse(case, full());
+        }
+        if self.is_spent(&asks.rule, asks.budget) {
+            return refuse(case, spent(asks.rule));
+        }
+        let event = Event::Decision(Decision {
+            rule: Some(&asks.rule),
+            ..decision(&case, Recorded::Asked)
+        });
+        if log.record(&event).is_err() {
+            return refuse(case, unrecorded());
+        }
+        let question = Question::new(
+            &located,
+            &case.claim,
+            &case.asker,
+            asks.rule.clone(),
+            asks.ttl,
+        );
+        match self.desk.ask(case.ticket, question, &self.poll) {
+            Asked::Answered(answer) => self.heed(log, case, located, asks, answer),
+            Asked::Full => refuse(case, full()),
+            Asked::Taken => {
+                let stage = Stage::Asking { located, asks };
+                self.waiting.insert(case.ticket, Waiting { case, stage });
+                None
+            }
+        }
+    }
+
+    /// Does as the approver said.
+    fn heed(
+        &mut self,
+        log: &mut Log,
+        case: Case,
+        located: Located,
+        asks: Asks,
+        answer: Answer,
+    ) -> Step {
+        match answer {
+            Answer::Yes => {
+                let access = case.claim.access;
+                self.remembered.keep(&located, access, &asks);
+                // What was to be made and is there by now is not what the operator agreed to: no further attempt.
+                self.open(log, case, located, allowed_by(&asks, asks.ttl), ATTEMPTS)
+            }
+            Answer::No(why) => refuse(
+                case,
+                Refusal::usual(Code::AskRefused)
+                    .by(asks.rule)
+                    .explained(why),
+            ),
+            Answer::Late => refuse(case, Refusal::usual(Code::AskTimeout).by(asks.rule)),
+        }
+    }
+
+    /// Opens what was decided on.
+    fn open(
+        &mut self,
+        log: &mut Log,
+        case: Case,
+        located: Located,
+        allowed: Allowed,
+        attempt: usize,
+    ) -> Step {
+        if self.is_spent(&allowed.rule, allowed.budget) {
+            return refuse(case, spent(allowed.rule));
+        }
+        // Counted before it is known to succeed, lest many that are slow all find the last one free.
+        *self.spent.entry(allowed.rule.clone()).or_default() += 1;
+        let changes = case.claim.create != Create::No || case.claim.has(OpenFlags::TRUNCATE);
+        if changes && log.ready().is_err() {
+            return refuse(case, unrecorded());
+        }
+        if located.may_wait() {
+            return self.open_aside(case, located, allowed, attempt);
+        }
+        match grant::open(&located, &case.claim, &case.asker, Patience::None) {
+            Err(Errno::EAGAIN) => self.open_aside(case, located, allowed, attempt),
+            result => self.opened(log, case, result, allowed, attempt),
+        }
+    }
+
+    fn opened(
+        &mut self,
+        log: &mut Log,
+        case: Case,
+        result: Result<OwnedFd, Errno>,
+        allowed: Allowed,
+        attempt: usize,
+    ) -> Step {
+        if result.is_err()
+            && let Some(spent) = self.spent.get_mut(&allowed.rule)
+        {
+            *spent = spent.saturating_sub(1);
+        }
+        match result {
+            Ok(fd) => {
+                let grant = Grant {
+                    fd,
+                    rule: allowed.rule,
+                    mechanism: allowed.mechanism,
+                    expires: allowed.ttl,
+                };
+                Some((case, Outcome::Granted(grant)))
+            }
+            // Made by somebody else meanwhile: then it is that which is asked for. A decision of its own.
+            Err(Errno::EEXIST)
+                if case.claim.create == Create::Yes
+                    && case.claim.call.is_none()
+                    && attempt < ATTEMPTS =>
+            {
+                let found = locate::locate(&case.claim, &case.asker, Lookup::Cached);
+                self.judge(log, case, found, attempt + 1)
+            }
+            Err(errno) => refuse(case, Refusal::failed(errno)),
+        }
+    }
+
+    fn locate_aside(&mut self, case: Case) -> Step {
+        let (ticket, claim, asker) = (case.ticket, Arc::clone(&case.claim), case.asker.clone());
+        let job = move || {
+            let found = match locate::locate(&claim, &asker, Lookup::Full) {
+                Err(Lost::Slow) => Err(Lost::Refused(Refusal::failed(Errno::EAGAIN))),
+                found => found,
+            };
+            (ticket, Found::Located(found))
+        };
+        let deadline = Instant::now() + SLOW;
+        self.aside(case, Stage::Locating { deadline }, job)
+    }
+
+    fn open_aside(
+        &mut self,
+        case: Case,
+        located: Located,
+        allowed: Allowed,
+        attempt: usize,
+    ) -> Step {
+        let (ticket, claim, asker) = (case.ticket, Arc::clone(&case.claim), case.asker.clone());
+        let job = move || {
+            let opened = grant::open(&located, &claim, &asker, Patience::Whatever);
+            (ticket, Found::Opened(opened, located))
+        };
+        let deadline = Instant::now() + SLOW;
+        let stage = Stage::Opening {
+            deadline,
+            allowed,
+            attempt,
+        };
+        self.aside(case, stage, job)
+    }
+
+    fn aside(
+        &mut self,
+        case: Case,
+        stage: Stage,
+        job: impl FnOnce() -> (Ticket, Found) + Send + 'static,
+    ) -> Step {
+        if self.waiting.len() >= WAITING || self.slow.submit(job).is_err() {
+            return refuse(case, full());
+        }
+        self.waiting.insert(case.ticket, Waiting { case, stage });
+        None
+    }
+
+    /// What was found out aside. Of a claim that is forgotten by now the file is closed here.
+    pub(super) fn found(&mut self, log: &mut Log, ticket: Ticket, found: Found) -> Step {
+        let Waiting { case, stage } = self.waiting.remove(&ticket)?;
+        match (found, stage) {
+            (Found::Located(found), Stage::Locating { .. }) => self.judge(log, case, found, 0),
+            (
+                Found::Opened(result, _located),
+                Stage::Opening {
+                    allowed, attempt, ..
+                },
+            ) => self.opened(log, case, result, allowed, attempt),
+            // It waits for something else by now.
+            (_, stage) => {
+                self.waiting.insert(ticket, Waiting { case, stage });
+                None
+            }
+        }
+    }
+
+    pub(super) fn answered(&mut self, log: &mut Log, ticket: Ticket, answer: Answer) -> Step {
+        let Waiting { case, stage } = self.waiting.remove(&ticket)?;
+        match stage {
+            Stage::Asking { located, asks } => self.heed(log, case, located, asks, answer),
+            stage => {
+                self.waiting.insert(ticket, Waiting { case, stage });
+                None
+            }
+        }
+    }
+
+    fn is_spent(&self, rule: &Origin, budget: Option<u32>) -> bool {
+        budget.is_some_and(|budget| self.spent.get(rule).is_some_and(|spent| *spent >= budget))
+    }
+}
+
+fn allowed_by(asks: &Asks, ttl: Option<Duration>) -> Allowed {
+    Allowed {
+        rule: asks.rule.clone(),
+        ttl,
+        budget: asks.budget,
+        mechanism: Mechanism::Broker,
+    }
+}
+
+fn refuse(case: Case, refusal: Refusal) -> Step {
+    Some((case, Outcome::Refused(refusal)))
+}
+
+fn full() -> Refusal {
+    Refusal::usual(Code::Limit).explained("too many requests wait already")
+}
+
+fn spent(rule: Origin) -> Refusal {
+    let refusal = Refusal::usual(Code::Limit).by(rule);
+    refusal.explained("the rule's budget is used up")
+}
+
+fn unrecorded() -> Refusal {
+    Refusal::usual(Code::Unavailable).explained("it could not be recorded")
+}
