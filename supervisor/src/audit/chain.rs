@@ -24,12 +24,13 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
-    pub(super) fn finish(hash: Sha256) -> Self {
+    pub(crate) fn finish(hash: Sha256) -> Self {
         Self(hash.finalize().into())
     }
 
     /// The hash that 64 lower-case hexadecimal digits stand for; no other spelling is one.
-    fn parse(text: &[u8]) -> Option<Self> {
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
         let mut bytes = [0; 32];
         if text.len() != 64 {
             return None;

@@ -7,8 +7,12 @@
 
 pub mod config;
 pub mod desired;
+pub mod handle;
+pub mod identity;
 pub mod jobs;
 pub mod keeper;
 pub mod lifecycle;
+pub mod manifest;
 pub mod pool;
+pub mod registry;
 pub mod stable;

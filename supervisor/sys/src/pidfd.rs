@@ -96,9 +96,21 @@ impl Pidfd {
     /// # Errors
     /// The errno of `waitid(2)`: `ECHILD` when it is not a child of ours, or was collected.
     pub fn collect(&self) -> Result<Option<Ended>, Errno> {
+        self.wait(0)
+    }
+
+    /// How a child of ours ended, which stays to be collected; `None` while it runs.
+    ///
+    /// # Errors
+    /// The errno of `waitid(2)`: `ECHILD` when it is not a child of ours, or was collected.
+    pub fn look_at_end(&self) -> Result<Option<Ended>, Errno> {
+        self.wait(libc::WNOWAIT)
+    }
+
+    fn wait(&self, more: i32) -> Result<Option<Ended>, Errno> {
         // SAFETY: all zeroes is a valid siginfo_t.
         let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-        let options = libc::WEXITED | libc::WNOHANG | libc::__WALL;
+        let options = libc::WEXITED | libc::WNOHANG | libc::__WALL | more;
         // SAFETY: the kernel writes one siginfo_t to a live one.
         let result = unsafe {
             libc::waitid(
@@ -149,6 +161,10 @@ mod tests {
         )];
         nix::poll::poll(&mut fds, nix::poll::PollTimeout::NONE).unwrap();
         assert_eq!(pidfd.has_exited(), Ok(true));
+        assert_eq!(
+            pidfd.look_at_end(),
+            Ok(Some(Ended::Signaled(libc::SIGKILL)))
+        );
         assert_eq!(pidfd.collect(), Ok(Some(Ended::Signaled(libc::SIGKILL))));
         assert_eq!(pidfd.collect(), Err(Errno::ECHILD));
         assert_eq!(pidfd.send_signal(0), Err(Errno::ESRCH));
