@@ -107,6 +107,20 @@ impl Tag {
         )
     }
 
+    /// The tag of whatever session the process with this pid belongs to.
+    ///
+    /// # Errors
+    /// `ESRCH` when there is no such process, or its limits cannot be read.
+    pub fn of(pid: i32) -> Result<Option<Self>, Errno> {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/limits")).map_err(errno)?;
+        let line = text.lines().find_map(|line| line.strip_prefix(LINE));
+        let hard = line.and_then(|line| line.split_whitespace().nth(1));
+        match hard.ok_or(Errno::ESRCH)? {
+            "unlimited" => Ok(None),
+            hard => Ok(hard.parse().ok().and_then(Self::from_number)),
+        }
+    }
+
     /// Whether the process with this pid carries the tag. A process that is gone does not.
     pub fn is_on(self, pid: i32) -> bool {
         self.marks(written(pid))
@@ -227,8 +241,10 @@ mod tests {
             .unwrap();
         let pid = i32::try_from(shell.id()).unwrap();
         assert!(!tag.is_on(pid) && tag.is_narrowed(pid), "it has no tag");
+        assert_eq!(Tag::of(pid), Ok(None));
         set_limit_of(pid, resource::RTTIME, tag.limit().1).unwrap();
         assert!(tag.is_on(pid) && !tag.is_narrowed(pid));
+        assert_eq!(Tag::of(pid), Ok(Some(tag)));
         assert_eq!(written(pid), limit_of(pid, resource::RTTIME).ok());
         tag.narrow(pid).unwrap();
         assert!(tag.is_on(pid) && tag.is_narrowed(pid));

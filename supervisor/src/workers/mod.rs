@@ -6,6 +6,7 @@
 //! What never happens here: a decision of policy, trust in what a worker says about itself, a wait of the daemon's loop for anybody.
 
 pub mod config;
+pub mod control;
 pub mod desired;
 pub mod handle;
 pub mod identity;
@@ -13,6 +14,7 @@ pub mod jobs;
 pub mod keeper;
 pub mod lifecycle;
 pub mod manifest;
+pub mod poller;
 pub mod pool;
 pub mod registry;
 pub mod stable;

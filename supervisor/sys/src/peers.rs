@@ -22,7 +22,8 @@ pub struct Credentials {
 
 #[cfg(target_os = "linux")]
 pub use linux::{
-    pass_credentials, pass_no_pidfd, pass_pidfd, passes_credentials, pidfd, refuse_descriptors,
+    groups, pass_credentials, pass_no_pidfd, pass_pidfd, passes_credentials, pidfd,
+    refuse_descriptors,
 };
 
 /// Who connected: on a connected socket the process that called `connect` (seen by the one that
@@ -65,6 +66,9 @@ mod linux {
 
     /// `SO_PASSRIGHTS` (Linux 6.16), which the libc crate does not name on every target.
     const SO_PASSRIGHTS: libc::c_int = 83;
+
+    /// `SO_PEERGROUPS` (Linux 4.13), which neither does.
+    const SO_PEERGROUPS: libc::c_int = 59;
 
     impl From<libc::ucred> for Credentials {
         fn from(ucred: libc::ucred) -> Self {
@@ -151,6 +155,38 @@ mod linux {
             Ok(_) => Ok(Some(unsafe { OwnedFd::from_raw_fd(number) })),
             Err(Errno::ENOPROTOOPT) => Ok(None),
             Err(errno) => Err(errno),
+        }
+    }
+
+    /// The further groups of the process that [`credentials`](super::credentials) names.
+    ///
+    /// # Errors
+    /// What `getsockopt` says.
+    pub fn groups(socket: BorrowedFd<'_>) -> nix::Result<Vec<Gid>> {
+        let mut groups: Vec<libc::gid_t> = vec![0; 64];
+        loop {
+            let room = groups.len() * size_of::<libc::gid_t>();
+            let mut size = libc::socklen_t::try_from(room).map_err(|_| Errno::EOVERFLOW)?;
+            // SAFETY: getsockopt writes at most `size` bytes to `groups`, which has that many, and the size that it wrote or
+            // would need to `size`; both outlive the call.
+            let done = unsafe {
+                libc::getsockopt(
+                    socket.as_raw_fd(),
+                    libc::SOL_SOCKET,
+                    SO_PEERGROUPS,
+                    groups.as_mut_ptr().cast(),
+                    &raw mut size,
+                )
+            };
+            let count = size as usize / size_of::<libc::gid_t>();
+            match Errno::result(done) {
+                Ok(_) => {
+                    groups.truncate(count);
+                    return Ok(groups.into_iter().map(Gid::from_raw).collect());
+                }
+                Err(Errno::ERANGE) if count > groups.len() => groups.resize(count, 0),
+                Err(errno) => return Err(errno),
+            }
         }
     }
 
