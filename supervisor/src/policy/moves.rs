@@ -21,10 +21,11 @@ impl Ruleset {
     /// there either.
     pub fn decide_open(&self, subject: &Subject<'_>, access: Access) -> Verdict {
         let verdict = self.decide(subject, access);
-        match self.denied_by(|shape| shape.leads_through(subject.path, false)) {
-            Some(denial) if access.contains(Access::WRITE) => verdict.and(denial),
-            _ => verdict,
+        if !access.contains(Access::WRITE) {
+            return verdict;
         }
+        let denial = self.denied_by(|shape| shape.leads_through(subject.path, false));
+        denial.into_iter().fold(verdict, Verdict::and)
     }
 
     /// Whether an entry of this kind may be made where there is none. A directory is made where the child may write. On the way

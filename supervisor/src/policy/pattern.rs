@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 /// Which paths a rule is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,7 +63,25 @@ pub enum Remainder<'s> {
     /// All.
     All,
     /// Those that go on with this path, and then as a pattern does in some of its steps.
-    Below(&'s Path, Vec<bool>),
+    Below(&'s Path, Live),
+}
+
+/// Which steps of a pattern the next component of a path may meet; the one behind the last says that the pattern is matched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Live(u128);
+
+impl Live {
+    const NONE: Self = Self(0);
+    /// How many steps a pattern may have.
+    const STEPS: usize = 127;
+
+    fn has(self, step: usize) -> bool {
+        self.0 & (1 << step) != 0
+    }
+
+    fn add(&mut self, step: usize) {
+        self.0 |= 1 << step;
+    }
 }
 
 /// What is wrong with a pattern.
@@ -75,6 +93,9 @@ pub enum BadPattern {
     /// Two stars mean something only as a whole component.
     #[error("`**` must stand alone between slashes")]
     Stars,
+    /// It goes deeper than any tree.
+    #[error("more than {} names in one pattern", Live::STEPS)]
+    TooDeep,
 }
 
 impl Shape {
@@ -120,7 +141,7 @@ impl Shape {
             };
         }
         match anchor.strip_prefix(path) {
-            Ok(rest) => Remainder::Below(rest, Vec::new()),
+            Ok(rest) => Remainder::Below(rest, Live::NONE),
             Err(_) => Remainder::Nothing,
         }
     }
@@ -130,7 +151,7 @@ impl Shape {
     #[must_use]
     pub fn leads_through(&self, path: &Path, matched: bool) -> bool {
         match self {
-            Self::Tree(tree) => tree != path && is_below(tree, path),
+            Self::Tree(tree) => tree.as_os_str() != path.as_os_str() && is_below(tree, path),
             Self::Glob(glob) => is_below(&glob.prefix, path) || glob.leads_through(path, matched),
         }
     }
@@ -186,14 +207,27 @@ impl fmt::Display for Glob {
 /// not be taken apart.
 #[must_use]
 pub fn is_below(path: &Path, directory: &Path) -> bool {
+    below(path, directory).is_some()
+}
+
+/// What a path goes on with below a directory, if it is the directory's or lies below it.
+fn below<'p>(path: &'p Path, directory: &Path) -> Option<&'p [u8]> {
     let (path, directory) = (
         path.as_os_str().as_bytes(),
         directory.as_os_str().as_bytes(),
     );
-    match path.strip_prefix(directory) {
-        Some(rest) => rest.is_empty() || rest[0] == b'/' || directory == b"/",
-        None => false,
+    match path.strip_prefix(directory)? {
+        b"" => Some(b""),
+        [b'/', rest @ ..] => Some(rest),
+        rest if directory == b"/" => Some(rest),
+        _ => None,
     }
+}
+
+/// The names in what is left of a path.
+fn names(rest: &[u8]) -> impl Iterator<Item = &[u8]> {
+    rest.split(|byte| *byte == b'/')
+        .filter(|name| !name.is_empty())
 }
 
 /// Whether a path is absolute and has no empty component, no `.` and no `..`.
@@ -231,43 +265,43 @@ impl Glob {
         if steps.last() == Some(&Step::Any) {
             steps.insert(steps.len() - 1, Step::One(vec![Token::AnyBytes]));
         }
+        if steps.len() > Live::STEPS {
+            return Err(BadPattern::TooDeep);
+        }
         Ok(Self { prefix, steps })
     }
 
     /// Whether exactly this path matches.
     fn matches(&self, path: &Path) -> bool {
-        let Ok(rest) = path.strip_prefix(&self.prefix) else {
+        let Some(rest) = below(path, &self.prefix) else {
             return false;
         };
-        let mut states = self.start();
-        for component in rest.components() {
-            states = self.advance(&states, component);
-        }
-        states[self.steps.len()]
+        let live = names(rest).fold(self.start(), |live, name| self.advance(live, name));
+        self.is_matched(live)
     }
 
     fn relation(&self, path: &Path) -> Relation {
-        if self.prefix.starts_with(path) && self.prefix != path {
+        if path.as_os_str() != self.prefix.as_os_str() && is_below(&self.prefix, path) {
             return Relation::Below;
         }
-        let Some(states) = self.follow(path) else {
+        let Some(live) = self.follow(path) else {
             return Relation::Covers;
         };
-        let live = || states.iter().take(self.steps.len()).enumerate();
-        if live().any(|(at, live)| *live && self.steps[at] == Step::Any) {
-            Relation::Anywhere
-        } else if live().any(|(_, live)| *live) {
-            Relation::Below
-        } else {
+        let mut met = self.met(live).peekable();
+        if met.peek().is_none() {
             Relation::Apart
+        } else if met.any(|(_, step)| *step == Step::Any) {
+            Relation::Anywhere
+        } else {
+            Relation::Below
         }
     }
 
     fn remainder(&self, path: &Path) -> Remainder<'_> {
         match self.follow(path) {
             None => Remainder::All,
-            Some(states) if states.contains(&true) => Remainder::Below(Path::new(""), states),
-            Some(_) => Remainder::Nothing,
+            Some(Live::NONE) => Remainder::Nothing,
+            Some(live) => Remainder::Below(Path::new(""), live),
         }
     }
 
@@ -275,14 +309,13 @@ impl Glob {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return false;
         };
-        let Some(states) = self.follow(parent) else {
+        let Some(live) = self.follow(parent) else {
             return false;
         };
-        let mut steps = self.steps.iter().zip(states);
-        steps.any(|(step, live)| match step {
+        self.met(live).any(|(_, step)| match step {
             Step::One(tokens) => {
                 let is_spelled = || tokens.iter().all(|token| matches!(token, Token::Byte(_)));
-                live && name_matches(tokens, name.as_bytes()) && (matched || is_spelled())
+                name_matches(tokens, name.as_bytes()) && (matched || is_spelled())
             }
             Step::Any => false,
         })
@@ -290,51 +323,60 @@ impl Glob {
 
     /// The steps that the next component after the path may meet; `None`: the path is meant, or one above it. A path that is
     /// not below the literal directory meets none.
-    fn follow(&self, path: &Path) -> Option<Vec<bool>> {
-        let Ok(rest) = path.strip_prefix(&self.prefix) else {
-            return Some(vec![false; self.steps.len() + 1]);
+    fn follow(&self, path: &Path) -> Option<Live> {
+        let Some(rest) = below(path, &self.prefix) else {
+            return Some(Live::NONE);
         };
-        let mut states = self.start();
-        for component in rest.components() {
-            states = self.advance(&states, component);
-            if states[self.steps.len()] {
+        let mut live = self.start();
+        for name in names(rest) {
+            live = self.advance(live, name);
+            if self.is_matched(live) {
                 return None;
             }
-        }
-        Some(states)
-    }
-
-    /// The steps that the next component may meet; the last entry stands for "matched".
-    fn start(&self) -> Vec<bool> {
-        let mut states = vec![false; self.steps.len() + 1];
-        states[0] = true;
-        self.skip_any(&mut states);
-        states
-    }
-
-    fn advance(&self, states: &[bool], component: Component<'_>) -> Vec<bool> {
-        let name = component.as_os_str().as_bytes();
-        let mut next = vec![false; states.len()];
-        for (at, step) in self.steps.iter().enumerate() {
-            if !states[at] {
-                continue;
+            if live == Live::NONE {
+                break;
             }
+        }
+        Some(live)
+    }
+
+    fn is_matched(&self, live: Live) -> bool {
+        live.has(self.steps.len())
+    }
+
+    /// The steps that are live, with their numbers.
+    fn met(&self, live: Live) -> impl Iterator<Item = (usize, &Step)> {
+        let steps = self.steps.iter().enumerate();
+        steps.filter(move |(at, _)| live.has(*at))
+    }
+
+    /// The steps that the next component may meet.
+    fn start(&self) -> Live {
+        let mut live = Live::NONE;
+        live.add(0);
+        self.skip_any(live)
+    }
+
+    fn advance(&self, live: Live, name: &[u8]) -> Live {
+        let mut next = Live::NONE;
+        for (at, step) in self.met(live) {
             match step {
-                Step::One(tokens) => next[at + 1] |= name_matches(tokens, name),
-                Step::Any => next[at] = true,
+                Step::One(tokens) if name_matches(tokens, name) => next.add(at + 1),
+                Step::One(_) => {}
+                Step::Any => next.add(at),
             }
         }
-        self.skip_any(&mut next);
-        next
+        self.skip_any(next)
     }
 
     /// `**` may stand for no component at all.
-    fn skip_any(&self, states: &mut [bool]) {
+    fn skip_any(&self, mut live: Live) -> Live {
         for (at, step) in self.steps.iter().enumerate() {
-            if states[at] && *step == Step::Any {
-                states[at + 1] = true;
+            if live.has(at) && *step == Step::Any {
+                live.add(at + 1);
             }
         }
+        live
     }
 }
 

@@ -295,6 +295,18 @@ fn a_denial_holds_for_the_object_under_another_name() {
 }
 
 #[test]
+fn a_pattern_deeper_than_any_tree_is_refused() {
+    let world = Memory::new(&["/repo/file"]);
+    let deny = |names: usize| {
+        let pattern = "/*".repeat(names);
+        compile_in(&world, &[&format!("[fs]\ndeny = [\"$PWD{pattern}\"]")])
+    };
+    assert!(deny(127).is_ok());
+    let error = deny(128).expect_err("too deep").to_string();
+    assert!(error.contains("more than 127 names"), "{error}");
+}
+
+#[test]
 fn a_denial_holds_for_the_files_in_it_under_names_elsewhere() {
     let world = Memory::new(&[
         "/repo/secret/deep/key",
