@@ -133,6 +133,10 @@ impl Law for Lists {
         true
     }
 
+    fn knows_files(&self, _: Access) -> bool {
+        false
+    }
+
     fn decide_unix(&self, subject: &Subject<'_>) -> Verdict {
         self.decide(subject, Access::WRITE)
     }

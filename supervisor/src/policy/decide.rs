@@ -62,6 +62,14 @@ impl Ruleset {
         })
     }
 
+    /// Whether there are files that are denied such access for what they are, under whatever name they are found. Directories do not
+    /// count.
+    #[must_use]
+    pub fn knows_files(&self, access: Access) -> bool {
+        let mut denials = self.layers.iter().flat_map(|layer| &layer.denials);
+        denials.any(|denial| denial.access.intersects(access) && denial.knows_files())
+    }
+
     /// Whether a TCP connection to this address may be made, given who listens there.
     pub fn decide_connect(&self, address: SocketAddr, peer: Peer) -> Verdict {
         let address = SocketAddr::new(effective(address.ip()), address.port());

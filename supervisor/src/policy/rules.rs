@@ -11,7 +11,7 @@ use super::origin::Origin;
 use super::pattern::{Relation, Shape};
 use super::settings::NativeGrant;
 use super::subject::FileId;
-use super::world::Entry;
+use super::world::{Entry, Kind};
 
 /// One policy of the stack.
 #[derive(Clone, Debug)]
@@ -81,6 +81,15 @@ impl DenyRule {
     pub fn place(&self) -> Option<(&Path, Entry)> {
         let (path, entry) = self.found.as_ref()?;
         Some((path, *entry))
+    }
+
+    /// Whether it is about files that it would know by any name.
+    pub fn knows_files(&self) -> bool {
+        let directory = self
+            .place()
+            .filter(|(_, entry)| entry.kind == Kind::Directory);
+        let directory = directory.and_then(|(_, entry)| entry.object);
+        self.objects.iter().any(|object| Some(*object) != directory)
     }
 
     /// How this denial bears on a path.

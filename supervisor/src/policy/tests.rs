@@ -295,6 +295,26 @@ fn a_denial_holds_for_the_object_under_another_name() {
 }
 
 #[test]
+fn it_is_known_whether_files_are_denied_for_what_they_are() {
+    let world = Memory::new(&[
+        "/repo/file",
+        "/repo/secret/key",
+        "/repo/shared/key",
+        "/repo/alias = /repo/shared/key",
+    ]);
+    let knows = |rule: &str| {
+        let text = format!("[fs]\nwrite = [\"$PWD\"]\n{rule}");
+        let ruleset = compile_in(&world, &[&text]).expect("good");
+        [Access::READ, Access::WRITE].map(|access| ruleset.knows_files(access))
+    };
+    let nothing = knows("deny = [\"$PWD/secret\", \"$PWD/**/*.key\", \"$PWD/absent\"]");
+    assert_eq!(nothing, [false, false]);
+    assert_eq!(knows("deny = [\"$PWD/file\"]"), [true, true]);
+    assert_eq!(knows("deny_write = [\"$PWD/file\"]"), [false, true]);
+    assert_eq!(knows("deny = [\"$PWD/shared\"]"), [true, true]);
+}
+
+#[test]
 fn a_pattern_deeper_than_any_tree_is_refused() {
     let world = Memory::new(&["/repo/file"]);
     let deny = |names: usize| {

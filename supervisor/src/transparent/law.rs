@@ -27,6 +27,8 @@ pub trait Law {
     fn decide_link(&self, from: &Subject<'_>, to: &Subject<'_>) -> Verdict;
     /// Whether the kernel may have been told to let the child access so what has this canonical name. Cheaper than to decide.
     fn may_be_native(&self, path: &Path, access: Access) -> bool;
+    /// Whether a file may be denied such access for what it is, whatever its name. Else names and directories tell everything.
+    fn knows_files(&self, access: Access) -> bool;
     /// Whether it may connect to this located socket file.
     fn decide_unix(&self, subject: &Subject<'_>) -> Verdict;
     /// Whether it may open a TCP connection to this address, given who listens there.
@@ -71,6 +73,10 @@ impl Law for Ruleset {
 
     fn may_be_native(&self, path: &Path, access: Access) -> bool {
         Ruleset::may_be_native(self, path, access)
+    }
+
+    fn knows_files(&self, access: Access) -> bool {
+        Ruleset::knows_files(self, access)
     }
 
     fn decide_unix(&self, subject: &Subject<'_>) -> Verdict {

@@ -30,7 +30,10 @@ pub(super) fn is_the_kernels(thread: Thread, target: &Target, law: &dyn Law) -> 
         true => how.access() | Access::WRITE,
         false => how.access(),
     };
-    let plain = plain(thread, target, |path| law.may_be_native(path, access));
+    let identify = law.knows_files(access);
+    let plain = plain(thread, target, identify, |path| {
+        law.may_be_native(path, access)
+    });
     let verdict = plain.map(|Plain { path, object }| {
         let path = &path;
         law.decide_open(&Subject { path, object }, access)
@@ -39,17 +42,22 @@ pub(super) fn is_the_kernels(thread: Thread, target: &Target, law: &dyn Law) -> 
 }
 
 /// What a path plainly says.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Plain {
     /// The canonical name.
     path: PathBuf,
-    /// What has it. Nothing: the kernel will say so, or make it.
+    /// What has it, when that was asked for or is a directory. Nothing: the kernel will say so, or make it.
     object: Option<FileId>,
 }
 
-/// Takes a path at its word, unless it leads through a symbolic link or through what is not in memory. `is_worth`: whether to look,
-/// given the canonical name that it has then.
-fn plain(thread: Thread, target: &Target, is_worth: impl FnOnce(&Path) -> bool) -> Option<Plain> {
+/// Takes a path at its word, unless it leads through a symbolic link or through what is not in memory. `identify`: whether it
+/// matters which file it is. `is_worth`: whether to look, given the canonical name that it has then.
+fn plain(
+    thread: Thread,
+    target: &Target,
+    identify: bool,
+    is_worth: impl FnOnce(&Path) -> bool,
+) -> Option<Plain> {
     let how = target.how;
     if how.resolve != 0 {
         return None;
@@ -61,10 +69,13 @@ fn plain(thread: Thread, target: &Target, is_worth: impl FnOnce(&Path) -> bool) 
     }
     let mut flags = OFlag::empty();
     flags.set(OFlag::O_NOFOLLOW, !how.follows());
+    // The same walk, at the end of which a file is refused: then nothing was opened, and nothing is to be closed.
+    flags.set(OFlag::O_DIRECTORY, !identify);
     let links = libc::RESOLVE_NO_SYMLINKS;
     let object = match resolve_within(None, &spelled, flags, links, Lookup::Cached) {
         Ok(fd) => Some(id_of(&metadata::facts(fd.as_fd()).ok()?)),
         Err(Failure::Native(Errno::ENOENT)) => None,
+        Err(Failure::Native(Errno::ENOTDIR)) if !identify => None,
         Err(_) => return None,
     };
     Some(Plain { path, object })
@@ -153,7 +164,19 @@ mod tests {
             mode: 0,
             resolve: 0,
         };
-        plain(own(), &Target { base, path, how }, |_| true)
+        let target = Target { base, path, how };
+        let known = plain(own(), &target, true, |_| true);
+        // The same is found where it does not matter which file it is, but for which one it is.
+        let unknown = plain(own(), &target, false, |_| true);
+        let name = |plain: &Option<Plain>| plain.as_ref().map(|plain| plain.path.clone());
+        assert_eq!(name(&unknown), name(&known), "{target:?}");
+        let is_directory = |plain: &Plain| plain.path.is_dir() && !plain.path.is_symlink();
+        let object = |plain: Plain| plain.object.filter(|_| is_directory(&plain));
+        assert_eq!(
+            unknown.and_then(|plain| plain.object),
+            known.clone().and_then(object)
+        );
+        known
     }
 
     fn at(path: &Path) -> Option<Plain> {
@@ -262,12 +285,12 @@ mod tests {
             assert_eq!(path, place.join("file"));
             false
         };
-        assert_eq!(plain(own(), &target, is_worth), None);
+        assert_eq!(plain(own(), &target, true, is_worth), None);
         let how = Opening {
             resolve: libc::RESOLVE_BENEATH,
             ..how
         };
         let contained = Target { how, ..target };
-        assert_eq!(plain(own(), &contained, |_| true), None);
+        assert_eq!(plain(own(), &contained, true, |_| true), None);
     }
 }
