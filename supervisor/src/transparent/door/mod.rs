@@ -130,6 +130,8 @@ pub struct Door {
     unsettled: Vec<(OwnedFd, SocketAddr)>,
     /// Calls that may be interrupted by signals.
     waits: Waits,
+    /// Whether anybody locked itself further than the session since this door serves it, which is from the beginning.
+    has_narrowed: bool,
     /// Ticks while there are such calls: nothing else tells that their threads got signals or were killed.
     clock: TimerFd,
 }
@@ -224,6 +226,7 @@ impl Door {
             own: Own::default(),
             unsettled: Vec::new(),
             waits: Waits::default(),
+            has_narrowed: false,
             clock,
         })
     }
@@ -431,6 +434,7 @@ impl Door {
     fn narrow(&mut self, claim: Claim, court: &mut Court<'_>) -> Result<(), DoorError> {
         let noted = self.facts.tag.map(|tag| tag.narrow(claim.thread.0));
         if noted == Some(Ok(())) {
+            self.has_narrowed = true;
             // The domain is a descriptor of the caller's, which it may exchange now as well as then.
             return self.leave_to_the_kernel(claim);
         }
@@ -442,9 +446,8 @@ impl Door {
 
     /// Whether the caller is locked further than the session. Then only the kernel knows what it may do.
     fn is_narrowed(&self, claim: Claim) -> bool {
-        self.facts
-            .tag
-            .is_some_and(|tag| tag.is_narrowed(claim.thread.0))
+        let is_narrowed = |tag: Tag| tag.is_narrowed(claim.thread.0);
+        self.has_narrowed && self.facts.tag.is_some_and(is_narrowed)
     }
 
     /// Priorities and limits.
