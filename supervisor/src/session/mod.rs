@@ -502,20 +502,25 @@ impl Session {
     }
 
     fn keep_time(&mut self, watch: &mut dyn Watch) -> Result<(), Errno> {
+        let (Deadline::Ask(at) | Deadline::Kill(at)) = self.deadline else {
+            return Ok(());
+        };
         let now = Instant::now();
+        if now < at {
+            return Ok(());
+        }
         self.deadline = match self.deadline {
-            Deadline::Ask(at) if now >= at => {
+            Deadline::Ask(_) => {
                 watch.timed_out();
                 // A stopped command is to see the signal too.
                 self.life.signal(libc::SIGTERM)?;
                 self.life.signal(libc::SIGCONT)?;
                 Deadline::Kill(now + GRACE)
             }
-            Deadline::Kill(at) if now >= at => {
+            _ => {
                 self.life.end();
                 Deadline::Over
             }
-            unchanged => unchanged,
         };
         Ok(())
     }

@@ -7,7 +7,6 @@
 use crate::seccomp::{Listener, Notification};
 use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use std::collections::HashMap;
 use std::num::NonZero;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
@@ -26,7 +25,8 @@ pub struct Journal {
 struct State {
     /// The last one is used next: few pages are ever touched.
     free: Vec<u16>,
-    used: HashMap<u64, u16>,
+    /// By notification, the last one received last: that is mostly the one answered first.
+    used: Vec<(u64, u16)>,
 }
 
 // SAFETY: the memory is mapped for as long as the journal lives, belongs to nobody else in this process, and is written only by
@@ -74,10 +74,10 @@ impl Journal {
             // SAFETY: a slot of the mapping; all that can stand there, any bytes, is a valid seccomp_notif.
             let id = unsafe { journal.slot(slot).as_ref().id };
             if id != 0 {
-                state.used.insert(id, slot);
+                state.used.push((id, slot));
             }
         }
-        let used: Vec<u16> = state.used.values().copied().collect();
+        let used: Vec<u16> = state.used.iter().map(|(_, slot)| *slot).collect();
         state.free.retain(|slot| !used.contains(slot));
         drop(state);
         Ok(journal)
@@ -96,7 +96,7 @@ impl Journal {
             count,
             state: Mutex::new(State {
                 free: (0..count).rev().collect(),
-                used: HashMap::new(),
+                used: Vec::new(),
             }),
         })
     }
@@ -120,7 +120,7 @@ impl Journal {
         let mut state = self.lock();
         match &received {
             Ok(Some(notification)) => {
-                state.used.insert(notification.id, slot);
+                state.used.push((notification.id, slot));
             }
             Ok(None) | Err(_) => state.free.push(slot),
         }
@@ -130,7 +130,8 @@ impl Journal {
     /// The call was answered, or is gone.
     pub fn answered(&self, id: u64) {
         let mut state = self.lock();
-        if let Some(slot) = state.used.remove(&id) {
+        if let Some(at) = state.used.iter().rposition(|(used, _)| *used == id) {
+            let (_, slot) = state.used.remove(at);
             self.clear(&mut state, slot);
         }
     }
@@ -138,9 +139,9 @@ impl Journal {
     /// What was received and not answered, in no order. Some of it may be gone: [`Listener::is_valid`].
     pub fn pending(&self) -> Vec<Notification> {
         let state = self.lock();
-        let slots = state.used.values();
+        let slots = state.used.iter();
         // SAFETY: slots of the mapping, which nobody writes while the lock is held.
-        let notification = |slot: &u16| unsafe { self.slot(*slot).read() }.into();
+        let notification = |(_, slot): &(u64, u16)| unsafe { self.slot(*slot).read() }.into();
         slots.map(notification).collect()
     }
 
@@ -148,14 +149,9 @@ impl Journal {
     fn free_slot(&self, listener: &Listener) -> Option<u16> {
         let mut state = self.lock();
         if state.free.is_empty() {
-            let gone: Vec<(u64, u16)> = state
-                .used
-                .iter()
-                .filter(|(id, _)| !listener.is_valid(**id))
-                .map(|(id, slot)| (*id, *slot))
-                .collect();
-            for (id, slot) in gone {
-                state.used.remove(&id);
+            let is_gone = |(id, _): &mut (u64, u16)| !listener.is_valid(*id);
+            let gone: Vec<(u64, u16)> = state.used.extract_if(.., is_gone).collect();
+            for (_, slot) in gone {
                 self.clear(&mut state, slot);
             }
         }

@@ -5,6 +5,8 @@ use std::ffi::CString;
 
 /// The smallest page of any machine we run on. A read that ends at its boundary faults only where a byte of it is missing.
 const PAGE: usize = 4096;
+/// What most strings fit into.
+const SHORT: usize = 256;
 
 /// Copies exactly `buffer.len()` bytes from `address` of the thread's memory.
 ///
@@ -26,21 +28,23 @@ pub fn read_exact(thread: i32, address: u64, buffer: &mut [u8]) -> Result<(), Er
 pub fn read_c_string(thread: i32, address: u64, limit: usize) -> Result<CString, Errno> {
     let mut text = Vec::new();
     // Most strings are short: one small read, then page by page.
-    let mut chunk = 256;
+    let mut chunk = SHORT;
+    let mut buffer = [0; PAGE];
     while text.len() < limit {
         let from = address
             .checked_add(text.len() as u64)
             .ok_or(Errno::EFAULT)?;
         let to_boundary = PAGE - (from as usize & (PAGE - 1));
         let length = chunk.min(to_boundary).min(limit - text.len());
-        let start = text.len();
-        text.resize(start + length, 0);
-        let got = read_some(thread, from, &mut text[start..])?;
-        text.truncate(start + got);
-        if let Some(end) = text[start..].iter().position(|byte| *byte == 0) {
-            text.truncate(start + end);
+        let got = read_some(thread, from, &mut buffer[..length])?;
+        let got = &buffer[..got];
+        if let Some(end) = got.iter().position(|byte| *byte == 0) {
+            // With room for the byte that ends it.
+            text.reserve_exact(end + 1);
+            text.extend(&got[..end]);
             return CString::new(text).map_err(|_| Errno::EINVAL);
         }
+        text.extend(got);
         chunk = PAGE;
     }
     Err(Errno::ENAMETOOLONG)
