@@ -92,6 +92,13 @@ fn own_address(address: &Address, domain: i32) -> Result<SocketAddr, Errno> {
 }
 
 impl NewFile {
+    /// Whether its spelling leads nowhere but to where it begins: nothing stands before the last name but `./`.
+    pub fn stays(&self) -> bool {
+        let asked = self.asked.to_bytes();
+        let mut parts = asked.rsplit(|byte| *byte == b'/').skip(1);
+        !asked.starts_with(b"/") && parts.all(|part| matches!(part, b"" | b"."))
+    }
+
     /// Finds where a socket file is to be made. A link at the end of its name is not followed: the place is taken by it.
     fn find(thread: Thread, asked: CString, lookup: Lookup) -> Result<Self, Failure> {
         let spot = Spot {

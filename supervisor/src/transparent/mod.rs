@@ -28,7 +28,7 @@
 //!   the session's own socket, which is no file: the child's descriptor is replaced by one end of a fresh pair.
 //! - **bind**: likewise. A socket file that Landlock lets the child make is made by an errand inside the session's rulesets, under
 //!   the very name that the child spelled, because that is what the socket says from then on that it is called. One that Landlock
-//!   was not told of is made in the directory that was located, under its last name alone. TCP: by address and port. Abstract names,
+//!   was not told of is made in the directory that was located, by its last name, and that is then what the socket says. TCP: by address and port. Abstract names,
 //!   which a whole machine shares, are taken by nobody.
 //! - **Loopback of one's own**: a connect to a port on which the session listens, when who listens can be told to be the session.
 //! - **listen**, where ports are limited: not on a socket that it would give a port; on a Unix socket by an errand, whose

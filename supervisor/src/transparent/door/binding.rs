@@ -100,7 +100,8 @@ impl Door {
             }
         };
         // Landlock decides once more, wherever the name leads by then: so it may be walked once more. What Landlock does not grant
-        // is made in the directory that was located, under its last name alone.
+        // is made in the directory that was located, by its last name: a bind takes no directory to begin in and no restriction of
+        // its walk, and a domain that grants that directory alone grants what is below it too, where other rules may hold.
         let within = match mechanism {
             Mechanism::Landlock => Within::Rulesets,
             _ => Within::Nothing,
@@ -108,6 +109,7 @@ impl Door {
         let (above, last) = file.entry.at();
         let (name, directory) = match &file.start {
             Some(start) if within == Within::Rulesets => (&*file.asked, start.as_fd()),
+            _ if file.stays() => (&*file.asked, above),
             _ => (last, above),
         };
         let maker = claim.thread.maker();
