@@ -4,6 +4,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod python;
 mod tree;
 
 use harness::built::supervise;
