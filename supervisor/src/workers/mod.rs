@@ -13,6 +13,7 @@ pub mod identity;
 pub mod jobs;
 pub mod keeper;
 pub mod lifecycle;
+pub mod logs;
 pub mod manifest;
 pub mod poller;
 pub mod pool;
