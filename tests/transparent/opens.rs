@@ -3,7 +3,7 @@
 use crate::harness::process::{until_it_waits_in, waits};
 use crate::harness::run::eventually;
 use crate::harness::{Workspace, feature, require};
-use crate::supervised::{Lists, Supervised, outside};
+use crate::supervised::{Lists, Served, Supervised, outside};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, OpenHow, ResolveFlag, fcntl, openat, openat2};
 use nix::sched::{CloneFlags, unshare};
@@ -16,6 +16,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use supervisor::sandbox::Tag;
 
 fn closed(tree: &Path) -> Lists {
     Lists {
@@ -463,4 +464,22 @@ fn signals_and_kills_make_no_open_wrong() {
         }
     }
     killer.join().expect("all were killed");
+}
+
+#[test]
+fn who_may_have_locked_itself_under_an_earlier_supervisor_is_done_nothing_for() {
+    let place = tempfile::tempdir().expect("a directory");
+    let file = place.path().join("file");
+    fs::write(&file, "text").expect("a file");
+    let opened = |served| {
+        let session = Supervised::new(Lists {
+            // Whoever does not carry it may have done anything.
+            tag: Some((Tag::new(1), served)),
+            ..closed(place.path())
+        });
+        let file = file.clone();
+        session.inside(move || fs::File::open(file).map(drop).map_err(|e| e.raw_os_error()))
+    };
+    assert_eq!(opened(Served::FromTheBeginning), Ok(()));
+    assert_eq!(opened(Served::AfterAnother), Err(Some(libc::EACCES)));
 }

@@ -17,10 +17,11 @@ use supervisor::policy::{
     Access, Allowed, Denial, Kind, Mechanism, Origin, Peer, Reason, Subject, Verdict,
 };
 use supervisor::policy::{NoFiles, Policy, Ruleset};
-use supervisor::sandbox::{self, Kernel, prepare};
+use supervisor::sandbox::{self, Kernel, Tag, prepare};
 use supervisor::sources::{FileSystem, gather};
 use supervisor::transparent::{Channel, Class, Door, Facts, Law, Recorder, numbers};
 use sys::caps::CapSet;
+use sys::journal::Journal;
 use sys::seccomp::{self, Instruction, Listener};
 
 /// A policy of a few lists.
@@ -46,8 +47,17 @@ pub struct Lists {
     pub closed: bool,
     /// Whether calls that make, remove and move names are trapped.
     pub entries: bool,
+    /// The tag of a session that this door serves from its beginning, or after another; nobody in these tests carries one.
+    pub tag: Option<(Tag, Served)>,
     /// What stands for the session.
     pub session_socket: Option<PathBuf>,
+}
+
+/// Since when a door serves its session.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Served {
+    FromTheBeginning,
+    AfterAnother,
 }
 
 impl Lists {
@@ -336,9 +346,15 @@ fn serve(
         root: std::process::id() as i32,
         processes: lists.processes,
         closed: lists.closed,
-        tag: None,
+        tag: lists.tag.map(|(tag, _)| tag),
     };
-    let mut door = Door::new(listener, None, facts).expect("the door opens");
+    let takes_over = matches!(lists.tag, Some((_, Served::AfterAnother)));
+    let journal = takes_over.then(|| {
+        let earlier = Journal::new(1).expect("memory for a call");
+        let file = earlier.as_file().try_clone_to_owned();
+        file.expect("descriptors are free")
+    });
+    let mut door = Door::new(listener, journal, facts).expect("the door opens");
     loop {
         let (calls, done) = {
             let mut fds = [

@@ -130,7 +130,7 @@ pub struct Door {
     unsettled: Vec<(OwnedFd, SocketAddr)>,
     /// Calls that may be interrupted by signals.
     waits: Waits,
-    /// Whether anybody locked itself further than the session since this door serves it, which is from the beginning.
+    /// Whether anybody may have locked itself further than the session: of a session that others served before, that is not known.
     has_narrowed: bool,
     /// Ticks while there are such calls: nothing else tells that their threads got signals or were killed.
     clock: TimerFd,
@@ -210,6 +210,7 @@ impl Door {
         }
         Ok(Self {
             listener: Arc::new(listener),
+            has_narrowed: journal.is_some(),
             journal: match journal {
                 Some(file) => Journal::inherited(file).map_err(&make)?,
                 None => Journal::new(JOURNAL).map_err(&make)?,
@@ -226,7 +227,6 @@ impl Door {
             own: Own::default(),
             unsettled: Vec::new(),
             waits: Waits::default(),
-            has_narrowed: false,
             clock,
         })
     }
