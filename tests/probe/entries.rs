@@ -2,7 +2,7 @@
 
 use crate::arguments::Arguments;
 use crate::files::{AT_FDCWD, magic_link, open, owned};
-use crate::trapped::{Wavering, against};
+use crate::races::{Wavering, against};
 use crate::{Answer, call};
 use nix::errno::Errno;
 use std::ffi::CStr;

@@ -2,7 +2,7 @@
 
 use crate::arguments::{Arguments, misused};
 use crate::files::{escaped, owned};
-use crate::trapped::{Wavering, against, tries};
+use crate::races::{Wavering, against, exchange, tries};
 use crate::{Answer, call, done};
 use nix::errno::Errno;
 use std::ffi::CStr;
@@ -249,13 +249,7 @@ fn race_bind(arguments: &mut Arguments) -> Answer {
     let (address, count) = (Wavering::new(unix(&one), unix(&other)), arguments.number());
     let attempt = || {
         let socket = stream(libc::AF_UNIX)?;
-        let cells = &address.cells;
-        let bound = call!(
-            libc::SYS_bind,
-            socket.as_raw_fd(),
-            cells.as_ptr(),
-            cells.len()
-        );
+        let bound = address.with(libc::SYS_bind, &socket);
         // So that the place is free again.
         let _removed = call!(libc::SYS_unlinkat, libc::AT_FDCWD, one.as_ptr(), 0);
         bound
@@ -271,13 +265,7 @@ fn race_bind_tcp(arguments: &mut Arguments) -> Answer {
     let mut others = 0;
     let attempt = || {
         let socket = stream(libc::AF_INET)?;
-        let cells = &wavering.cells;
-        let bound = call!(
-            libc::SYS_bind,
-            socket.as_raw_fd(),
-            cells.as_ptr(),
-            cells.len()
-        );
+        let bound = wavering.with(libc::SYS_bind, &socket);
         others += i32::from(name(&socket)?[4..8] == inet(other)[4..8]);
         bound
     };
@@ -301,18 +289,8 @@ fn race_bind_swap(arguments: &mut Arguments) -> Answer {
     let (one, other) = (arguments.path(), arguments.path());
     let (path, made) = (arguments.path(), arguments.path());
     let count = arguments.number();
-    let exchange = || {
-        call!(
-            libc::SYS_renameat2,
-            libc::AT_FDCWD,
-            one.as_ptr(),
-            libc::AT_FDCWD,
-            other.as_ptr(),
-            libc::RENAME_EXCHANGE
-        )
-    };
     // A race that cannot be run proves nothing.
-    exchange()?;
+    exchange(&one, &other)?;
     let attempt = || {
         let bound = with(libc::SYS_bind, &stream(libc::AF_UNIX)?, &unix(&path));
         let _removed = call!(libc::SYS_unlinkat, libc::AT_FDCWD, made.as_ptr(), 0);
@@ -320,7 +298,7 @@ fn race_bind_swap(arguments: &mut Arguments) -> Answer {
     };
     against(
         || {
-            let _exchanged = exchange();
+            let _exchanged = exchange(&one, &other);
         },
         || tries(count, attempt),
     )
@@ -336,13 +314,7 @@ fn race_bind_abstract(arguments: &mut Arguments) -> Answer {
     let mut abstracts = 0;
     let attempt = || {
         let socket = stream(libc::AF_UNIX)?;
-        let cells = &address.cells;
-        let bound = call!(
-            libc::SYS_bind,
-            socket.as_raw_fd(),
-            cells.as_ptr(),
-            cells.len()
-        );
+        let bound = address.with(libc::SYS_bind, &socket);
         let (mut bytes, mut length) = ([1u8; 128], 128u32);
         call!(
             libc::SYS_getsockname,

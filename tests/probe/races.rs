@@ -1,13 +1,13 @@
 //! Two threads against one check: what is looked at is changed before it is used.
 
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, misused};
 use crate::files::{AT_FDCWD, errno, open, owned};
-use crate::trapped::{Wavering, against};
 use crate::{Answer, call};
 use nix::errno::Errno;
 use std::ffi::{CStr, CString, c_char};
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -20,9 +20,79 @@ pub fn act(name: &str, arguments: &mut Arguments) -> Option<Answer> {
         "race-name-shared" => race_name_shared(arguments),
         "storm-open" => storm_open(arguments),
         "race-exec" => race_exec(arguments),
+        "race-chmod" => race_chmod(arguments),
+        "race-chmod-swap" => race_chmod_swap(arguments),
+        "race-fchmod" => race_fchmod(arguments),
+        "race-connect-unix" => race_connect_unix(arguments),
+        "race-connect-tcp" => race_connect_tcp(arguments),
         "exit-as" => exit_as(arguments.number()),
         _ => return None,
     })
+}
+
+/// How many tries succeeded.
+pub fn tries(count: i64, mut attempt: impl FnMut() -> Result<i64, Errno>) -> Answer {
+    let succeeded = (0..count).filter(|_| attempt().is_ok()).count();
+    Ok(format!("succeeded={succeeded}"))
+}
+
+/// Does `attempt` while another thread does `disturb` all the time.
+pub fn against<T>(disturb: impl Fn() + Sync, attempt: impl FnOnce() -> T) -> T {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                disturb();
+            }
+        });
+        let result = attempt();
+        over.store(true, Ordering::Relaxed);
+        result
+    })
+}
+
+/// Memory that holds one of two texts of the same length, or a mixture.
+pub struct Wavering {
+    pub cells: Vec<AtomicU8>,
+    texts: [Vec<u8>; 2],
+}
+
+impl Wavering {
+    pub fn new(one: Vec<u8>, other: Vec<u8>) -> Self {
+        if one.len() != other.len() {
+            misused("both must be of the same length");
+        }
+        Self {
+            cells: one.iter().map(|byte| AtomicU8::new(*byte)).collect(),
+            texts: [other, one],
+        }
+    }
+
+    pub fn waver(&self) {
+        self.waver_in(&self.cells);
+    }
+
+    /// The same in other memory.
+    pub fn waver_in(&self, cells: &[AtomicU8]) {
+        for text in &self.texts {
+            for (cell, byte) in cells.iter().zip(text) {
+                cell.store(*byte, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// A call on a socket with the address that this is.
+    pub fn with(&self, call: i64, socket: &OwnedFd) -> Result<i64, Errno> {
+        let (address, length) = (self.cells.as_ptr(), self.cells.len());
+        call!(call, socket.as_raw_fd(), address, length)
+    }
+}
+
+/// Two names change places.
+pub fn exchange(one: &CStr, other: &CStr) -> Result<i64, Errno> {
+    let (one, other) = (one.as_ptr(), other.as_ptr());
+    let flags = libc::RENAME_EXCHANGE;
+    call!(libc::SYS_renameat2, AT_FDCWD, one, AT_FDCWD, other, flags)
 }
 
 /// How often each thing came out of the tries.
@@ -51,7 +121,7 @@ impl Tally {
 }
 
 /// Whether the file begins with `HIT`: tests write that into what must never be opened.
-fn is_hit(fd: std::os::fd::OwnedFd) -> Result<bool, Errno> {
+fn is_hit(fd: OwnedFd) -> Result<bool, Errno> {
     let mut start = Vec::new();
     File::from(fd)
         .take(3)
@@ -152,7 +222,7 @@ fn storm_open(arguments: &mut Arguments) -> Answer {
     for _ in 0..tries {
         match open(&path, libc::O_RDONLY) {
             Ok(fd) => {
-                let number = std::os::fd::AsRawFd::as_raw_fd(&fd);
+                let number = fd.as_raw_fd();
                 let found = File::from(fd).metadata().map(|known| known.ino());
                 match found {
                     Ok(found) if found == inode && number > 2 => opened += 1,
@@ -177,16 +247,6 @@ fn race_swap(arguments: &mut Arguments) -> Answer {
     let end = Instant::now() + Duration::from_secs(arguments.number_or(0) as u64);
     let over = AtomicBool::new(false);
     let mut tally = Tally::default();
-    let exchange = |a: &CStr, b: &CStr| {
-        call!(
-            libc::SYS_renameat2,
-            AT_FDCWD,
-            a.as_ptr(),
-            AT_FDCWD,
-            b.as_ptr(),
-            libc::RENAME_EXCHANGE
-        )
-    };
     let mut swapped = exchange(&one, &other);
     std::thread::scope(|scope| {
         let swapper = scope.spawn(|| {
@@ -252,4 +312,84 @@ fn spawned(path: *const c_char, argv: &[*mut c_char], envp: &[*mut c_char]) -> R
     let mut status = 0i32;
     call!(libc::SYS_wait4, pid, &raw mut status, 0, 0)?;
     Ok(libc::WEXITSTATUS(status) == 9)
+}
+
+/// `race-chmod ALLOWED FORBIDDEN MODE TRIES`: the name is rewritten all the time.
+fn race_chmod(arguments: &mut Arguments) -> Answer {
+    let [one, other] = [arguments.path(), arguments.path()].map(CString::into_bytes_with_nul);
+    let (mode, count) = (arguments.mode(), arguments.number());
+    let name = Wavering::new(one, other);
+    against(
+        || name.waver(),
+        || {
+            tries(count, || {
+                call!(libc::SYS_fchmodat, AT_FDCWD, name.cells.as_ptr(), mode)
+            })
+        },
+    )
+}
+
+/// `race-chmod-swap ONE OTHER PATH MODE TRIES`: two names change places all the time while a path leads through them.
+fn race_chmod_swap(arguments: &mut Arguments) -> Answer {
+    let (one, other, path) = (arguments.path(), arguments.path(), arguments.path());
+    let (mode, count) = (arguments.mode(), arguments.number());
+    // A race that cannot be run proves nothing.
+    exchange(&one, &other)?;
+    against(
+        || {
+            let _exchanged = exchange(&one, &other);
+        },
+        || {
+            tries(count, || {
+                call!(libc::SYS_fchmodat, AT_FDCWD, path.as_ptr(), mode)
+            })
+        },
+    )
+}
+
+/// `race-fchmod ALLOWED FORBIDDEN MODE TRIES`: the number means now the one file, now the other.
+fn race_fchmod(arguments: &mut Arguments) -> Answer {
+    let open_both = |path: CString| open(&path, libc::O_RDONLY);
+    let (one, other) = (open_both(arguments.path())?, open_both(arguments.path())?);
+    let (mode, count) = (arguments.mode(), arguments.number());
+    let number: OwnedFd = owned(call!(libc::SYS_dup, one.as_raw_fd()))?;
+    let becomes = |fd: &OwnedFd| call!(libc::SYS_dup3, fd.as_raw_fd(), number.as_raw_fd(), 0);
+    against(
+        || {
+            let _both = [becomes(&other), becomes(&one)];
+        },
+        || tries(count, || call!(libc::SYS_fchmod, number.as_raw_fd(), mode)),
+    )
+}
+
+/// `race-connect-unix ALLOWED FORBIDDEN TRIES`: the address is rewritten all the time.
+fn race_connect_unix(arguments: &mut Arguments) -> Answer {
+    let family = (libc::AF_UNIX as u16).to_ne_bytes();
+    let address = |path: CString| [family.as_slice(), path.to_bytes_with_nul()].concat();
+    let address = Wavering::new(address(arguments.path()), address(arguments.path()));
+    race_connect(&address, libc::AF_UNIX, arguments.number())
+}
+
+/// `race-connect-tcp ALLOWED FORBIDDEN TRIES`: as above, with ports of 127.0.0.1.
+fn race_connect_tcp(arguments: &mut Arguments) -> Answer {
+    let address = |port: i64| {
+        let mut bytes = (libc::AF_INET as u16).to_ne_bytes().to_vec();
+        bytes.extend((port as u16).to_be_bytes());
+        bytes.extend([127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+        bytes
+    };
+    let address = Wavering::new(address(arguments.number()), address(arguments.number()));
+    race_connect(&address, libc::AF_INET, arguments.number())
+}
+
+fn race_connect(address: &Wavering, family: i32, count: i64) -> Answer {
+    against(
+        || address.waver(),
+        || {
+            tries(count, || {
+                let socket = owned(call!(libc::SYS_socket, family, libc::SOCK_STREAM, 0))?;
+                address.with(libc::SYS_connect, &socket)
+            })
+        },
+    )
 }

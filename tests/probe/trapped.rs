@@ -1,12 +1,12 @@
-//! Calls that a supervisor answers in the kernel's place: everything about them that could differ, and races against it.
+//! Calls that a supervisor answers in the kernel's place: everything about them that could differ.
 
 use crate::arguments::{Arguments, misused};
 use crate::files::{AT_FDCWD, magic_link, open, owned};
 use crate::{Answer, call};
 use nix::errno::Errno;
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 // Numbers that are the same on every architecture, some newer than libc's tables.
 const SYS_FCHMODAT2: i64 = 452;
@@ -23,11 +23,6 @@ pub fn act(name: &str, arguments: &mut Arguments) -> Option<Answer> {
         "nameless" => nameless(&arguments.text(), &arguments.path()),
         "thread-view" => thread_view(arguments),
         "storm" => storm(&arguments.path(), arguments.number()),
-        "race-chmod" => race_chmod(arguments),
-        "race-chmod-swap" => race_chmod_swap(arguments),
-        "race-fchmod" => race_fchmod(arguments),
-        "race-connect-unix" => race_connect_unix(arguments),
-        "race-connect-tcp" => race_connect_tcp(arguments),
         _ => return None,
     })
 }
@@ -408,151 +403,4 @@ fn storm(file: &CStr, count: i64) -> Answer {
         0 => misused("no signal arrived"),
         _ => Ok(String::new()),
     }
-}
-
-/// How many tries succeeded.
-pub fn tries(count: i64, mut attempt: impl FnMut() -> Result<i64, Errno>) -> Answer {
-    let succeeded = (0..count).filter(|_| attempt().is_ok()).count();
-    Ok(format!("succeeded={succeeded}"))
-}
-
-/// Does `attempt` while another thread does `disturb` all the time.
-pub fn against<T>(disturb: impl Fn() + Sync, attempt: impl FnOnce() -> T) -> T {
-    let over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !over.load(Ordering::Relaxed) {
-                disturb();
-            }
-        });
-        let result = attempt();
-        over.store(true, Ordering::Relaxed);
-        result
-    })
-}
-
-/// Memory that holds one of two texts of the same length, or a mixture.
-pub struct Wavering {
-    pub cells: Vec<AtomicU8>,
-    texts: [Vec<u8>; 2],
-}
-
-impl Wavering {
-    pub fn new(one: Vec<u8>, other: Vec<u8>) -> Self {
-        if one.len() != other.len() {
-            misused("both must be of the same length");
-        }
-        Self {
-            cells: one.iter().map(|byte| AtomicU8::new(*byte)).collect(),
-            texts: [other, one],
-        }
-    }
-
-    pub fn waver(&self) {
-        self.waver_in(&self.cells);
-    }
-
-    /// The same in other memory.
-    pub fn waver_in(&self, cells: &[AtomicU8]) {
-        for text in &self.texts {
-            for (cell, byte) in cells.iter().zip(text) {
-                cell.store(*byte, Ordering::Relaxed);
-            }
-        }
-    }
-}
-
-/// `race-chmod ALLOWED FORBIDDEN MODE TRIES`: the name is rewritten all the time.
-fn race_chmod(arguments: &mut Arguments) -> Answer {
-    let [one, other] = [arguments.path(), arguments.path()].map(CString::into_bytes_with_nul);
-    let (mode, count) = (arguments.mode(), arguments.number());
-    let name = Wavering::new(one, other);
-    against(
-        || name.waver(),
-        || {
-            tries(count, || {
-                call!(libc::SYS_fchmodat, AT_FDCWD, name.cells.as_ptr(), mode)
-            })
-        },
-    )
-}
-
-/// `race-chmod-swap ONE OTHER PATH MODE TRIES`: two names change places all the time while a path leads through them.
-fn race_chmod_swap(arguments: &mut Arguments) -> Answer {
-    let (one, other, path) = (arguments.path(), arguments.path(), arguments.path());
-    let (mode, count) = (arguments.mode(), arguments.number());
-    let exchange = || {
-        call!(
-            libc::SYS_renameat2,
-            AT_FDCWD,
-            one.as_ptr(),
-            AT_FDCWD,
-            other.as_ptr(),
-            libc::RENAME_EXCHANGE
-        )
-    };
-    // A race that cannot be run proves nothing.
-    exchange()?;
-    against(
-        || {
-            let _exchanged = exchange();
-        },
-        || {
-            tries(count, || {
-                call!(libc::SYS_fchmodat, AT_FDCWD, path.as_ptr(), mode)
-            })
-        },
-    )
-}
-
-/// `race-fchmod ALLOWED FORBIDDEN MODE TRIES`: the number means now the one file, now the other.
-fn race_fchmod(arguments: &mut Arguments) -> Answer {
-    let open_both = |path: CString| open(&path, libc::O_RDONLY);
-    let (one, other) = (open_both(arguments.path())?, open_both(arguments.path())?);
-    let (mode, count) = (arguments.mode(), arguments.number());
-    let number: OwnedFd = owned(call!(libc::SYS_dup, one.as_raw_fd()))?;
-    let becomes = |fd: &OwnedFd| call!(libc::SYS_dup3, fd.as_raw_fd(), number.as_raw_fd(), 0);
-    against(
-        || {
-            let _both = [becomes(&other), becomes(&one)];
-        },
-        || tries(count, || call!(libc::SYS_fchmod, number.as_raw_fd(), mode)),
-    )
-}
-
-/// `race-connect-unix ALLOWED FORBIDDEN TRIES`: the address is rewritten all the time.
-fn race_connect_unix(arguments: &mut Arguments) -> Answer {
-    let family = (libc::AF_UNIX as u16).to_ne_bytes();
-    let address = |path: CString| [family.as_slice(), path.to_bytes_with_nul()].concat();
-    let address = Wavering::new(address(arguments.path()), address(arguments.path()));
-    race_connect(&address, libc::AF_UNIX, arguments.number())
-}
-
-/// `race-connect-tcp ALLOWED FORBIDDEN TRIES`: as above, with ports of 127.0.0.1.
-fn race_connect_tcp(arguments: &mut Arguments) -> Answer {
-    let address = |port: i64| {
-        let mut bytes = (libc::AF_INET as u16).to_ne_bytes().to_vec();
-        bytes.extend((port as u16).to_be_bytes());
-        bytes.extend([127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
-        bytes
-    };
-    let address = Wavering::new(address(arguments.number()), address(arguments.number()));
-    race_connect(&address, libc::AF_INET, arguments.number())
-}
-
-fn race_connect(address: &Wavering, family: i32, count: i64) -> Answer {
-    against(
-        || address.waver(),
-        || {
-            tries(count, || {
-                let socket = owned(call!(libc::SYS_socket, family, libc::SOCK_STREAM, 0))?;
-                call!(
-                    libc::SYS_connect,
-                    socket.as_raw_fd(),
-                    address.cells.as_ptr(),
-                    address.cells.len()
-                )
-            })
-        },
-    )
 }
