@@ -1,7 +1,8 @@
 //! Modes, owners, times and attributes, which Landlock is not asked about: every call that changes them.
 
+use crate::harness::process::NOBODY;
 use crate::harness::run::run;
-use crate::harness::{feature, require, skip};
+use crate::harness::{feature, require, set_mode, skip};
 use crate::scene::{POLICY, Scene, refused, refused_in};
 
 fn changes(file: &str) -> Vec<String> {
@@ -224,4 +225,31 @@ fn nothing_is_done_as_root_for_who_became_another_user() {
     assert_eq!(answers[..3], ["ok", "ok", "ok"], "{}", performed.ran);
     assert_eq!(answers[3..], ["errno EACCES"; 3], "{}", performed.ran);
     assert!(!scene.work().join("after").exists() && !scene.work().join("directory").exists());
+}
+
+/// Nor as that user: what the supervisor does is done as the user who started it, with that one's groups.
+#[test]
+fn what_is_done_for_who_took_other_ids_is_done_as_the_sessions_user() {
+    require!(feature::listener());
+    require!(feature::root());
+    const GROUP: u32 = 4242;
+    // A pattern leaves the whole tree to the supervisor.
+    let pattern = POLICY.replace("deny = [", "deny = [\"{W}/**/.env\", ");
+    let policy = format!("{pattern}[process]\nkeep_caps = [\"SETUID\", \"SETGID\"]\n");
+    let scene = Scene::under(&policy);
+    let shared = scene.work().join("shared");
+    std::fs::write(&shared, "x").expect("a file");
+    std::os::unix::fs::chown(&shared, Some(NOBODY), Some(GROUP)).expect("it is root's to give");
+    set_mode(&shared, 0o640);
+    // The kernel would let that group read it.
+    let acts = format!("read {{W}}/shared -- setgroups {GROUP} -- read {{W}}/shared");
+    let performed = scene.perform(&acts);
+    let answers = performed.answers();
+    assert_eq!(answers, ["errno EACCES", "ok", "errno EACCES"]);
+    // Whoever acts as another user cannot be looked at, and for that one nothing is done.
+    let acts = "setfsuid 65534 -- read {W}/shared -- write {W}/new x";
+    let performed = scene.perform(acts);
+    let answers = performed.answers();
+    assert_eq!(answers, ["ok", "errno EACCES", "errno EACCES"]);
+    assert!(!scene.work().join("new").exists());
 }
