@@ -16,7 +16,7 @@ use super::umask;
 
 /// Whether an open may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Patience {
+pub(crate) enum Patience {
     /// Where the file is leased to somebody, `EAGAIN`.
     None,
     /// For a file server, or for a lease to be given back.

@@ -48,7 +48,7 @@ use record::conclude;
 use remembered::Remembered;
 
 pub use claim::Claim;
-pub(crate) use grant::is_ours_alone;
+pub(crate) use grant::{Patience, is_ours_alone};
 pub use locate::Located;
 pub(crate) use locate::id_of;
 pub use outcome::{Grant, Outcome, Refusal};

@@ -60,6 +60,7 @@ mod listens;
 mod locate;
 mod native;
 mod objection;
+mod open;
 mod own;
 mod parents;
 mod record;

@@ -7,18 +7,18 @@
 //! errno.
 
 use super::{Claim, Court, Door, DoorError, Finished, NARROWED};
-use crate::broker::{self, Outcome, Peer, Progress, is_ours_alone, umask};
+use crate::broker::{self, Outcome, Patience, Peer, Progress};
 use crate::policy::{Access, Mechanism, Reason, Subject, Verdict};
 use crate::transparent::calls::{Opening, Target};
 use crate::transparent::failure::Failure;
 use crate::transparent::locate::{Located, Name, as_path};
 use crate::transparent::native::is_the_kernels;
+use crate::transparent::open::{BEYOND_THE_BROKER, flags_of, open, suits, waits_for_another};
 use crate::transparent::record::About;
 use crate::transparent::target::{Found, find};
 use crate::transparent::thread::Thread;
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::stat::fstat;
+use nix::fcntl::OFlag;
 use protocol::Code;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -181,7 +181,7 @@ impl Door {
         match outcome {
             Outcome::Granted(grant) => {
                 // The broker knows fewer flags than there are: what is granted is opened once more with all of them.
-                let flags = (how.flags & PASSED & !OFlag::O_TRUNC) | OFlag::O_NOCTTY;
+                let flags = flags_of(how) & !OFlag::O_TRUNC;
                 let flags = flags | (how.flags & OFlag::O_NONBLOCK);
                 match how.flags.intersects(BEYOND_THE_BROKER) {
                     false => self.deliver(claim, grant.fd, how.has(OFlag::O_CLOEXEC)),
@@ -251,8 +251,13 @@ impl Door {
         if let Err(errno) = suits(claim.thread, &fifo, how, native) {
             return self.errno(claim.id, errno);
         }
-        let flags = (how.flags & PASSED) | OFlag::O_NOCTTY;
-        self.send_open(claim, fifo.fd, flags, how.has(OFlag::O_CLOEXEC), court)
+        self.send_open(
+            claim,
+            fifo.fd,
+            flags_of(how),
+            how.has(OFlag::O_CLOEXEC),
+            court,
+        )
     }
 
     pub(super) fn opened(
@@ -388,117 +393,4 @@ fn is_own_process(thread: Thread, subject: &Subject<'_>) -> bool {
         rest => rest,
     };
     rest.first().is_none_or(|first| *first != "net")
-}
-
-/// Whether an open may wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Patience {
-    /// Where the file is leased to somebody, `EAGAIN`.
-    None,
-    /// For a file server, for a lease to be given back.
-    Whatever,
-}
-
-/// Whether an open lasts until somebody opens the other end.
-fn waits_for_another(located: &Located, how: Opening) -> bool {
-    let is_fifo = located.facts.is(libc::S_IFIFO);
-    let is_half = how.flags & OFlag::O_ACCMODE != OFlag::O_RDWR;
-    is_fifo && is_half && !how.has(OFlag::O_NONBLOCK)
-}
-
-/// What of an open's flags goes to the kernel when the located object is opened.
-const PASSED: OFlag = OFlag::O_ACCMODE
-    .union(OFlag::O_APPEND)
-    .union(OFlag::O_TRUNC)
-    .union(OFlag::O_DIRECT)
-    .union(OFlag::O_DIRECTORY)
-    .union(OFlag::O_DSYNC)
-    .union(OFlag::O_SYNC)
-    .union(OFlag::O_NOATIME);
-
-/// Flags that the broker does not know.
-const BEYOND_THE_BROKER: OFlag = OFlag::O_DIRECT
-    .union(OFlag::O_DSYNC)
-    .union(OFlag::O_SYNC)
-    .union(OFlag::O_NOATIME);
-
-/// Those flags of an open file that `F_SETFL` sets: all of them are to be as the caller wants them.
-const SETTABLE: OFlag = OFlag::O_APPEND
-    .union(OFlag::O_DIRECT)
-    .union(OFlag::O_NOATIME);
-
-/// Opens what was found, as the caller would have.
-///
-/// # Errors
-/// The errno of `open(2)`. `EEXIST` when what was to be made is there by now, made by somebody else.
-fn open(
-    thread: Thread,
-    found: &Found,
-    how: Opening,
-    native: bool,
-    patience: Patience,
-) -> Result<OwnedFd, Errno> {
-    let mut flags = (how.flags & PASSED) | OFlag::O_NOCTTY;
-    if patience == Patience::None || how.has(OFlag::O_NONBLOCK) {
-        flags |= OFlag::O_NONBLOCK;
-    }
-    let fd = match found {
-        Found::New { parent, name, .. } => {
-            let name = as_path(name);
-            under_its_umask(thread, || {
-                openat2::create(parent.fd.as_fd(), name, flags, how.mode)
-            })?
-        }
-        Found::There(directory) if how.is_temporary() => {
-            // `O_EXCL`: it never gets a name.
-            flags |= how.flags & OFlag::O_EXCL;
-            under_its_umask(thread, || {
-                openat2::create_unnamed(directory.fd.as_fd(), flags, how.mode)
-            })?
-        }
-        Found::There(located) => {
-            suits(thread, located, how, native)?;
-            openat2::reopen(located.fd.as_fd(), flags)?
-        }
-    };
-    if flags.contains(OFlag::O_NONBLOCK) && !how.has(OFlag::O_NONBLOCK) {
-        fcntl(&fd, FcntlArg::F_SETFL(how.flags & SETTABLE))?;
-    }
-    Ok(fd)
-}
-
-fn under_its_umask<T>(thread: Thread, make: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
-    umask::under(thread.umask().map_err(Failure::errno)?, make)
-}
-
-/// Says no to what the kernel would refuse by what the object is, and to devices that mean something else to us than to the
-/// caller.
-fn suits(thread: Thread, located: &Located, how: Opening, native: bool) -> Result<(), Errno> {
-    if how.has(OFlag::O_CREAT | OFlag::O_EXCL) {
-        return Err(Errno::EEXIST);
-    }
-    match located.facts.mode & libc::S_IFMT {
-        libc::S_IFLNK => Err(Errno::ELOOP),
-        libc::S_IFSOCK => Err(Errno::ENXIO),
-        // The raw disk below every file of the policy.
-        libc::S_IFBLK if !native => Err(Errno::EACCES),
-        libc::S_IFCHR => {
-            let device = fstat(&located.fd)?.st_rdev;
-            match (libc::major(device), libc::minor(device)) {
-                // The terminal of whoever opens it: ours, and the caller's as long as it has not left our session.
-                (5, 0) if native && is_in_our_session(thread) => Ok(()),
-                (5, 0) => Err(Errno::ENXIO),
-                _ if native => Ok(()),
-                // Only where a rule names them.
-                _ if is_ours_alone(device) => Err(Errno::EACCES),
-                _ => Ok(()),
-            }
-        }
-        _ => Ok(()),
-    }
-}
-
-fn is_in_our_session(thread: Thread) -> bool {
-    let of = |pid| nix::unistd::getsid(pid).ok();
-    of(Some(nix::unistd::Pid::from_raw(thread.0))).is_some_and(|session| Some(session) == of(None))
 }
