@@ -41,6 +41,15 @@ pub fn probe() -> PathBuf {
     PROBE.clone()
 }
 
+/// The worker of the tests about identity. A test that runs itself again as another user says where a copy is.
+pub fn kept() -> PathBuf {
+    static KEPT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let copy = std::env::var_os("SUPERVISE_TEST_KEPT");
+        copy.map_or_else(|| example("kept", "tests/identity/kept"), PathBuf::from)
+    });
+    KEPT.clone()
+}
+
 /// The command that runs another as if in a container.
 pub fn contained() -> PathBuf {
     static CONTAINED: LazyLock<PathBuf> = LazyLock::new(|| example("contained", "tests/container"));

@@ -1,7 +1,7 @@
 //! Looking at processes from the outside, and being another user.
 
 use super::run::eventually;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -56,6 +56,29 @@ pub fn lead_terminal(command: &mut Command) -> &mut Command {
     };
     // SAFETY: runs between fork and exec: two system calls, and an error without allocation.
     unsafe { command.pre_exec(lead) }
+}
+
+/// Gives `command` these descriptors, at these numbers, which must be below 100.
+pub fn give(command: &mut Command, fds: Vec<(OwnedFd, RawFd)>) -> &mut Command {
+    // Above all numbers that are given, lest one be lost before its turn.
+    let fds: Vec<(OwnedFd, RawFd)> = fds
+        .iter()
+        .map(|(fd, number)| {
+            (
+                sys::fds::duplicate_from(fd.as_fd(), 100).expect("a number"),
+                *number,
+            )
+        })
+        .collect();
+    let place = move || {
+        for (fd, number) in &fds {
+            // SAFETY: dup2(2) takes two numbers, and this process is about to execute another program.
+            nix::errno::Errno::result(unsafe { libc::dup2(fd.as_raw_fd(), *number) })?;
+        }
+        Ok(())
+    };
+    // SAFETY: runs between fork and exec: only system calls, and an error without allocation.
+    unsafe { command.pre_exec(place) }
 }
 
 /// Whether there is such a process, and it is not merely waiting to be reaped.

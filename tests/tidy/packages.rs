@@ -47,7 +47,7 @@ const PACKAGES: [(&str, &[&str], &[&str]); 8] = [
     ),
     (
         "supervisor/client/Cargo.toml",
-        &["protocol", "socket"],
+        &["protocol", "socket", "supervisor"],
         &["nix", "thiserror", "tokio"],
     ),
     (

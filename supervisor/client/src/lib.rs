@@ -23,6 +23,7 @@
 //! caller does, or stops doing, can leave half a frame on it.
 #![forbid(unsafe_code)]
 
+mod backend;
 mod connection;
 mod driver;
 mod error;
@@ -37,6 +38,7 @@ use socket::SupervisorSocket;
 
 use crate::connection::Connection;
 
+pub use backend::{BackendHandle, Connection as BackendConnection};
 pub use error::Error;
 
 /// Asks the supervisor for files. Clones share its connection, which is closed with the last of them.

@@ -15,6 +15,9 @@ use sys::messages::{Wait, send};
 /// A process that was killed is gone as soon as the kernel comes to it.
 const KILLED: Duration = Duration::from_secs(10);
 
+/// How long the parent of a worker that has ended may take to notice. It may be somebody who never does.
+const COLLECTED: Duration = Duration::from_millis(100);
+
 impl BackendHandle {
     /// Ends the worker: asks it to, on its own connection; when that was of no use in half of the time, tells it by SIGTERM; then waits for
     /// what is left of it. One that does not speak with us is told at once. Says how it ended, where that is told.
@@ -22,9 +25,17 @@ impl BackendHandle {
     /// # Errors
     /// [`Error::ShutdownTimeout`] when it still lives: it is then as it was, told to end. [`Error::Identity`] when it could not be told.
     pub fn shutdown(self, timeout: Duration) -> Result<Option<Exit>, Error> {
+        self.shutdown_shared(timeout)
+    }
+
+    /// As [`BackendHandle::shutdown`], for those who share a handle.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn shutdown_shared(&self, timeout: Duration) -> Result<Option<Exit>, Error> {
         let begin = Instant::now();
         if self.ask() && self.has_ended_before(begin + timeout / 2)? {
-            return Ok(self.exit());
+            return self.told_exit();
         }
         self.end(libc::SIGTERM, begin + timeout)
     }
@@ -34,6 +45,14 @@ impl BackendHandle {
     /// # Errors
     /// [`Error::ShutdownTimeout`] when the kernel does not come to it; [`Error::Identity`] when it may not be killed.
     pub fn force_kill(self) -> Result<Option<Exit>, Error> {
+        self.force_kill_shared()
+    }
+
+    /// As [`BackendHandle::force_kill`], for those who share a handle.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn force_kill_shared(&self) -> Result<Option<Exit>, Error> {
         self.end(libc::SIGKILL, Instant::now() + KILLED)
     }
 
@@ -51,11 +70,21 @@ impl BackendHandle {
             }
         }
         match self.has_ended_before(deadline)? {
-            true => Ok(self.exit()),
+            true => self.told_exit(),
             false => Err(Error::ShutdownTimeout {
                 pid: self.held.pid(),
             }),
         }
+    }
+
+    /// How it ended, which others are told when its parent has collected it.
+    fn told_exit(&self) -> Result<Option<Exit>, Error> {
+        if let Some(exit) = self.exit() {
+            return Ok(Some(exit));
+        }
+        // Nothing is waited for but that it be gone.
+        self.becomes(PollFlags::empty(), Instant::now() + COLLECTED)?;
+        Ok(self.exit())
     }
 
     /// Asks for the end. Whether that could be said.
@@ -86,9 +115,14 @@ impl BackendHandle {
     }
 
     fn has_ended_before(&self, deadline: Instant) -> Result<bool, Error> {
+        self.becomes(PollFlags::POLLIN, deadline)
+    }
+
+    /// Whether the pidfd becomes so, or is hung up because there is no such process any more.
+    fn becomes(&self, what: PollFlags, deadline: Instant) -> Result<bool, Error> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let mut polled = [PollFd::new(self.held.as_fd(), PollFlags::POLLIN)];
+            let mut polled = [PollFd::new(self.held.as_fd(), what)];
             match poll(&mut polled, milliseconds(left)) {
                 Ok(0) if left.is_zero() => return Ok(false),
                 Ok(0) | Err(Errno::EINTR) => {}
