@@ -7,6 +7,7 @@ mod entries;
 mod errands;
 mod opens;
 mod settling;
+mod tasks;
 mod waits;
 
 use super::address::Address;
@@ -21,7 +22,7 @@ use super::own::Own;
 use super::record::{About, Caller, Recorder};
 use super::registers::Registers;
 use super::target::Found;
-use super::tasks::{Admission, Tasks, can_count};
+use super::tasks::{Tasks, can_count};
 use super::thread::Thread;
 use crate::broker::pool::Pool;
 use crate::broker::{Outcome, Ticket};
@@ -341,9 +342,8 @@ impl Door {
                 thread,
                 call: "unknown",
             };
-            let about = self.about(claim);
-            let errno = about.fail(court.recorder, Errno::ENOSYS, "a call that is not served");
-            return self.errno(call.id, errno);
+            let failure = Failure::Refused(Errno::ENOSYS, "a call that is not served");
+            return self.fail(claim, failure, court);
         };
         let claim = Claim {
             id: call.id,
@@ -406,67 +406,6 @@ impl Door {
             }
         }
         Ok(())
-    }
-
-    fn task(&mut self, claim: Claim, court: &mut Court<'_>) -> Result<(), DoorError> {
-        // Where no limit is set nothing should trap this; it is no more dangerous for that.
-        let admission = self
-            .tasks
-            .as_mut()
-            .map_or(Admission::Admitted, Tasks::admit);
-        match admission {
-            Admission::Admitted => {
-                // All that the kernel will look at is in registers, which wait with their thread and were judged by the filter.
-                self.leave_to_the_kernel(claim)
-            }
-            Admission::RefusedFirst => {
-                let about = self.about(claim);
-                let why = "the session has as many tasks as it may have";
-                let errno = about.fail(court.recorder, Errno::EAGAIN, why);
-                self.errno(claim.id, errno)
-            }
-            Admission::RefusedAgain => self.errno(claim.id, Errno::EAGAIN),
-        }
-    }
-
-    /// A Landlock domain within the session's: what the caller and its descendants are refused there, nobody may do on their
-    /// behalf from now on.
-    fn narrow(&mut self, claim: Claim, court: &mut Court<'_>) -> Result<(), DoorError> {
-        let noted = self.facts.tag.map(|tag| tag.narrow(claim.thread.0));
-        if noted == Some(Ok(())) {
-            self.has_narrowed = true;
-            // The domain is a descriptor of the caller's, which it may exchange now as well as then.
-            return self.leave_to_the_kernel(claim);
-        }
-        let about = self.about(claim);
-        let why = "that it locks itself further cannot be noted";
-        let errno = about.fail(court.recorder, Errno::EPERM, why);
-        self.errno(claim.id, errno)
-    }
-
-    /// Whether the caller is locked further than the session. Then only the kernel knows what it may do.
-    fn is_narrowed(&self, claim: Claim) -> bool {
-        let is_narrowed = |tag: Tag| tag.is_narrowed(claim.thread.0);
-        self.has_narrowed && self.facts.tag.is_some_and(is_narrowed)
-    }
-
-    /// Priorities and limits.
-    ///
-    /// A caller may tune itself: its own thread or its process. No other task: a thread that has ended leaves its number to
-    /// anybody's process, while the caller's own two numbers stay what they are for as long as it waits.
-    fn tune(&mut self, claim: Claim, task: i32, court: &mut Court<'_>) -> Result<(), DoorError> {
-        let is_own = [0, claim.thread.0].contains(&task) || claim.thread.process() == Ok(task);
-        if is_own {
-            // Whose and which is in registers. The values, in memory, are the caller's to choose, now as well as then.
-            return self.leave_to_the_kernel(claim);
-        }
-        let about = self.about(claim);
-        let errno = about.fail(
-            court.recorder,
-            Errno::EPERM,
-            "a task that is not the caller",
-        );
-        self.errno(claim.id, errno)
     }
 
     /// Has done by others what may wait. A signal may interrupt it as long as nobody has taken the turn that `job` is given.
