@@ -44,60 +44,7 @@ const RESOLVE: [(&str, i64); 6] = [
     ("in_root", 0x10),
 ];
 
-#[cfg(target_arch = "x86_64")]
-fn legacy(name: &str, arguments: &mut Arguments) -> Option<Answer> {
-    Some(match name {
-        "open-legacy" => {
-            let (path, flags) = (arguments.path(), arguments.flags(&OPEN));
-            done(owned(call!(
-                libc::SYS_open,
-                path.as_ptr(),
-                flags,
-                arguments.mode_or(0o600)
-            )))
-        }
-        "creat" => done(owned(call!(
-            libc::SYS_creat,
-            arguments.path().as_ptr(),
-            0o600
-        ))),
-        "access-legacy" => done(call!(
-            libc::SYS_access,
-            arguments.path().as_ptr(),
-            arguments.number()
-        )),
-        "stat-legacy" => {
-            let mut stat = [0u64; 32];
-            done(call!(
-                libc::SYS_stat,
-                arguments.path().as_ptr(),
-                stat.as_mut_ptr()
-            ))
-        }
-        "readlink-legacy" => {
-            let mut buffer = [0u8; 4096];
-            let path = arguments.path();
-            call!(
-                libc::SYS_readlink,
-                path.as_ptr(),
-                buffer.as_mut_ptr(),
-                buffer.len()
-            )
-            .map(|length| escaped(&buffer[..length as usize]))
-        }
-        _ => return None,
-    })
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn legacy(_: &str, _: &mut Arguments) -> Option<Answer> {
-    None
-}
-
 pub fn act(name: &str, arguments: &mut Arguments) -> Option<Answer> {
-    if let Some(answer) = legacy(name, arguments) {
-        return Some(answer);
-    }
     Some(match name {
         "open" => {
             let (path, flags) = (arguments.path(), arguments.flags(&OPEN));

@@ -12,7 +12,7 @@ const RENAME: [(&str, i64); 4] = [
     ("whiteout", 4),
 ];
 
-const KINDS: [(&str, i64); 5] = [
+pub const KINDS: [(&str, i64); 5] = [
     ("fifo", libc::S_IFIFO as i64),
     ("socket", libc::S_IFSOCK as i64),
     ("file", libc::S_IFREG as i64),
@@ -20,41 +20,7 @@ const KINDS: [(&str, i64); 5] = [
     ("block", libc::S_IFBLK as i64),
 ];
 
-#[cfg(target_arch = "x86_64")]
-fn legacy(name: &str, arguments: &mut Arguments) -> Option<Answer> {
-    Some(match name {
-        "rename-legacy" => two(arguments, |from, to| {
-            done(call!(libc::SYS_rename, from, to))
-        }),
-        "link-legacy" => two(arguments, |from, to| done(call!(libc::SYS_link, from, to))),
-        "symlink-legacy" => two(arguments, |from, to| {
-            done(call!(libc::SYS_symlink, from, to))
-        }),
-        "unlink-legacy" => done(call!(libc::SYS_unlink, arguments.path().as_ptr())),
-        "rmdir-legacy" => done(call!(libc::SYS_rmdir, arguments.path().as_ptr())),
-        "mkdir-legacy" => done(call!(libc::SYS_mkdir, arguments.path().as_ptr(), 0o700)),
-        "mknod-legacy" => {
-            let (path, kind) = (arguments.path(), arguments.flags(&KINDS));
-            done(call!(
-                libc::SYS_mknod,
-                path.as_ptr(),
-                kind | 0o600,
-                arguments.number_or(0)
-            ))
-        }
-        _ => return None,
-    })
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn legacy(_: &str, _: &mut Arguments) -> Option<Answer> {
-    None
-}
-
 pub fn act(name: &str, arguments: &mut Arguments) -> Option<Answer> {
-    if let Some(answer) = legacy(name, arguments) {
-        return Some(answer);
-    }
     Some(match name {
         "mkdir" => {
             let path = arguments.path();
@@ -155,7 +121,7 @@ pub fn act(name: &str, arguments: &mut Arguments) -> Option<Answer> {
     })
 }
 
-fn two(
+pub fn two(
     arguments: &mut Arguments,
     act: impl Fn(*const libc::c_char, *const libc::c_char) -> Answer,
 ) -> Answer {

@@ -10,6 +10,8 @@ mod asking;
 mod doomed;
 mod entries;
 mod files;
+#[cfg(target_arch = "x86_64")]
+mod legacy;
 mod links;
 mod metadata;
 mod names;
@@ -44,7 +46,9 @@ pub(crate) use call;
 /// A room of acts: `None` when it does not know the name.
 type Room = fn(&str, &mut Arguments) -> Option<Answer>;
 
-const ROOMS: [Room; 15] = [
+const ROOMS: &[Room] = &[
+    #[cfg(target_arch = "x86_64")]
+    legacy::act,
     files::act,
     links::act,
     metadata::act,

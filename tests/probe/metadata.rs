@@ -12,67 +12,14 @@ const AT: [(&str, i64); 3] = [
 ];
 
 /// 2001-09-09, twice: a time that nothing has by chance.
-const THEN: [i64; 4] = [1_000_000_000, 0, 1_000_000_000, 0];
+pub const THEN: [i64; 4] = [1_000_000_000, 0, 1_000_000_000, 0];
 
 // Numbers that are the same on every architecture, some newer than libc's tables.
 const SYS_SETXATTRAT: i64 = 463;
 const SYS_REMOVEXATTRAT: i64 = 466;
 const SYS_FILE_SETATTR: i64 = 469;
 
-#[cfg(target_arch = "x86_64")]
-fn legacy(name: &str, arguments: &mut Arguments) -> Option<Answer> {
-    Some(match name {
-        "chmod" => {
-            let path = arguments.path();
-            done(call!(libc::SYS_chmod, path.as_ptr(), arguments.mode()))
-        }
-        "chown" => {
-            let path = arguments.path();
-            done(call!(
-                libc::SYS_chown,
-                path.as_ptr(),
-                arguments.number(),
-                arguments.number()
-            ))
-        }
-        "lchown" => {
-            let path = arguments.path();
-            done(call!(
-                libc::SYS_lchown,
-                path.as_ptr(),
-                arguments.number(),
-                arguments.number()
-            ))
-        }
-        "utime" => done(call!(
-            libc::SYS_utime,
-            arguments.path().as_ptr(),
-            [THEN[0]; 2].as_ptr()
-        )),
-        "utimes" => done(call!(
-            libc::SYS_utimes,
-            arguments.path().as_ptr(),
-            THEN.as_ptr()
-        )),
-        "futimesat" => done(call!(
-            libc::SYS_futimesat,
-            AT_FDCWD,
-            arguments.path().as_ptr(),
-            THEN.as_ptr()
-        )),
-        _ => return None,
-    })
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn legacy(_: &str, _: &mut Arguments) -> Option<Answer> {
-    None
-}
-
 pub fn act(name: &str, arguments: &mut Arguments) -> Option<Answer> {
-    if let Some(answer) = legacy(name, arguments) {
-        return Some(answer);
-    }
     Some(match name {
         "fchmodat" => {
             let path = arguments.path();
