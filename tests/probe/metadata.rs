@@ -15,6 +15,7 @@ const AT: [(&str, i64); 3] = [
 pub const THEN: [i64; 4] = [1_000_000_000, 0, 1_000_000_000, 0];
 
 // Numbers that are the same on every architecture, some newer than libc's tables.
+const SYS_FCHMODAT2: i64 = 452;
 const SYS_SETXATTRAT: i64 = 463;
 const SYS_REMOVEXATTRAT: i64 = 466;
 const SYS_FILE_SETATTR: i64 = 469;
@@ -34,7 +35,7 @@ pub fn act(name: &str, arguments: &mut Arguments) -> Option<Answer> {
         "fchmodat2" => {
             let (path, mode) = (arguments.path(), arguments.mode());
             done(call!(
-                libc::SYS_fchmodat2,
+                SYS_FCHMODAT2,
                 AT_FDCWD,
                 path.as_ptr(),
                 mode,

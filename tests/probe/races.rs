@@ -176,7 +176,7 @@ fn race_name_shared(arguments: &mut Arguments) -> Answer {
     // and two processes may share those.
     let cells = unsafe { std::slice::from_raw_parts(shared as *const AtomicU8, name.cells.len()) };
     name.waver_in(cells);
-    let other = call!(libc::SYS_fork)?;
+    let other = call!(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0)?;
     if other == 0 {
         loop {
             name.waver_in(cells);
