@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// Ends the test early, aloud, when the machine lacks what the test needs: `require!(harness::feature::root())`. With
 /// `SUPERVISE_MUST_WORK=1` in the environment the lack is a failure.
+#[allow(unused_macros, reason = "not every test needs what a machine may lack")]
 macro_rules! require {
     ($feature:expr) => {
         if let Err(reason) = $feature {
@@ -22,6 +23,10 @@ macro_rules! require {
         }
     };
 }
+#[allow(
+    unused_imports,
+    reason = "not every test needs what a machine may lack"
+)]
 pub(crate) use require;
 
 /// Says that a test was skipped, past the test runner, which would swallow it; and to the file that `SUPERVISE_SKIPS` names, so

@@ -1,4 +1,5 @@
-//! The asynchronous face of the protocol, for programs that use tokio.
+//! The asynchronous face of the protocol, for programs that use tokio: [`Client`] asks the supervisor of a sandbox for files,
+//! [`PoolClient`] gives jobs to a worker, and [`PersistentIpcClientHandle`] commands the daemon that keeps workers.
 //!
 //! ```no_run
 //! # use protocol::{Access, Create, OpenFlags, OpenRequest, RequestedPath};
@@ -24,9 +25,13 @@
 #![forbid(unsafe_code)]
 
 mod backend;
+mod calls;
 mod connection;
+mod control;
 mod driver;
 mod error;
+mod pool;
+mod wire;
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -39,7 +44,12 @@ use socket::SupervisorSocket;
 use crate::connection::Connection;
 
 pub use backend::{BackendHandle, Connection as BackendConnection};
+pub use control::{
+    Backoff, ControlError, Events, Notice, Options, PersistentIpcClientHandle, StartConfig,
+};
 pub use error::Error;
+pub use pool::{PoolClient, PoolError};
+pub use wire::Broken;
 
 /// Asks the supervisor for files. Clones share its connection, which is closed with the last of them.
 #[derive(Clone, Debug)]

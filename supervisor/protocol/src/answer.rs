@@ -181,6 +181,10 @@ fault_codes! {
     Failed = "failed",
     /// The worker ended while it was at work on that.
     WorkerGone = "worker_gone",
+    /// A worker could not be started; the message says why.
+    Spawn = "spawn",
+    /// What is recorded about workers cannot be read.
+    RegistryCorrupted = "registry_corrupted",
     /// There is no worker of that name.
     UnknownWorker = "unknown_worker",
     /// There is no such question, any more or at all.
