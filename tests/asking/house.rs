@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Below `given` everything is granted, below `asked` somebody is asked, `given/denied` is denied, and nothing speaks of `secret`.
+/// Before anything below `changed` is written somebody is asked, below `counted` there is one grant.
 /// The command runs in `work`.
 pub struct House {
     pub workspace: Workspace,
@@ -16,7 +17,14 @@ pub struct House {
 impl House {
     pub fn new() -> Self {
         let workspace = Workspace::new();
-        for directory in ["given/directory", "asked", "work", "state"] {
+        for directory in [
+            "given/directory",
+            "asked",
+            "changed",
+            "counted",
+            "work",
+            "state",
+        ] {
             workspace.make_dir(directory);
         }
         crate::harness::set_mode(&workspace.make_dir("runtime"), 0o700);
@@ -24,6 +32,9 @@ impl House {
         workspace.write("given/denied", "denied\n");
         workspace.write("asked/a", "a file that is asked for\n");
         workspace.write("secret", "secret\n");
+        for name in ["changed/a", "changed/b", "counted/a"] {
+            crate::harness::set_mode(&workspace.write(name, name), 0o640);
+        }
         let at = |name: &str| workspace.join(name).display().to_string();
         let policy = format!(
             r#"
@@ -41,6 +52,15 @@ decision = "allow"
 path = "{asked}/**"
 access = ["read"]
 decision = "ask"
+[[request]]
+path = "{changed}"
+access = ["read", "write"]
+decision = "ask"
+[[request]]
+path = "{counted}"
+access = ["read", "write"]
+decision = "allow"
+budget = 1
 [broker]
 timeout = "30s"
 "#,
@@ -48,6 +68,8 @@ timeout = "30s"
             work = at("work"),
             given = at("given"),
             asked = at("asked"),
+            changed = at("changed"),
+            counted = at("counted"),
         );
         workspace.write("policy.toml", policy);
         Self { workspace }

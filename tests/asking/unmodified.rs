@@ -86,6 +86,78 @@ fn somebody_is_asked_and_the_answer_is_an_open_file() {
     );
 }
 
+fn mode(house: &House, name: &str) -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+    let found = house.path(name).metadata().expect("it is there");
+    found.permissions().mode() & 0o7777
+}
+
+#[test]
+fn a_change_is_made_when_somebody_agreed_to_it() {
+    require!(feature::listener());
+    let house = House::new();
+    let approver = house.approver("grep -q 'changed/a.*\"call\":\"fchmodat\"'");
+    let options = ["--approver", approver.to_str().expect("text")];
+    let script = "chmod 600 ../changed/a && echo changed; touch -c -d @1 ../changed/a || chmod 600 ../changed/b || chmod 4755 ../changed/a || echo kept";
+    let ran = sh(&house, &options, script);
+    assert_eq!(ran.stdout, "changed\nkept\n", "{ran}");
+    assert_eq!(
+        (mode(&house, "changed/a"), mode(&house, "changed/b")),
+        (0o600, 0o640)
+    );
+    assert_eq!(
+        told(&house),
+        [
+            "asked changed/a",
+            "granted changed/a",
+            "asked changed/a",
+            "refused changed/a",
+            "asked changed/b",
+            "refused changed/b",
+            // Nobody is asked about what is never done.
+            "refused changed/a"
+        ],
+        "{ran}"
+    );
+}
+
+#[test]
+fn what_is_changed_is_what_the_question_was_about() {
+    require!(feature::listener());
+    let house = House::new();
+    let changed = house.path("changed").display().to_string();
+    let script = format!("cd {changed}; mv a before; echo other >a; chmod 640 a");
+    let approver = house.approver(&script);
+    let options = ["--approver", approver.to_str().expect("text")];
+    let ran = sh(&house, &options, "chmod 600 ../changed/a && echo changed");
+    assert_eq!(ran.stdout, "changed\n", "{ran}");
+    assert_eq!(
+        (mode(&house, "changed/before"), mode(&house, "changed/a")),
+        (0o600, 0o640)
+    );
+}
+
+#[test]
+fn each_change_counts_and_names_are_not_asked_about() {
+    require!(feature::listener());
+    let house = House::new();
+    let script = "chmod 600 ../counted/a && echo once; chmod 644 ../counted/a || mkdir ../counted/d || rm ../changed/a || echo kept";
+    let ran = sh(&house, &["--approver", "allow"], script);
+    assert_eq!(ran.stdout, "once\nkept\n", "{ran}");
+    assert_eq!(mode(&house, "counted/a"), 0o600);
+    assert!(house.path("changed/a").exists() && !house.path("counted/d").exists());
+    assert_eq!(
+        told(&house),
+        [
+            "granted counted/a",
+            "refused counted/a",
+            "refused counted/d",
+            "refused changed/a"
+        ],
+        "{ran}"
+    );
+}
+
 #[test]
 fn a_pending_question_delays_no_other_open() {
     require!(feature::listener());

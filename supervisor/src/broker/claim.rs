@@ -22,6 +22,8 @@ pub struct Claim {
     pub(super) why: Option<String>,
     /// The trapped call that it was; `None`: it came over the socket.
     pub(super) call: Option<&'static str>,
+    /// Nothing is opened: whoever claims does to what was located what the call says.
+    pub(super) is_deed: bool,
 }
 
 impl Claim {
@@ -46,6 +48,7 @@ impl Claim {
             mode: request.mode & 0o777,
             why: request.why,
             call: None,
+            is_deed: false,
         };
         let contradiction =
             |errno, what| Err(Refusal::new(Code::BadRequest, errno).explained(what));
@@ -91,6 +94,17 @@ impl Claim {
             mode: mode & 0o777,
             why: None,
             call: Some(call),
+            is_deed: false,
+        }
+    }
+
+    /// A trapped call that does something to what is at `path`, for which that much access is needed, and opens nothing. What is
+    /// granted is a descriptor that only names it.
+    #[must_use]
+    pub fn deed(call: &'static str, path: PathBuf, access: Access) -> Self {
+        Self {
+            is_deed: true,
+            ..Self::called(call, path, access, OFlag::empty(), 0)
         }
     }
 

@@ -36,6 +36,10 @@ pub(super) fn open(
     asker: &Asker,
     patience: Patience,
 ) -> Result<OwnedFd, Errno> {
+    if claim.is_deed {
+        let (Object::There { fd, .. } | Object::New { directory: fd, .. }) = &located.object;
+        return fd.try_clone().map_err(|_| Errno::EMFILE);
+    }
     let mut flags = claim.access_mode() | OFlag::O_NOCTTY;
     if claim.has(OpenFlags::APPEND) {
         flags |= OFlag::O_APPEND;

@@ -19,6 +19,8 @@ pub(super) struct Question {
     access: Access,
     makes: bool,
     truncates: bool,
+    /// What is done to it, where it is not opened.
+    does: Option<&'static str>,
     asker: Asker,
     uid: u32,
     why: Option<String>,
@@ -34,6 +36,8 @@ struct Message<'a> {
     access: Access,
     creates: bool,
     truncates: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    call: Option<&'a str>,
     pid: i32,
     uid: u32,
     exe: Option<Bytes<'a>>,
@@ -56,6 +60,7 @@ impl Question {
             access: claim.access,
             makes: claim.create != Create::No && matches!(located.object, Object::New { .. }),
             truncates: claim.has(OpenFlags::TRUNCATE),
+            does: claim.call.filter(|_| claim.is_deed),
             asker: asker.clone(),
             uid: asker.who().uid,
             why: claim.why.clone(),
@@ -72,6 +77,7 @@ impl Question {
             access: self.access,
             creates: self.makes,
             truncates: self.truncates,
+            call: self.does,
             pid: self.asker.pid,
             uid: self.uid,
             exe: self.asker.exe.as_deref().map(Bytes::from),
@@ -90,10 +96,11 @@ impl Question {
             Some(exe) => Printable::from(exe.as_path()).to_string(),
             None => "a program that cannot be named".to_owned(),
         };
-        let act = match (self.makes, self.truncates) {
-            (true, _) => format!("create, and {},", verbs(self.access)),
-            (false, true) => format!("empty, and {},", verbs(self.access)),
-            (false, false) => verbs(self.access).to_owned(),
+        let act = match (self.does, self.makes, self.truncates) {
+            (Some(call), ..) => format!("change ({call})"),
+            (None, true, _) => format!("create, and {},", verbs(self.access)),
+            (None, false, true) => format!("empty, and {},", verbs(self.access)),
+            (None, false, false) => verbs(self.access).to_owned(),
         };
         let mut lines = vec![
             String::new(),

@@ -14,10 +14,11 @@
 //!   if it had been asked for over the socket. In a closed session no open is left to the kernel. Refusals are recorded, and what
 //!   the broker grants.
 //! - **Metadata** (mode, owner, times, attributes; by path and by descriptor): allowed where the law lets the child write the
-//!   located object, done by us on that object. An object without a name (unlinked, a pipe, a memfd) can be changed through a
+//!   located object, done by us on that object. What a rule asks about, counts or ends some day goes to the broker; the object is held
+//!   meanwhile. An object without a name (unlinked, a pipe, a memfd) can be changed through a
 //!   descriptor that is open for writing: whoever holds that was granted the object, and there is no path to judge. A file
 //!   that is there is never made set-user-ID or set-group-ID (`EPERM`): the child could not use it, but others could be made
-//!   to. (With which mode a file is *created* is not seen here.) Refusals are recorded; what is allowed is not: it changes
+//!   to. (With which mode a file is *created* is not seen here.) Refusals are recorded; what is allowed at once is not: it changes
 //!   nothing outside the trees that the start record says are writable, and a `tar x` would fill the record.
 //! - **Names** (made, removed, moved, linked; files cut by name), where the kernel could not be told all that may be written: the
 //!   directory is located, the name in it judged by what has it, and the call made with that directory and that name, under the

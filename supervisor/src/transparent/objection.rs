@@ -9,6 +9,8 @@ use std::path::Path;
 pub(super) enum Objection<'a> {
     /// The law's, about this path.
     Denied(Denial, &'a Path),
+    /// The law says yes to this path, but only when somebody was asked, or as often or as long as a rule says.
+    Asks(&'a Path),
     /// Ours, about this path.
     Refused(Errno, &'static str, Option<&'a Path>),
 }
@@ -25,11 +27,6 @@ pub(super) fn passed(verdict: Verdict, path: &Path) -> Result<Mechanism, Objecti
     match verdict {
         Verdict::Allow(allowed) if allowed.is_plain() => Ok(allowed.mechanism),
         Verdict::Deny(denial) => Err(Objection::Denied(denial, path)),
-        // What is counted or ends some day is granted over the socket, where that is kept.
-        Verdict::Allow(_) | Verdict::Ask(_) => Err(Objection::Refused(
-            Errno::EACCES,
-            "granted on request only, over the session's socket",
-            Some(path),
-        )),
+        Verdict::Allow(_) | Verdict::Ask(_) => Err(Objection::Asks(path)),
     }
 }

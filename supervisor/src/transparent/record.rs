@@ -109,6 +109,11 @@ impl<'a> About<'a> {
                 let located = Some(path);
                 About { located, ..*self }.deny(recorder, denial)
             }
+            Objection::Asks(path) => {
+                let located = Some(path);
+                let why = "nobody is asked about names, and none is counted";
+                About { located, ..*self }.fail(recorder, Errno::EACCES, why)
+            }
             Objection::Refused(errno, why, located) => {
                 About { located, ..*self }.fail(recorder, errno, why)
             }

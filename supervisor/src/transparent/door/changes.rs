@@ -1,15 +1,18 @@
 //! Changes of metadata, and being told of them: from the claim to the answer.
 
+use super::asking::Asked;
 use super::{Claim, Court, Door, DoorError, Finished};
+use crate::broker;
 use crate::policy::Access;
 use crate::transparent::calls::{Change, Place};
-use crate::transparent::failure::Failure;
+use crate::transparent::failure::{Failure, out_of_means};
 use crate::transparent::law::Law;
-use crate::transparent::locate::{Located, locate};
+use crate::transparent::locate::{Located, as_path, locate};
 use crate::transparent::objection::{NAMELESS, Objection, passed};
 use crate::transparent::record::About;
 use nix::errno::Errno;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use sys::metadata;
 use sys::openat2::Lookup;
@@ -56,34 +59,76 @@ impl Door {
                 return self.errno(claim.id, errno);
             }
         };
-        if let Err(objection) = judge(&located, &change, court.law) {
-            let errno = about.object(court.recorder, &objection);
-            return self.errno(claim.id, errno);
+        match judge(&located, &change, court.law) {
+            Ok(()) => self.change(claim, located, change),
+            Err(Objection::Asks(path)) => {
+                let asked = about.asked.map_or(path, as_path).to_owned();
+                let path = path.to_owned();
+                self.ask_to_change(claim, asked, path, located, change, court)
+            }
+            Err(objection) => {
+                let errno = about.object(court.recorder, &objection);
+                self.errno(claim.id, errno)
+            }
         }
+    }
+
+    /// Puts it to the broker. The object is held meanwhile: that one is changed, whatever has its name by then.
+    fn ask_to_change(
+        &mut self,
+        claim: Claim,
+        asked: PathBuf,
+        path: PathBuf,
+        located: Located,
+        change: Change,
+        court: &mut Court<'_>,
+    ) -> Result<(), DoorError> {
+        let Ok(fd) = located.fd.try_clone() else {
+            return self.fail(claim, out_of_means(()), court);
+        };
+        let object = broker::Located::there(path, fd, located.facts);
+        let wanted = broker::Claim::deed(claim.call, asked, change.access());
+        let asked = Asked::Change(Box::new((located, change)));
+        self.ask(claim, wanted, object, asked, court)
+    }
+
+    /// Makes a change that was decided on.
+    pub(super) fn change(
+        &mut self,
+        claim: Claim,
+        located: Located,
+        change: Change,
+    ) -> Result<(), DoorError> {
         if !located.is_slow {
             let result = perform(&self.listener, claim, &located, &change);
             return self.result(claim.id, result);
         }
+        let turn = self.watch(claim)?;
         let listener = Arc::clone(&self.listener);
-        self.aside(claim, court, move |turn| {
+        let submitted = self.files.submit(move || {
             // Nobody waits for it any more, or not for this: it must not happen behind a back.
             let result = match turn.take() && listener.is_valid(claim.id) {
                 true => perform(&listener, claim, &located, &change),
                 false => Err(Errno::EINTR),
             };
             Finished::Performed(claim.id, result)
-        })
+        });
+        match submitted {
+            Ok(()) => Ok(()),
+            Err(_) => self.errno(claim.id, Errno::EACCES),
+        }
     }
 }
 
 /// Whether a change may be made.
 fn judge<'a>(located: &'a Located, change: &Change, law: &dyn Law) -> Result<(), Objection<'a>> {
-    match (located.subject(), located.held().contains(Access::WRITE)) {
-        (Some(subject), _) => {
-            passed(law.decide(&subject, change.access()), subject.path)?;
-        }
-        (None, true) => {}
-        (None, false) => return Err(NAMELESS),
+    let verdict = match (located.subject(), located.held().contains(Access::WRITE)) {
+        (Some(subject), _) => passed(law.decide(&subject, change.access()), subject.path).map(drop),
+        (None, true) => Ok(()),
+        (None, false) => Err(NAMELESS),
+    };
+    if !matches!(verdict, Ok(()) | Err(Objection::Asks(_))) {
+        return verdict;
     }
     let takes_on_ids =
         |mode: u32| mode & (libc::S_ISUID | libc::S_ISGID) != 0 && !located.facts.is(libc::S_IFDIR);
@@ -92,7 +137,7 @@ fn judge<'a>(located: &'a Located, change: &Change, law: &dyn Law) -> Result<(),
             let why = "a file is never made set-user-ID or set-group-ID";
             Err(Objection::Refused(Errno::EPERM, why, located.path()))
         }
-        _ => Ok(()),
+        _ => verdict,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The door itself: receives, and sees every claim through to its answer.
 
+mod asking;
 mod binding;
 mod changes;
 mod connecting;
@@ -24,9 +25,10 @@ use super::registers::Registers;
 use super::target::Found;
 use super::tasks::{Tasks, can_count};
 use super::thread::Thread;
+use crate::broker::Ticket;
 use crate::broker::pool::Pool;
-use crate::broker::{Outcome, Ticket};
 use crate::sandbox::Tag;
+use asking::Asked;
 use errands::Sent;
 use nix::errno::Errno;
 use nix::poll::PollFlags;
@@ -121,8 +123,8 @@ pub struct Door {
     next_errand: u64,
     /// Connects for which there was no place. Examined anew when there is one.
     waiting: VecDeque<(Claim, i32, Address)>,
-    /// Opens that wait for the approver, or for the broker's own slow work.
-    asked: HashMap<Ticket, (Claim, Order)>,
+    /// Calls that wait for the approver, or for the broker's own slow work.
+    asked: HashMap<Ticket, (Claim, Asked)>,
     /// What was asked for those who do not wait any more.
     withdrawn: Vec<Ticket>,
     /// What the session listens on.
@@ -318,20 +320,6 @@ impl Door {
         }
         self.resume(&mut court)?;
         Ok(court.served)
-    }
-
-    /// Answers the call that a claim stood for. Of claims that are not this door's nothing happens.
-    ///
-    /// # Errors
-    /// As for [`Door::on_call`].
-    pub fn on_outcome(&mut self, ticket: Ticket, outcome: Outcome) -> Result<(), DoorError> {
-        match self.asked.remove(&ticket) {
-            Some((claim, order)) => {
-                self.begin(claim);
-                self.settle(claim, &order, outcome)
-            }
-            None => Ok(()),
-        }
     }
 
     fn serve(&mut self, call: &Notification, court: &mut Court<'_>) -> Result<(), DoorError> {

@@ -6,8 +6,9 @@
 //! the child have more than the rules do (executing a file takes the right to read it), so every open gets a descriptor or an
 //! errno.
 
+use super::asking::Asked;
 use super::{Claim, Court, Door, DoorError, Finished, NARROWED};
-use crate::broker::{self, Outcome, Patience, Peer, Progress};
+use crate::broker::{self, Grant, Patience};
 use crate::policy::{Access, Mechanism, Reason, Subject, Verdict};
 use crate::transparent::calls::{Opening, Target};
 use crate::transparent::failure::Failure;
@@ -19,7 +20,6 @@ use crate::transparent::target::{Found, find};
 use crate::transparent::thread::Thread;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use protocol::Code;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
@@ -118,13 +118,13 @@ impl Door {
         match answer {
             Answer::Kernel => self.leave_to_the_kernel(claim),
             Answer::Errno(errno) => self.errno(claim.id, errno),
-            Answer::Broker => self.ask(claim, order, found, court),
+            Answer::Broker => self.ask_to_open(claim, order, found, court),
             Answer::Perform { native } => self.perform(claim, order, found, native, court),
         }
     }
 
-    /// Puts it to the broker, as if it had been asked for over the socket. Nobody waits for the answer but the caller.
-    fn ask(
+    /// Puts it to the broker.
+    fn ask_to_open(
         &mut self,
         claim: Claim,
         order: Order,
@@ -146,58 +146,28 @@ impl Door {
             // Judged by what the caller holds, never by a rule.
             Found::There(_) => return self.errno(claim.id, Errno::EACCES),
         };
-        let process = match claim.thread.process() {
-            Ok(process) => process,
-            Err(failure) => return self.fail(claim, failure, court),
-        };
-        // The number was the caller's if the caller still waits.
-        if !self.listener.is_valid(claim.id) {
-            return Ok(());
-        }
-        let peer = Peer {
-            pid: process,
-            uid: nix::unistd::getuid().as_raw(),
-            pidfd: None,
-        };
         let asked = as_path(&order.target.path).to_owned();
         let wanted = broker::Claim::called(claim.call, asked, how.access(), how.flags, how.mode);
-        match court.recorder.claim(&peer, wanted, located) {
-            Progress::Done(outcome) => self.settle(claim, &order, outcome),
-            Progress::Pending(ticket) => {
-                self.asked.insert(ticket, (claim, order));
-                self.watch(claim).map(drop)
-            }
-        }
+        self.ask(claim, wanted, located, Asked::Open(order), court)
     }
 
-    /// Gives the caller what the broker said.
+    /// Gives the caller what the broker opened.
     pub(super) fn settle(
         &self,
         claim: Claim,
         order: &Order,
-        outcome: Outcome,
+        grant: Grant,
     ) -> Result<(), DoorError> {
         let how = order.target.how;
-        match outcome {
-            Outcome::Granted(grant) => {
-                // The broker knows fewer flags than there are: what is granted is opened once more with all of them.
-                let flags = flags_of(how) & !OFlag::O_TRUNC;
-                let flags = flags | (how.flags & OFlag::O_NONBLOCK);
-                match how.flags.intersects(BEYOND_THE_BROKER) {
-                    false => self.deliver(claim, grant.fd, how.has(OFlag::O_CLOEXEC)),
-                    true => match openat2::reopen(grant.fd.as_fd(), flags) {
-                        Ok(fd) => self.deliver(claim, fd, how.has(OFlag::O_CLOEXEC)),
-                        Err(errno) => self.errno(claim.id, errno),
-                    },
-                }
-            }
-            Outcome::Refused(refusal) => {
-                let errno = match refusal.code {
-                    Code::NoSuchFile | Code::Failed => refusal.errno,
-                    _ => Errno::EACCES,
-                };
-                self.errno(claim.id, errno)
-            }
+        // The broker knows fewer flags than there are: what is granted is opened once more with all of them.
+        let flags = flags_of(how) & !OFlag::O_TRUNC;
+        let flags = flags | (how.flags & OFlag::O_NONBLOCK);
+        match how.flags.intersects(BEYOND_THE_BROKER) {
+            false => self.deliver(claim, grant.fd, how.has(OFlag::O_CLOEXEC)),
+            true => match openat2::reopen(grant.fd.as_fd(), flags) {
+                Ok(fd) => self.deliver(claim, fd, how.has(OFlag::O_CLOEXEC)),
+                Err(errno) => self.errno(claim.id, errno),
+            },
         }
     }
 

@@ -1,0 +1,88 @@
+//! What rules ask about, count or let end some day: put to the broker, as if it had been asked for over the socket, and its answer.
+//! Nobody waits for that but the caller.
+
+use super::opens::Order;
+use super::{Claim, Court, Door, DoorError};
+use crate::broker::{self, Outcome, Peer, Progress, Refusal, Ticket};
+use crate::transparent::calls::Change;
+use crate::transparent::locate::Located;
+use nix::errno::Errno;
+use protocol::Code;
+
+/// What is to be done when the broker says yes.
+pub(super) enum Asked {
+    /// What it opened is given to the caller.
+    Open(Order),
+    /// The object that was located is changed.
+    Change(Box<(Located, Change)>),
+}
+
+impl Door {
+    pub(super) fn ask(
+        &mut self,
+        claim: Claim,
+        wanted: broker::Claim,
+        located: broker::Located,
+        asked: Asked,
+        court: &mut Court<'_>,
+    ) -> Result<(), DoorError> {
+        let process = match claim.thread.process() {
+            Ok(process) => process,
+            Err(failure) => return self.fail(claim, failure, court),
+        };
+        // The number was the caller's if the caller still waits.
+        if !self.listener.is_valid(claim.id) {
+            return Ok(());
+        }
+        let peer = Peer {
+            pid: process,
+            uid: nix::unistd::getuid().as_raw(),
+            pidfd: None,
+        };
+        match court.recorder.claim(&peer, wanted, located) {
+            Progress::Done(outcome) => self.heard(claim, asked, outcome),
+            Progress::Pending(ticket) => {
+                self.asked.insert(ticket, (claim, asked));
+                self.watch(claim).map(drop)
+            }
+        }
+    }
+
+    /// Answers the call that a claim stood for. Of claims that are not this door's nothing happens.
+    ///
+    /// # Errors
+    /// As for [`Door::on_call`].
+    pub fn on_outcome(&mut self, ticket: Ticket, outcome: Outcome) -> Result<(), DoorError> {
+        match self.asked.remove(&ticket) {
+            Some((claim, asked)) => {
+                self.begin(claim);
+                self.heard(claim, asked, outcome)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Does what the broker said.
+    fn heard(&mut self, claim: Claim, asked: Asked, outcome: Outcome) -> Result<(), DoorError> {
+        match (outcome, asked) {
+            (Outcome::Refused(refusal), _) => self.errno(claim.id, errno(&refusal)),
+            (Outcome::Granted(grant), Asked::Open(order)) => self.settle(claim, &order, grant),
+            (Outcome::Granted(_), Asked::Change(change)) => {
+                let (located, change) = *change;
+                // It must not happen behind a back.
+                match self.listener.is_valid(claim.id) {
+                    true => self.change(claim, located, change),
+                    false => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+/// What the caller gets for a no.
+fn errno(refusal: &Refusal) -> Errno {
+    match refusal.code {
+        Code::NoSuchFile | Code::Failed => refusal.errno,
+        _ => Errno::EACCES,
+    }
+}
