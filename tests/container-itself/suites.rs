@@ -15,11 +15,12 @@ const BY_DEFAULT: [&str; 6] = ["cli", "filter", "launch", "policy", "real", "req
 const ALWAYS: [&str; 3] = ["cli", "launch", "real"];
 
 /// What there is beside it, for `SUPERVISE_CONTAINED=all`.
-const REST: [&str; 7] = [
+const REST: [&str; 8] = [
     "asking",
     "async",
     "broker",
     "escape",
+    "identity",
     "preload",
     "probe_itself",
     "transparent",

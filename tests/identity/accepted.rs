@@ -16,9 +16,9 @@ fn a_worker_is_found_on_every_rung_and_the_handle_says_on_which() {
     let mut process = worker.process.clone();
     let handle = worker.probe_as(&process).unwrap();
     let verification = handle.verification();
-    let rung = match process.pidfs_handle {
-        Some(_) => Rung::Handle,
-        None => Rung::Inode,
+    let rung = match worker.opens_by_handle() {
+        true => Rung::Handle,
+        false => Rung::Inode,
     };
     assert_eq!(verification.found.rung, rung);
     assert_eq!(verification.found.start_time, Step::Verified);

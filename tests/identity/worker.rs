@@ -171,6 +171,12 @@ impl Worker {
         prober.probe_with_service(SERVICE, VERSION, &self.endpoint(), &self.process)
     }
 
+    /// Whether this kernel opens processes by handles, and lets us: a container's filter does not.
+    pub fn opens_by_handle(&self) -> bool {
+        let handle = self.process.pidfs_handle;
+        handle.is_some_and(|handle| handle.open().unwrap().is_some())
+    }
+
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
