@@ -1,6 +1,6 @@
 //! What answers at an endpoint and proves nothing: each by its own error, none after the deadline.
 
-use crate::worker::{SERVICE, VERSION, Worker, manifest};
+use crate::worker::{Companion, SERVICE, VERSION, Worker, manifest};
 use nix::errno::Errno;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -65,12 +65,14 @@ fn silence_ends_with_the_deadline_however_it_is_broken() {
         // What takes its time is hashed before.
         worker.process.find(Executables::Require).unwrap();
         let begin = Instant::now();
-        let error = BackendHandle::probe_with_service(
-            SERVICE,
-            VERSION,
-            &worker.endpoint(),
-            &worker.process,
-        );
+        let (endpoint, process) = (worker.endpoint(), worker.process.clone());
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let probed = BackendHandle::probe_with_service(SERVICE, VERSION, &endpoint, &process);
+            tell.send(probed).unwrap();
+        });
+        // One that begins anew with each byte never ends.
+        let error = told.recv_timeout(Duration::from_secs(20)).unwrap();
         let passed = begin.elapsed();
         assert_eq!(
             error.unwrap_err(),
@@ -99,7 +101,7 @@ fn a_squatter_that_stole_everything_is_not_the_worker() {
     drop(worker.probe().unwrap());
     let line = worker.manifest().encode().unwrap();
     let stolen = worker.workspace.write("manifest", line);
-    let mut squatter = Command::new(crate::harness::built::kept())
+    let squatter = Command::new(crate::harness::built::kept())
         .args([
             "squat".as_ref(),
             worker.endpoint().path.as_os_str(),
@@ -108,19 +110,20 @@ fn a_squatter_that_stole_everything_is_not_the_worker() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
+    let mut squatter = Companion(squatter);
     let mut said = String::new();
-    BufReader::new(squatter.stdout.take().unwrap())
+    BufReader::new(squatter.0.stdout.take().unwrap())
         .read_line(&mut said)
         .unwrap();
     let impostor = Impostor::Other {
         expected: worker.process.pid,
-        found: squatter.id() as i32,
+        found: squatter.0.id() as i32,
     };
     assert_eq!(worker.probe().unwrap_err(), Error::VerifyPid(impostor));
     // Everything but who sent it is right: of the squatter's own process it would be the proof.
     let mut own = worker.process.clone();
-    let squatting = sys::pidfd::Pidfd::open(squatter.id() as i32).unwrap();
-    own.pid = squatter.id() as i32;
+    let squatting = sys::pidfd::Pidfd::open(squatter.0.id() as i32).unwrap();
+    own.pid = squatter.0.id() as i32;
     own.pidfs_handle = sys::pidfs::Handle::of(std::os::fd::AsFd::as_fd(&squatting)).unwrap();
     own.pidfs_inode = None;
     let (held, _) = supervisor::workers::identity::Held::reopen(&own).unwrap();
@@ -130,8 +133,7 @@ fn a_squatter_that_stole_everything_is_not_the_worker() {
         matches!(error, Error::Probe(ProbeFailure::PidfsInode { .. })),
         "{error}"
     );
-    squatter.kill().unwrap();
-    squatter.wait().unwrap();
+    drop(squatter);
     let error = worker.probe().unwrap_err();
     assert!(
         matches!(

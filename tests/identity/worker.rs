@@ -93,6 +93,17 @@ fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
+/// A process that ends with the test, however that ends.
+pub struct Companion(pub Child);
+
+impl Drop for Companion {
+    fn drop(&mut self) {
+        // Both fail when it was waited for.
+        let _killed = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
 /// A worker that runs, and its record. Killed when the test is over.
 pub struct Worker {
     pub child: Child,
