@@ -56,6 +56,12 @@ pub fn contained() -> PathBuf {
     CONTAINED.clone()
 }
 
+/// A keeper with the least of daemons.
+pub fn keeping() -> PathBuf {
+    static KEEPING: LazyLock<PathBuf> = LazyLock::new(|| example("keeping", "tests/keeper/daemon"));
+    KEEPING.clone()
+}
+
 /// The library that unmodified programs preload. No other package uses it.
 pub fn preload() -> PathBuf {
     static PRELOAD: LazyLock<PathBuf> = LazyLock::new(|| {

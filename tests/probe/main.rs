@@ -20,6 +20,7 @@ mod processes;
 mod races;
 mod sharing;
 mod sockets;
+mod steady;
 mod system;
 mod trapped;
 
@@ -64,6 +65,7 @@ const ROOMS: &[Room] = &[
     doomed::act,
     passing::act,
     sharing::act,
+    steady::act,
 ];
 
 fn main() {

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use protocol::{MAX_FDS, SupervisorMessage, SupervisorResponse};
 use sys::messages::{Lost, Wait, Welcome, send};
 
-use crate::inbox::{Filled, Inbox};
+use crate::inbox::{Filled, Inbox, Reading};
 use crate::{Error, Result};
 
 /// What goes over a program's end of one connection, which nobody shares with it. After an error of
@@ -108,7 +108,10 @@ impl Asker {
                 };
                 return Ok(Some(Answer { response, fds }));
             }
-            match self.inbox.fill(socket.as_fd(), welcome, Wait::No) {
+            match self
+                .inbox
+                .fill(socket.as_fd(), welcome, Reading::Take(Wait::No))
+            {
                 Ok(Filled::Bytes) => {}
                 Ok(Filled::End) => return Err(Error::Closed),
                 Ok(Filled::Interrupted(_)) => {

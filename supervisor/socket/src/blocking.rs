@@ -12,7 +12,7 @@ use nix::poll::PollFlags;
 use protocol::{MAX_FDS, SupervisorMessage, SupervisorResponse};
 use sys::messages::{Lost, Wait, Welcome, send};
 
-use crate::inbox::{Filled, Inbox};
+use crate::inbox::{Filled, Inbox, Reading};
 use crate::listener::Listener;
 use crate::peer::{Peer, name_senders};
 use crate::wait::Deadline;
@@ -354,7 +354,10 @@ impl SupervisorSocket {
             deadline.ready(self.stream.as_fd(), PollFlags::POLLIN)?;
         }
         loop {
-            match self.inbox.fill(self.stream.as_fd(), welcome, wait) {
+            match self
+                .inbox
+                .fill(self.stream.as_fd(), welcome, Reading::Take(wait))
+            {
                 // Somebody who shares the socket took what was there, or made it non-blocking.
                 Err(Errno::EAGAIN) => deadline.ready(self.stream.as_fd(), PollFlags::POLLIN)?,
                 filled => return filled.map_err(Error::io("recvmsg")),

@@ -12,13 +12,16 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::poll::PollFlags;
+use protocol::frame::HEADER;
 use protocol::{
     Code, OpenRequest, Refused, Rejected, SupervisorMessage, SupervisorResponse,
     Welcome as Greeting,
 };
 use sys::messages::{Wait, Welcome, send};
 
-use crate::inbox::{Filled, Inbox};
+#[cfg(target_os = "linux")]
+use crate::durable::Durable;
+use crate::inbox::{Filled, Inbox, Reading};
 use crate::peer::{Peer, name_by_pidfd, name_senders};
 use crate::replay::Replay;
 use crate::{Error, Result};
@@ -53,6 +56,9 @@ pub struct Channel {
     over: bool,
     /// How many messages in a row came from the last sender, counted up to [`SETTLED`].
     in_a_row: u32,
+    /// Requests stay in the socket until they are answered.
+    #[cfg(target_os = "linux")]
+    durable: Option<Durable>,
 }
 
 /// What a program sent.
@@ -105,7 +111,28 @@ impl Channel {
             found: None,
             over: false,
             in_a_row: 0,
+            #[cfg(target_os = "linux")]
+            durable: None,
         })
+    }
+
+    /// The same; but each request stays in the socket until it is answered, so that whoever has the socket after us finds those that
+    /// were not. One that was answered just before may be found, too, and is then answered twice.
+    ///
+    /// What is to be polled of it is its descriptor alone, for being readable: it is so after something has happened.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    #[cfg(target_os = "linux")]
+    pub fn durable(socket: impl Into<OwnedFd>) -> Result<Self> {
+        let mut channel = Self::new(socket)?;
+        channel.durable = Some(Durable::new(channel.socket.as_fd())?);
+        Ok(channel)
+    }
+
+    /// The connection itself.
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 
     /// Makes the kernel name the sender of whatever arrives at this end from now on, and keep descriptors
@@ -142,6 +169,9 @@ impl Channel {
     /// What to poll for. (That the program is gone is always told.)
     #[must_use]
     pub fn interest(&self) -> PollFlags {
+        if self.is_durable() {
+            return PollFlags::POLLIN;
+        }
         let mut interest = PollFlags::empty();
         interest.set(PollFlags::POLLIN, self.wants_read());
         interest.set(PollFlags::POLLOUT, self.wants_write());
@@ -153,6 +183,11 @@ impl Channel {
     /// # Errors
     /// As [`Channel::feed`].
     pub fn ready(&mut self, what: PollFlags) -> Result<()> {
+        #[cfg(target_os = "linux")]
+        let what = match &mut self.durable {
+            Some(durable) => durable.happened()?,
+            None => what,
+        };
         if what.intersects(PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL) {
             // Every holder of the other end is gone: what they asked for cannot reach anybody.
             self.over = true;
@@ -165,6 +200,60 @@ impl Channel {
             self.feed()?;
         }
         Ok(())
+    }
+
+    #[cfg(target_os = "linux")]
+    fn is_durable(&self) -> bool {
+        self.durable.is_some()
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn is_durable(&self) -> bool {
+        false
+    }
+
+    fn reading(&self) -> Reading {
+        #[cfg(target_os = "linux")]
+        if self.durable.is_some() {
+            return Reading::Look;
+        }
+        Reading::Take(Wait::No)
+    }
+
+    /// A frame was looked at: with an id, one that is answered later.
+    fn looked(&mut self, length: usize, id: Option<u64>) {
+        #[cfg(target_os = "linux")]
+        if let Some(durable) = &mut self.durable {
+            durable.looked(length, id);
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _nothing = (length, id);
+    }
+
+    /// Takes what is answered out of the socket. What was not sent yet is not answered.
+    fn consume(&mut self) {
+        #[cfg(target_os = "linux")]
+        if self.unsent.is_empty()
+            && let Some(durable) = &mut self.durable
+            && durable.consume(self.socket.as_fd()).is_err()
+        {
+            self.over = true;
+        }
+    }
+
+    /// There is nothing more to be looked at, for now.
+    fn seen_all(&mut self) {
+        #[cfg(target_os = "linux")]
+        if let Some(durable) = &mut self.durable {
+            durable.unseen = false;
+        }
+    }
+
+    fn has_unseen(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        return self.durable.as_ref().is_some_and(|durable| durable.unseen);
+        #[cfg(not(target_os = "linux"))]
+        false
     }
 
     fn has_room(&self) -> bool {
@@ -187,9 +276,14 @@ impl Channel {
             fds: 0,
             sender: true,
         };
-        let filled = match self.inbox.fill(self.socket.as_fd(), welcome, Wait::No) {
+        let before_it = self.inbox.unused();
+        let reading = self.reading();
+        let filled = match self.inbox.fill(self.socket.as_fd(), welcome, reading) {
             Ok(filled) => filled,
-            Err(Errno::EAGAIN) => return Ok(Fed::Nothing),
+            Err(Errno::EAGAIN) => {
+                self.seen_all();
+                return Ok(Fed::Nothing);
+            }
             Err(Errno::ECONNRESET) => Filled::End,
             Err(errno) => {
                 self.over = true;
@@ -207,6 +301,9 @@ impl Channel {
         if let Err(error) = self.settle(before) {
             self.over = true;
             return Err(error);
+        }
+        if let Filled::Interrupted(_) = filled {
+            self.looked(before_it, None);
         }
         if let Filled::Interrupted(Some(peer)) = filled {
             let detail = "bytes of another process came before the end of the frame";
@@ -245,6 +342,18 @@ impl Channel {
             return Some(found);
         }
         while self.wants_read() {
+            self.consume();
+            if !self.inbox.is_whole() && self.has_unseen() {
+                // What is still unread is not told of again.
+                match self.feed() {
+                    Ok(Fed::Bytes) => {}
+                    Ok(Fed::Nothing | Fed::End) | Err(_) => return None,
+                }
+                if let Some(found) = self.found.take() {
+                    return Some(found);
+                }
+                continue;
+            }
             let frame = match self.inbox.take() {
                 Ok(frame) => frame?,
                 Err(error) => {
@@ -255,6 +364,7 @@ impl Channel {
                 }
             };
             let peer = frame.sender.map(Arc::clone)?;
+            let length = HEADER + frame.text.len();
             let decoded = if frame.lost.is_some() {
                 let detail = "a request carries no descriptors".to_owned();
                 Err(Rejected {
@@ -265,6 +375,13 @@ impl Channel {
             } else {
                 SupervisorMessage::decode(frame.text)
             };
+            let waits = match &decoded {
+                Ok(SupervisorMessage::Open(open)) if self.replay.is_new(peer.pid, open.id) => {
+                    Some(open.id)
+                }
+                _ => None,
+            };
+            self.looked(length, waits);
             match decoded {
                 Err(Rejected { id, code, detail }) => {
                     return Some(self.reject(peer, id, code, &detail));
@@ -284,7 +401,7 @@ impl Channel {
                     );
                 }
                 Ok(SupervisorMessage::Open(open)) => {
-                    if !self.replay.is_new(peer.pid, open.id) {
+                    if waits.is_none() {
                         let detail = "this id was used before";
                         return Some(self.reject(peer, Some(open.id), Code::Replayed, detail));
                     }
@@ -316,6 +433,11 @@ impl Channel {
         }
         self.considered = self.considered.saturating_sub(1);
         self.queue(response, fds);
+        #[cfg(target_os = "linux")]
+        if let Some(durable) = &mut self.durable {
+            durable.answered(response.id());
+        }
+        self.consume();
         if self.over {
             Err(Error::Closed)
         } else {
@@ -440,7 +562,12 @@ fn encoded(response: &SupervisorResponse) -> Option<Vec<u8>> {
 const SENDERS_ARE_NAMED: bool = cfg!(target_os = "linux");
 
 impl AsFd for Channel {
+    /// What is to be polled.
     fn as_fd(&self) -> BorrowedFd<'_> {
+        #[cfg(target_os = "linux")]
+        if let Some(durable) = &self.durable {
+            return durable.edge();
+        }
         self.socket.as_fd()
     }
 }

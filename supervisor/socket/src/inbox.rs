@@ -36,6 +36,16 @@ struct Attached {
     lost: Option<Lost>,
 }
 
+/// How bytes are read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Reading {
+    /// They are taken out of the socket.
+    Take(Wait),
+    /// They stay there until they are consumed. Does not wait.
+    #[cfg(target_os = "linux")]
+    Look,
+}
+
 /// What came of reading once.
 #[derive(Debug)]
 pub(crate) enum Filled {
@@ -65,6 +75,20 @@ impl Inbox {
     /// Whether part of a frame is waiting for its rest.
     pub(crate) fn in_frame(&self) -> bool {
         self.start < self.end
+    }
+
+    /// How many bytes wait for the rest of their frame.
+    pub(crate) fn unused(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// Whether [`Inbox::take`] has something to say.
+    pub(crate) fn is_whole(&self) -> bool {
+        match self.announced() {
+            Ok(Some(length)) => self.unused() >= HEADER + length,
+            Ok(None) => false,
+            Err(_) => true,
+        }
     }
 
     /// The sender of the last bytes.
@@ -119,10 +143,15 @@ impl Inbox {
         &mut self,
         socket: BorrowedFd<'_>,
         welcome: Welcome,
-        wait: Wait,
+        how: Reading,
     ) -> nix::Result<Filled> {
         self.make_room();
-        let received = receive(socket, &mut self.buffer[self.end..], welcome, wait)?;
+        let room = &mut self.buffer[self.end..];
+        let received = match how {
+            Reading::Take(wait) => receive(socket, room, welcome, wait)?,
+            #[cfg(target_os = "linux")]
+            Reading::Look => sys::messages::look(socket, room, welcome)?,
+        };
         if received.length == 0 {
             return Ok(Filled::End);
         }

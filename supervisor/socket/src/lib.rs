@@ -12,6 +12,8 @@
 mod asker;
 mod blocking;
 mod channel;
+#[cfg(target_os = "linux")]
+mod durable;
 mod error;
 mod inbox;
 mod listener;

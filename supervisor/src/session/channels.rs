@@ -20,15 +20,26 @@ use std::sync::Arc;
 /// # Errors
 /// The errno of `socketpair(2)`, or what keeps senders from being named.
 pub fn pair() -> Result<(Channel, OwnedFd), socket::Error> {
-    let flags = SockFlag::SOCK_CLOEXEC;
-    let (outer, inner) =
-        socketpair(AddressFamily::Unix, SockType::Stream, None, flags).map_err(|errno| {
-            socket::Error::Io {
-                operation: "socketpair",
-                source: errno,
-            }
-        })?;
+    let (outer, inner) = ends()?;
     Ok((Channel::new(outer)?, inner))
+}
+
+/// The same for a session that outlives whoever serves it: its requests stay in the socket until they are answered.
+///
+/// # Errors
+/// As for [`pair`].
+pub fn durable_pair() -> Result<(Channel, OwnedFd), socket::Error> {
+    let (outer, inner) = ends()?;
+    Ok((Channel::durable(outer)?, inner))
+}
+
+fn ends() -> Result<(OwnedFd, OwnedFd), socket::Error> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let made = socketpair(AddressFamily::Unix, SockType::Stream, None, flags);
+    made.map_err(|errno| socket::Error::Io {
+        operation: "socketpair",
+        source: errno,
+    })
 }
 
 /// How many connections a session may have. A further one is closed at once.

@@ -12,7 +12,7 @@ mod remains;
 mod signals;
 mod terminal;
 
-pub use channels::pair;
+pub use channels::{durable_pair, pair};
 pub use inherited::inherited_descriptor;
 pub use life::Life;
 pub use remains::{Place, PlaceError, collect_abandoned};

@@ -50,6 +50,7 @@
 //! permissions are the kernel's to judge, and its errno is the answer.
 
 mod address;
+mod again;
 mod binds;
 mod calls;
 mod connects;

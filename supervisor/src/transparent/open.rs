@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::fstat;
 use std::os::fd::{AsFd, OwnedFd};
+use sys::metadata;
 use sys::openat2;
 
 /// Whether an open lasts until somebody opens the other end.
@@ -80,6 +81,34 @@ pub(super) fn open(
         }
     };
     if flags.contains(OFlag::O_NONBLOCK) && !how.has(OFlag::O_NONBLOCK) {
+        fcntl(&fd, FcntlArg::F_SETFL(how.flags & SETTABLE))?;
+    }
+    Ok(fd)
+}
+
+/// Opens a file that an earlier supervisor may have made for the same call, empty as it is, whatever its mode lets whom do: who makes
+/// a file has it open.
+///
+/// # Errors
+/// The errno of what fails; `EEXIST` for a file that is none which was just made.
+pub(super) fn open_own(located: &Located, how: Opening) -> Result<OwnedFd, Errno> {
+    let facts = fstat(&located.fd)?;
+    let is_new = facts.st_size == 0 && facts.st_nlink == 1;
+    if !is_new || facts.st_mode & libc::S_IFMT != libc::S_IFREG {
+        return Err(Errno::EEXIST);
+    }
+    let flags = flags_of(how) | OFlag::O_NONBLOCK;
+    let fd = match openat2::reopen(located.fd.as_fd(), flags) {
+        Err(Errno::EACCES) => {
+            let mode = facts.st_mode & 0o7777;
+            metadata::set_mode(located.fd.as_fd(), mode | 0o600)?;
+            let opened = openat2::reopen(located.fd.as_fd(), flags);
+            metadata::set_mode(located.fd.as_fd(), mode)?;
+            opened?
+        }
+        opened => opened?,
+    };
+    if !how.has(OFlag::O_NONBLOCK) {
         fcntl(&fd, FcntlArg::F_SETFL(how.flags & SETTABLE))?;
     }
     Ok(fd)

@@ -10,13 +10,32 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::num::NonZero;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What the supervisor writes beside a call for its successor: how far it came. What the words mean is the supervisor's to know.
+/// All zeroes: it had done nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Note {
+    /// How far it came. Written last.
+    pub stage: u64,
+    /// What is needed to go on from there.
+    pub words: [u64; 5],
+}
+
+/// A call and the note beside it. Where the call's id is 0 nothing waits.
+#[repr(C)]
+struct Slot {
+    call: libc::seccomp_notif,
+    note: Note,
+}
 
 /// Slots for notifications. Those that are not used are zero, which is what the kernel demands to find.
 #[derive(Debug)]
 pub struct Journal {
     file: OwnedFd,
-    slots: NonNull<libc::seccomp_notif>,
+    slots: NonNull<Slot>,
     count: u16,
     state: Mutex<State>,
 }
@@ -56,7 +75,7 @@ impl Journal {
             Errno::EINVAL => memfd_create(c"notifications", MFdFlags::MFD_CLOEXEC),
             errno => Err(errno),
         })?;
-        let size = usize::from(count) * size_of::<libc::seccomp_notif>();
+        let size = usize::from(count) * size_of::<Slot>();
         nix::unistd::ftruncate(&file, size as libc::off_t)?;
         Ok(file)
     }
@@ -67,13 +86,19 @@ impl Journal {
     /// The errno of `fstat(2)` or `mmap(2)`.
     pub fn inherited(file: OwnedFd) -> Result<Self, Errno> {
         let size = nix::sys::stat::fstat(&file)?.st_size as usize;
-        let count = size / size_of::<libc::seccomp_notif>();
+        let count = size / size_of::<Slot>();
         let journal = Self::of(file, count.try_into().map_err(|_| Errno::EINVAL)?)?;
         let mut state = journal.lock();
-        for slot in 0..journal.count {
-            // SAFETY: a slot of the mapping; all that can stand there, any bytes, is a valid seccomp_notif.
-            let id = unsafe { journal.slot(slot).as_ref().id };
-            if id != 0 {
+        for (slot, bytes) in journal.touched()? {
+            if bytes.iter().all(|byte| *byte == 0) {
+                continue;
+            }
+            // SAFETY: a slot of the mapping; all that can stand there, any bytes, is a valid Slot.
+            let id = unsafe { journal.slot(slot).as_ref().call.id };
+            if id == 0 {
+                // Whoever was emptying it did not come to the end.
+                journal.blank_slot(slot);
+            } else {
                 state.used.push((id, slot));
             }
         }
@@ -83,10 +108,31 @@ impl Journal {
         Ok(journal)
     }
 
+    /// The slots on pages that were ever written, and their bytes. The others are not even looked at: to look at a page makes it.
+    fn touched(&self) -> Result<Vec<(u16, Vec<u8>)>, Errno> {
+        use nix::unistd::{Whence, lseek};
+        let mut slots = Vec::new();
+        let mut at = 0;
+        loop {
+            let data = match lseek(&self.file, at, Whence::SeekData) {
+                Ok(data) => data,
+                // Behind the last.
+                Err(Errno::ENXIO) => return Ok(slots),
+                Err(errno) => return Err(errno),
+            };
+            at = lseek(&self.file, data, Whence::SeekHole)?;
+            let size = size_of::<Slot>() as libc::off_t;
+            for slot in data / size..(at / size).min(self.count.into()) {
+                let mut bytes = vec![0; size_of::<Slot>()];
+                nix::sys::uio::pread(&self.file, &mut bytes, slot * size)?;
+                slots.push((slot as u16, bytes));
+            }
+        }
+    }
+
     fn of(file: OwnedFd, count: u16) -> Result<Self, Errno> {
         use nix::sys::mman::{MapFlags, ProtFlags, mmap};
-        let size = NonZero::new(usize::from(count) * size_of::<libc::seccomp_notif>())
-            .ok_or(Errno::EINVAL)?;
+        let size = NonZero::new(usize::from(count) * size_of::<Slot>()).ok_or(Errno::EINVAL)?;
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a new mapping where the kernel finds room, of a file that is that long.
         let memory = unsafe { mmap(None, size, access, MapFlags::MAP_SHARED, &file, 0) }?;
@@ -115,8 +161,10 @@ impl Journal {
         let Some(slot) = self.free_slot(listener) else {
             return listener.receive();
         };
+        // A slot begins with its call.
+        let call = self.slot(slot).cast();
         // SAFETY: a slot of the mapping that nobody else was given, valid for reads and writes; it is zero.
-        let received = unsafe { listener.receive_into(self.slot(slot)) };
+        let received = unsafe { listener.receive_into(call) };
         let mut state = self.lock();
         match &received {
             Ok(Some(notification)) => {
@@ -141,7 +189,8 @@ impl Journal {
         let state = self.lock();
         let slots = state.used.iter();
         // SAFETY: slots of the mapping, which nobody writes while the lock is held.
-        let notification = |(_, slot): &(u64, u16)| unsafe { self.slot(*slot).read() }.into();
+        let notification =
+            |(_, slot): &(u64, u16)| unsafe { self.slot(*slot).as_ref().call }.into();
         slots.map(notification).collect()
     }
 
@@ -159,12 +208,50 @@ impl Journal {
     }
 
     fn clear(&self, state: &mut State, slot: u16) {
-        // SAFETY: a slot of the mapping, which nobody else writes while the lock is held; all zeroes is a valid seccomp_notif.
-        unsafe { self.slot(slot).write_bytes(0, 1) };
+        self.blank_slot(slot);
         state.free.push(slot);
     }
 
-    fn slot(&self, number: u16) -> NonNull<libc::seccomp_notif> {
+    fn blank_slot(&self, slot: u16) {
+        let slot = self.slot(slot).as_ptr();
+        // SAFETY: a slot of the mapping, which nobody else writes: the lock is held, or the journal is being made. All zeroes is a
+        // valid Slot. The id goes first: whoever finds the rest of it after us knows that nothing waits.
+        unsafe {
+            (&raw mut (*slot).call.id).write_volatile(0);
+            std::sync::atomic::fence(Ordering::SeqCst);
+            slot.write_bytes(0, 1);
+        }
+    }
+
+    /// Writes a note beside a call that waits. Of a call that has no slot nothing is noted.
+    pub fn set_note(&self, id: u64, note: Note) {
+        let state = self.lock();
+        let Some((_, slot)) = state.used.iter().rfind(|(used, _)| *used == id) else {
+            return;
+        };
+        let slot = self.slot(*slot).as_ptr();
+        // SAFETY: a slot of the mapping, which nobody else writes while the lock is held. Before the words are whole the stage says
+        // that there are none.
+        unsafe {
+            (&raw mut (*slot).note.stage).write_volatile(0);
+            std::sync::atomic::fence(Ordering::SeqCst);
+            (&raw mut (*slot).note.words).write_volatile(note.words);
+            std::sync::atomic::fence(Ordering::SeqCst);
+            (&raw mut (*slot).note.stage).write_volatile(note.stage);
+        }
+    }
+
+    /// The note beside a call.
+    pub fn note(&self, id: u64) -> Note {
+        let state = self.lock();
+        let slot = state.used.iter().rfind(|(used, _)| *used == id);
+        // SAFETY: a slot of the mapping, which nobody writes while the lock is held.
+        slot.map_or_else(Note::default, |(_, slot)| unsafe {
+            self.slot(*slot).as_ref().note
+        })
+    }
+
+    fn slot(&self, number: u16) -> NonNull<Slot> {
         assert!(number < self.count, "a slot of this journal");
         // SAFETY: the mapping holds `count` slots, so the pointer stays inside it.
         unsafe { self.slots.add(usize::from(number)) }
@@ -178,7 +265,7 @@ impl Journal {
 
 impl Drop for Journal {
     fn drop(&mut self) {
-        let size = usize::from(self.count) * size_of::<libc::seccomp_notif>();
+        let size = usize::from(self.count) * size_of::<Slot>();
         // SAFETY: the mapping is this journal's alone, and of that size.
         let unmapped = unsafe { nix::sys::mman::munmap(self.slots.cast(), size) };
         debug_assert!(unmapped.is_ok(), "munmap: {unmapped:?}");
@@ -221,14 +308,21 @@ mod tests {
         thread.join().unwrap()
     }
 
+    const NOTE: Note = Note {
+        stage: 1,
+        words: [2, 3, 5, 7, 11],
+    };
+
     #[test]
     fn what_a_dead_process_received_is_answered_by_the_next() {
         let value = trapped(|listener| {
             let journal = Journal::new(4).unwrap();
-            // SAFETY: the child makes one system call on memory that exists, and ends without running anything else.
+            // SAFETY: the child uses memory that exists and a lock that nobody held, and ends without running anything else.
             match unsafe { nix::unistd::fork() }.unwrap() {
                 nix::unistd::ForkResult::Child => {
-                    let _received = journal.receive(listener);
+                    if let Ok(Some(call)) = journal.receive(listener) {
+                        journal.set_note(call.id, NOTE);
+                    }
                     // SAFETY: ends the process at once.
                     unsafe { libc::_exit(0) }
                 }
@@ -241,11 +335,13 @@ mod tests {
             let successor = Journal::inherited(file).unwrap();
             let pending = successor.pending();
             assert_eq!(pending.len(), 1);
+            assert_eq!(successor.note(pending[0].id), NOTE);
             assert_eq!(pending[0].args[1], 7);
             assert!(listener.is_valid(pending[0].id));
             assert_eq!(listener.respond_value(pending[0].id, 4711), Ok(true));
             successor.answered(pending[0].id);
             assert!(successor.pending().is_empty());
+            assert_eq!(successor.note(pending[0].id), Note::default());
             let file = journal.as_file().try_clone_to_owned().unwrap();
             assert!(Journal::inherited(file).unwrap().pending().is_empty());
         });

@@ -156,6 +156,68 @@ pub fn receive(
     welcome: Welcome,
     wait: Wait,
 ) -> nix::Result<Received> {
+    receive_with(socket, buffer, welcome, RECEIVE | dont_wait(wait))
+}
+
+/// As [`receive`], without waiting; but what comes stays in the socket until it is [`consume`]d, and the next look begins behind it. So
+/// whoever has the socket next finds what was not consumed. For sockets that were told to [`look_from_the_start`].
+///
+/// # Errors
+/// As [`receive`].
+#[cfg(target_os = "linux")]
+pub fn look(socket: BorrowedFd<'_>, buffer: &mut [u8], welcome: Welcome) -> nix::Result<Received> {
+    let flags = RECEIVE | libc::MSG_DONTWAIT | libc::MSG_PEEK;
+    receive_with(socket, buffer, welcome, flags)
+}
+
+/// Has the next [`look`] begin with the first byte that is in the socket (`SO_PEEK_OFF`, unix(7)).
+///
+/// # Errors
+/// What `setsockopt` says.
+#[cfg(target_os = "linux")]
+pub fn look_from_the_start(socket: BorrowedFd<'_>) -> nix::Result<()> {
+    let start: libc::c_int = 0;
+    // SAFETY: the value is a live int, and its size is said.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEEK_OFF,
+            (&raw const start).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    Errno::result(result).map(drop)
+}
+
+/// Takes so many bytes, which were looked at, out of the socket.
+///
+/// # Errors
+/// What `recv` says; `EPIPE` when there are not so many.
+#[cfg(target_os = "linux")]
+pub fn consume(socket: BorrowedFd<'_>, mut length: usize) -> nix::Result<()> {
+    let mut scratch = [0; 4096];
+    let nothing = Welcome {
+        fds: 0,
+        sender: false,
+    };
+    while length > 0 {
+        let part = length.min(scratch.len());
+        let taken = receive(socket, &mut scratch[..part], nothing, Wait::No)?.length;
+        if taken == 0 {
+            return Err(Errno::EPIPE);
+        }
+        length -= taken;
+    }
+    Ok(())
+}
+
+fn receive_with(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    welcome: Welcome,
+    flags: libc::c_int,
+) -> nix::Result<Received> {
     if welcome.fds > MAX_FDS {
         return Err(Errno::EINVAL);
     }
@@ -165,7 +227,6 @@ pub fn receive(
         iov_len: buffer.len(),
     };
     let mut message = empty_message(&mut part);
-    let flags = RECEIVE | dont_wait(wait);
     loop {
         message.msg_control = control.0.as_mut_ptr().cast();
         message.msg_controllen = control_length(welcome) as _;

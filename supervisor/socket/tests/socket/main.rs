@@ -6,6 +6,8 @@ mod harness;
 
 mod channel;
 mod child;
+#[cfg(target_os = "linux")]
+mod durable;
 mod flood;
 mod identity;
 mod laws;

@@ -2,6 +2,7 @@
 
 use super::{Claim, Court, Door, DoorError, Finished, NARROWED};
 use crate::policy::Access;
+use crate::transparent::again::{Begun, done};
 use crate::transparent::calls::{Act, Place};
 use crate::transparent::deeds::{Deed, Doer};
 use crate::transparent::failure::Failure;
@@ -18,6 +19,12 @@ impl Door {
         act: Act,
         court: &mut Court<'_>,
     ) -> Result<(), DoorError> {
+        if let Some(begun) = self.begun.remove(&claim.id)
+            && begun.was_done(claim.thread, &act)
+            && self.listener.is_valid(claim.id)
+        {
+            return self.value(claim.id, 0);
+        }
         match Deed::find(claim.thread, &act, Lookup::Cached) {
             Err(Failure::WouldWait) => self.aside(claim, court, move |_turn| {
                 let found = Deed::find(claim.thread, &act, Lookup::Full);
@@ -84,7 +91,15 @@ impl Door {
         court: &mut Court<'_>,
     ) -> Result<(), DoorError> {
         let listener = Arc::clone(&self.listener);
-        let perform = move |deed: &Deed| deed.perform(claim.thread, || listener.is_valid(claim.id));
+        let journal = Arc::clone(&self.journal);
+        let perform = move |deed: &Deed| {
+            journal.set_note(claim.id, Begun::of(deed).note());
+            let result = deed.perform(claim.thread, || listener.is_valid(claim.id));
+            if result.is_ok() {
+                journal.set_note(claim.id, done(Ok(0)));
+            }
+            result
+        };
         if !deed.is_slow() {
             return self.done_deed(claim, perform(&deed), court);
         }

@@ -12,6 +12,7 @@ mod tasks;
 mod waits;
 
 use super::address::Address;
+use super::again::{Before, Begun};
 use super::binds::Bind;
 use super::calls::{self, Act, Change, Place, Wish};
 use super::connects::Connect;
@@ -113,7 +114,9 @@ fn failed(action: &'static str) -> impl Fn(Errno) -> DoorError {
 pub struct Door {
     listener: Arc<Listener>,
     /// What was received and not yet answered.
-    journal: Journal,
+    journal: Arc<Journal>,
+    /// What an earlier supervisor had begun of those when it died.
+    begun: HashMap<u64, Begun>,
     facts: Facts,
     tasks: Option<Tasks>,
     events: Epoll,
@@ -214,10 +217,11 @@ impl Door {
         Ok(Self {
             listener: Arc::new(listener),
             has_narrowed: journal.is_some(),
-            journal: match journal {
+            journal: Arc::new(match journal {
                 Some(file) => Journal::inherited(file).map_err(&make)?,
                 None => Journal::new(JOURNAL).map_err(&make)?,
-            },
+            }),
+            begun: HashMap::new(),
             facts,
             tasks,
             events,
@@ -250,10 +254,14 @@ impl Door {
     ) -> Result<Served, DoorError> {
         let mut court = Court::new(law, recorder);
         for call in self.journal.pending() {
-            if self.listener.is_valid(call.id) {
-                self.serve(&call, &mut court)?;
-            } else {
-                self.journal.answered(call.id);
+            match Before::from(self.journal.note(call.id)) {
+                _ if !self.listener.is_valid(call.id) => self.journal.answered(call.id),
+                Before::Done(result) => self.result(call.id, result)?,
+                Before::Begun(begun) => {
+                    self.begun.insert(call.id, begun);
+                    self.serve(&call, &mut court)?;
+                }
+                Before::Nothing => self.serve(&call, &mut court)?,
             }
         }
         Ok(court.served)

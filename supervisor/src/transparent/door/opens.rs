@@ -10,11 +10,14 @@ use super::asking::Asked;
 use super::{Claim, Court, Door, DoorError, Finished, NARROWED};
 use crate::broker::{self, Grant, Patience};
 use crate::policy::{Access, Mechanism, Reason, Subject, Verdict};
+use crate::transparent::again::Begun;
 use crate::transparent::calls::{Opening, Target};
 use crate::transparent::failure::Failure;
 use crate::transparent::locate::{Located, Name, as_path};
 use crate::transparent::native::is_the_kernels;
-use crate::transparent::open::{BEYOND_THE_BROKER, flags_of, open, suits, waits_for_another};
+use crate::transparent::open::{
+    BEYOND_THE_BROKER, flags_of, open, open_own, suits, waits_for_another,
+};
 use crate::transparent::record::About;
 use crate::transparent::target::{Found, find};
 use crate::transparent::thread::Thread;
@@ -34,6 +37,8 @@ const ATTEMPTS: u32 = 4;
 pub(super) struct Order {
     target: Target,
     attempt: u32,
+    /// An earlier supervisor may have made the file: then it is the one that was asked for.
+    is_again: bool,
 }
 
 /// What is to become of an open that was found.
@@ -71,7 +76,16 @@ impl Door {
         if !self.facts.closed && is_the_kernels(claim.thread, &target, court.law) {
             return self.leave_to_the_kernel(claim);
         }
-        self.find(claim, Order { target, attempt: 0 }, court)
+        let mut order = Order {
+            target,
+            attempt: 0,
+            is_again: false,
+        };
+        if self.begun.remove(&claim.id).is_some() {
+            order.is_again = true;
+            order.target.how.flags.remove(OFlag::O_EXCL);
+        }
+        self.find(claim, order, court)
     }
 
     fn find(&mut self, claim: Claim, order: Order, court: &mut Court<'_>) -> Result<(), DoorError> {
@@ -186,6 +200,15 @@ impl Door {
             }
             found => found,
         };
+        if let Found::New { .. } = &found {
+            self.journal.set_note(claim.id, Begun::NEW.note());
+        }
+        if order.is_again
+            && let Found::There(own) = &found
+            && let Ok(fd) = open_own(own, how)
+        {
+            return self.opened(claim, order, Ok(fd), court);
+        }
         if !found.is_slow() {
             match open(claim.thread, &found, how, native, Patience::None) {
                 // Leased to somebody, who is asked to give it back.

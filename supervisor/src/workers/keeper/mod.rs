@@ -70,7 +70,11 @@ fn failed(action: &'static str) -> impl Fn(Errno) -> KeeperError {
 
 /// A daemon that lived so long did not die of its start.
 const SOUND: Duration = Duration::from_secs(5);
-/// How long the first daemon that dies young is missed, and how long each further one at most.
+/// How long a daemon is missed that served before it died: somebody killed it. Workers wait.
+const SHORT_PAUSE: Duration = Duration::from_millis(5);
+/// So many of them in a row die of something else.
+const PATIENCE: u32 = 5000;
+/// How long the first daemon that dies young is missed that never served, and how long each further one at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -96,11 +100,14 @@ pub fn keep(daemon: &Daemon) -> Result<Exit, KeeperError> {
         is_ending: false,
         is_last: false,
         was_ready: false,
+        is_ready: false,
     };
     let mut pause = Duration::ZERO;
+    let mut young = 0;
     loop {
         let started = Instant::now();
         let mut line = Line::start(daemon)?;
+        keeper.is_ready = false;
         let exit = keeper.serve(&mut line, &signals)?;
         keeper.clear_up(&line)?;
         let is_refusal = !keeper.was_ready && matches!(exit, Exit::Code(code) if code != 0);
@@ -108,10 +115,11 @@ pub fn keep(daemon: &Daemon) -> Result<Exit, KeeperError> {
             keeper.end_bound();
             return Ok(exit);
         }
-        pause = match started.elapsed() < SOUND {
-            false => Duration::ZERO,
-            true if pause.is_zero() && keeper.was_ready => Duration::from_millis(1),
-            true => (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE),
+        let is_sound = started.elapsed() >= SOUND;
+        young = if is_sound { 0 } else { young + 1 };
+        pause = match is_sound || keeper.is_ready && young < PATIENCE {
+            true => SHORT_PAUSE,
+            false => (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE),
         };
         if keeper.rest(pause, &signals)? {
             keeper.end_bound();
@@ -193,6 +201,8 @@ struct Keeper {
     is_last: bool,
     /// A daemon once served.
     was_ready: bool,
+    /// The present one serves.
+    is_ready: bool,
 }
 
 /// More than this end only in a daemon's making of workers that a bomb goes off in.
@@ -312,7 +322,7 @@ impl Keeper {
                 self.table.forget(message.key);
                 self.forget_early();
             }
-            Verb::Ready => self.was_ready = true,
+            Verb::Ready => (self.was_ready, self.is_ready) = (true, true),
             Verb::Last => self.is_last = true,
             // What only we say.
             Verb::Held | Verb::AllHeld | Verb::Exited | Verb::Stop => {}

@@ -223,7 +223,7 @@ impl Stable {
         .map_err(prepare("/dev/null"))?;
         let (output, to_output) = pipe()?;
         let (errors, to_errors) = pipe()?;
-        let (socket, inner) = session::pair()?;
+        let (socket, inner) = session::durable_pair()?;
         command.pass.insert(0, inner);
         let keeper = Keeper {
             pid: self.link.keeper(),
@@ -235,7 +235,7 @@ impl Stable {
         let wall = ruleset.limits().wall;
         let mut fds = vec![
             (Role::Process, kept.process.as_fd()),
-            (Role::Socket, socket.as_fd()),
+            (Role::Socket, socket.socket()),
             (Role::Output, output.as_fd()),
             (Role::Errors, errors.as_fd()),
         ];
@@ -317,7 +317,7 @@ impl Stable {
             ruleset: adoption.ruleset,
             log: adoption.log,
             wall: adoption.wall,
-            socket: Channel::new(socket.ok_or(StartError::Missing(Role::Socket))?)?,
+            socket: Channel::durable(socket.ok_or(StartError::Missing(Role::Socket))?)?,
             socket_path: adoption.socket_path,
         };
         self.serve(tag, parts)?;

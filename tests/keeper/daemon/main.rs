@@ -1,0 +1,224 @@
+//! A keeper with the least of daemons: it starts so many workers of one command under one policy, serves them, and takes over those
+//! of the daemon before.
+//!
+//! `keeping keep DIR COUNT bound|free TEXT -- COMMAND…` keeps; `keeping serve …` is what it starts. The workers start in DIR/work; DIR/log
+//! gets a line for each thing that happens, DIR/daemon the pid of the daemon, DIR/out what the workers say.
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use supervisor::audit::Log;
+use supervisor::launch::{Command, Exit, Orphans, Program};
+use supervisor::policy::{Facts, NoFiles, Policy, Ruleset};
+use supervisor::sandbox::{Confinement, Kernel, Listener, Tag, prepare};
+use supervisor::sources::FileSystem;
+use supervisor::workers::keeper::{Daemon, Given, Inheritance, Link, keep};
+use supervisor::workers::stable::{Adoption, Birth, Happening, Stable, Worker};
+
+fn main() -> ExitCode {
+    let mut words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let what = words.remove(0);
+    if what == "keep" {
+        words.insert(0, "serve".into());
+        let daemon = Daemon {
+            program: std::env::current_exe().expect("this program has a name"),
+            arguments: words,
+        };
+        return match keep(&daemon).expect("the keeper keeps") {
+            Exit::Code(code) => ExitCode::from(code as u8),
+            Exit::Signal(signal) => ExitCode::from(128 + signal as u8),
+        };
+    }
+    serve(&Orders::read(&words));
+    ExitCode::SUCCESS
+}
+
+struct Orders {
+    directory: PathBuf,
+    count: usize,
+    is_bound: bool,
+    text: String,
+    command: Vec<OsString>,
+}
+
+impl Orders {
+    fn read(words: &[OsString]) -> Self {
+        let text = |at: usize| words[at].to_str().expect("text").to_owned();
+        assert_eq!(words[4], "--");
+        Self {
+            directory: words[0].clone().into(),
+            count: text(1).parse().expect("a number"),
+            is_bound: text(2) == "bound",
+            text: text(3),
+            command: words[5..].to_vec(),
+        }
+    }
+
+    fn work(&self) -> PathBuf {
+        self.directory.join("work")
+    }
+
+    fn ruleset(&self) -> Arc<Ruleset> {
+        let policy = Policy::parse("test.toml", &self.text, &mut NoFiles).expect("a policy");
+        let facts = Facts {
+            cwd: self.work(),
+            home: None,
+            user: None,
+            tmpdir: self.directory.join("tmp"),
+            repository: None,
+            variables: Default::default(),
+        };
+        let ruleset = Ruleset::compile(&[policy], &facts, &FileSystem, &[]).expect("a ruleset");
+        Arc::new(ruleset)
+    }
+
+    fn confinement(&self, ruleset: &Ruleset, tag: Tag) -> Arc<Confinement> {
+        let prepared = prepare(ruleset, &Kernel::probe(), Listener::Wanted, Some(tag));
+        Arc::new(prepared.expect("the policy can be enforced"))
+    }
+
+    fn log(&self, tag: Tag) -> Log {
+        Log::create(&self.directory.join(format!("audit-{tag}.jsonl"))).expect("a log")
+    }
+
+    fn birth(&self) -> Birth {
+        let tag = Tag::random().expect("random numbers");
+        let ruleset = self.ruleset();
+        let name = &self.command[0];
+        let anywhere = |_: &Program| Ok(());
+        let program = Program::find(name, OsStr::new("/usr/bin:/bin"), Path::new("/"), &anywhere);
+        let text = |word: &OsString| CString::new(word.as_bytes()).expect("no zero in it");
+        Birth {
+            command: Command {
+                program: program.expect("the command is there"),
+                argv: self.command.iter().map(text).collect(),
+                envp: vec![c"PATH=/usr/bin:/bin".into(), c"SUPERVISE_FD=3".into()],
+                working_directory: File::open(self.work()).expect("a directory").into(),
+                pass: Vec::new(),
+                signal_mask: 0,
+                orphans: Orphans::Kill,
+            },
+            confinement: self.confinement(&ruleset, tag),
+            ruleset,
+            tag,
+            is_bound: self.is_bound,
+            log: self.log(tag),
+            socket_path: self.directory.join("socket"),
+        }
+    }
+
+    fn adoption(&self, given: &Given) -> Adoption {
+        let ruleset = self.ruleset();
+        let confinement = self.confinement(&ruleset, given.tag);
+        Adoption {
+            capabilities: confinement.capabilities(),
+            closed: confinement.layers().opens.closed(),
+            ruleset,
+            log: self.log(given.tag),
+            socket_path: self.directory.join("socket"),
+            wall: None,
+        }
+    }
+}
+
+fn serve(orders: &Orders) {
+    let append = |name: &str| {
+        let mut options = OpenOptions::new();
+        options.append(true).create(true);
+        options.open(orders.directory.join(name)).expect("a file")
+    };
+    let mut log = append("log");
+    let keeper = std::io::stdin().as_fd().try_clone_to_owned();
+    let inheritance = Link::open(keeper.expect("standard input")).expect("a keeper");
+    let Inheritance { link, workers, .. } = inheritance;
+    let mut stable = Stable::new(link).expect("a stable");
+    let mut say = |what: &str| writeln!(log, "{what}").expect("the log takes a line");
+    let mut living: Vec<Worker> = Vec::new();
+    let is_first = workers.is_empty();
+    for given in workers {
+        let adoption = orders.adoption(&given);
+        let worker = stable.adopt(given, adoption).expect("a worker is adopted");
+        say(&format!("adopted {} {}", worker.pid, worker.has_listener));
+        living.push(worker);
+    }
+    for _ in 0..if is_first { orders.count } else { 0 } {
+        match stable.start(orders.birth()) {
+            Ok(worker) => {
+                say(&format!("started {}", worker.pid));
+                living.push(worker);
+            }
+            Err(error) => say(&format!("not started: {error}")),
+        }
+    }
+    // Replaced, so that whoever reads it reads a whole one.
+    let (new, name) = (
+        orders.directory.join("daemon.new"),
+        orders.directory.join("daemon"),
+    );
+    std::fs::write(&new, std::process::id().to_string()).expect("a file");
+    std::fs::rename(new, name).expect("a file");
+    stable.link().ready().expect("a keeper");
+    let mut out = append("out");
+    let mut is_ending = false;
+    while !living.is_empty() || !is_ending {
+        let mut fds = vec![
+            PollFd::new(stable.link().as_fd(), PollFlags::POLLIN),
+            PollFd::new(stable.events(), PollFlags::POLLIN),
+        ];
+        let streams = |worker: &Worker| {
+            let streams = [&worker.output, &worker.errors];
+            streams.map(|fd| fd.as_ref().map(|fd| fd.try_clone().expect("a descriptor")))
+        };
+        let open: Vec<OwnedFd> = living.iter().flat_map(streams).flatten().collect();
+        fds.extend(
+            open.iter()
+                .map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)),
+        );
+        poll(&mut fds, PollTimeout::NONE).expect("poll");
+        for fd in &fds[2..] {
+            if fd.revents().is_some_and(|what| !what.is_empty()) {
+                pour(fd.as_fd(), &mut out, &mut living);
+            }
+        }
+        stable.hear().expect("a keeper");
+        while let Some(happening) = stable.next_happening().expect("a keeper") {
+            match happening {
+                Happening::Stop => {
+                    is_ending = true;
+                    for worker in &living {
+                        stable.signal(worker.tag, libc::SIGTERM).expect("a signal");
+                    }
+                }
+                Happening::Ended { tag, how } => {
+                    living.retain(|worker| worker.tag != tag);
+                    say(&format!("ended {how:?}"));
+                }
+            }
+        }
+    }
+    stable.link().last().expect("a keeper");
+}
+
+/// Copies what a worker said; forgets a stream that is over.
+fn pour(from: std::os::fd::BorrowedFd<'_>, out: &mut File, living: &mut [Worker]) {
+    let mut buffer = [0; 4096];
+    let length = nix::unistd::read(from, &mut buffer).unwrap_or(0);
+    out.write_all(&buffer[..length]).expect("a file");
+    if length > 0 {
+        return;
+    }
+    let is_same = |fd: &OwnedFd| {
+        let of = |fd| nix::sys::stat::fstat(fd).map(|status| status.st_ino);
+        of(fd.as_fd()) == of(from)
+    };
+    for worker in living {
+        worker.output = worker.output.take().filter(|fd| !is_same(fd));
+        worker.errors = worker.errors.take().filter(|fd| !is_same(fd));
+    }
+}
