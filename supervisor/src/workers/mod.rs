@@ -7,6 +7,7 @@
 
 pub mod config;
 pub mod control;
+pub mod daemon;
 pub mod desired;
 pub mod handle;
 pub mod identity;

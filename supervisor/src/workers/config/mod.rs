@@ -198,6 +198,14 @@ fn named(text: &str, name: &str) -> Option<usize> {
 }
 
 impl Kind {
+    /// A kind that no pool file names any more.
+    pub(super) fn unnamed(name: String) -> Self {
+        Self {
+            name,
+            ..Self::bare()
+        }
+    }
+
     /// What a kind is of which nothing is said.
     fn bare() -> Self {
         Self {

@@ -1,6 +1,7 @@
 //! One client: what it sent and was not yet understood, what it is told and has not yet read.
 
 use super::history::History;
+use super::{Asked, Client, OPERATOR};
 use nix::errno::Errno;
 use protocol::control::{ControlRequest, ControlResponse, Hello, VERSION};
 use protocol::lines::Lines;
@@ -31,6 +32,7 @@ pub(super) struct Connection {
     /// So much of `out` was sent.
     sent: usize,
     has_greeted: bool,
+    is_operator: bool,
     /// What is there is sent, and then it is over.
     is_closing: bool,
     /// It sends no more.
@@ -52,6 +54,7 @@ impl Connection {
             out: Vec::new(),
             sent: 0,
             has_greeted: false,
+            is_operator: false,
             is_closing: false,
             has_ended: false,
             is_broken: false,
@@ -111,8 +114,12 @@ impl Connection {
                 }
                 Ok(Numbered {
                     id,
-                    req: ControlRequest::Hello { version, .. },
-                }) => self.greet(id, version, daemon),
+                    req: ControlRequest::Hello { version, client },
+                }) => {
+                    let name = client.as_deref().and_then(|name| name.split(' ').next());
+                    self.is_operator = name == Some(OPERATOR);
+                    self.greet(id, version, daemon);
+                }
                 Ok(request) if self.has_greeted => {
                     self.open += 1;
                     return Read::Request(request);
@@ -124,6 +131,15 @@ impl Connection {
             }
         }
         Read::Nothing
+    }
+
+    pub fn asked(&self, client: Client, request: Numbered<ControlRequest>) -> Asked {
+        Asked {
+            client,
+            id: request.id,
+            request: request.req,
+            is_operator: self.is_operator,
+        }
     }
 
     fn greet(&mut self, id: u64, version: u32, daemon: &Hello) {

@@ -34,7 +34,12 @@ pub struct Asked {
     pub id: u64,
     /// What.
     pub request: ControlRequest,
+    /// It is the operator's own command that asks, as far as it says so itself.
+    pub is_operator: bool,
 }
+
+/// What the operator's own command calls itself, before its version.
+pub const OPERATOR: &str = "supervise";
 
 /// The most clients at a time.
 const MOST_CLIENTS: usize = 512;
@@ -60,6 +65,8 @@ pub struct Control {
     history: History,
     /// Nobody is let in until then.
     paused_until: Option<Instant>,
+    /// Who left, and of whom nobody has been told yet.
+    gone: Vec<Client>,
 }
 
 impl Control {
@@ -82,6 +89,7 @@ impl Control {
             next: FIRST,
             history: History::default(),
             paused_until: None,
+            gone: Vec::new(),
         })
     }
 
@@ -136,11 +144,7 @@ impl Control {
             for _ in 0..TURN {
                 let more = connection.fill();
                 while let Read::Request(request) = connection.next(&self.hello) {
-                    asked.push(Asked {
-                        client: Client(key),
-                        id: request.id,
-                        request: request.req,
-                    });
+                    asked.push(connection.asked(Client(key), request));
                 }
                 if !more {
                     break;
@@ -213,6 +217,11 @@ impl Control {
         self.clients.contains_key(&client.0)
     }
 
+    /// Who left since this was last asked.
+    pub fn take_gone(&mut self) -> Vec<Client> {
+        std::mem::take(&mut self.gone)
+    }
+
     /// Nothing more is read of anybody; what was asked can still be answered. Whether anybody is still to be told something.
     ///
     /// # Errors
@@ -236,16 +245,13 @@ impl Control {
         connection.flush(&self.history);
         // What was read and had to wait for an answer to others.
         while let Read::Request(request) = connection.next(&self.hello) {
-            asked.push(Asked {
-                client: Client(key),
-                id: request.id,
-                request: request.req,
-            });
+            asked.push(connection.asked(Client(key), request));
         }
         connection.flush(&self.history);
         if connection.is_over() {
             poller.remove(connection.as_fd());
             self.clients.remove(&key);
+            self.gone.push(Client(key));
             return match self.paused_until {
                 Some(_) => self.let_in_again(poller),
                 None => Ok(()),

@@ -90,6 +90,8 @@ pub struct Lifecycle {
     /// When it was started by itself, in the window of the rules.
     restarts: VecDeque<Instant>,
     reason: Option<StopReason>,
+    /// What changed last what is wanted, where that was a stop.
+    unwanted: Option<StopReason>,
     cause: Option<String>,
 }
 
@@ -108,6 +110,7 @@ impl Lifecycle {
             due: None,
             restarts: VecDeque::new(),
             reason: None,
+            unwanted: None,
             cause: None,
         }
     }
@@ -134,6 +137,12 @@ impl Lifecycle {
     #[must_use]
     pub fn reason(&self) -> Option<StopReason> {
         self.reason
+    }
+
+    /// Why it is not wanted, if it is not.
+    #[must_use]
+    pub fn unwanted(&self) -> Option<StopReason> {
+        self.unwanted.filter(|_| !self.wanted)
     }
 
     /// What is wrong, where something is.
@@ -204,7 +213,7 @@ impl Lifecycle {
     /// Ends it. `patience` is how long it may take.
     pub fn stop(&mut self, now: Instant, reason: StopReason, patience: Duration) -> Acts {
         let mut acts = match reason.clears_desired_state() {
-            true => self.want(false),
+            true => self.unwant(reason),
             false => Acts::new(),
         };
         match self.state {
@@ -309,7 +318,7 @@ impl Lifecycle {
             _ if exit == Exit::Code(0) && self.rules.restart.when != RestartWhen::Always => {
                 let mut acts = self.end(self.rules.zero);
                 if self.rules.zero.clears_desired_state() {
-                    acts.extend(self.want(false));
+                    acts.extend(self.unwant(self.rules.zero));
                 }
                 acts
             }
@@ -368,6 +377,11 @@ impl Lifecycle {
             true => Acts::new(),
             false => self.give_up(State::Blocked, cause.into()),
         }
+    }
+
+    fn unwant(&mut self, reason: StopReason) -> Acts {
+        self.unwanted = Some(reason);
+        self.want(false)
     }
 
     fn want(&mut self, wanted: bool) -> Acts {

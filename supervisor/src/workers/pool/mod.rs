@@ -127,6 +127,7 @@ pub struct Pool {
     slots: BTreeMap<String, Slot>,
     sessions: HashMap<String, String>,
     queue: VecDeque<Waiting>,
+    forgotten: Vec<String>,
 }
 
 type Steps = Vec<Step>;
@@ -208,12 +209,29 @@ impl Pool {
         };
         slot.presence = Presence::Up;
         slot.waiting.clone_from(&waiting);
-        slot.work = running.clone().map(|sid| (None, sid));
+        let before = slot.work.take();
+        slot.work = running.clone().map(|sid| {
+            // Whoever asked for it is answered still.
+            let ticket = before.filter(|(_, work)| *work == sid);
+            (ticket.and_then(|(ticket, _)| ticket), sid)
+        });
         slot.free_since = slot.work.is_none().then_some(now);
         for sid in over.into_iter().chain(waiting).chain(running) {
             self.remember(id, sid);
         }
         self.settle(now)
+    }
+
+    /// The worker is to take no more jobs. What it is at work on it finishes.
+    pub fn leaving(&mut self, id: &str) {
+        if let Some(slot) = self.slots.get_mut(id) {
+            slot.presence = Presence::Away;
+        }
+    }
+
+    /// The sessions that are no longer known by name since this was last asked.
+    pub fn take_forgotten(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.forgotten)
     }
 
     /// The process of the worker is gone, and with it what it was at work on. `rests` when the next job is to start it again.
@@ -419,6 +437,7 @@ impl Pool {
             && let Some(oldest) = slot.sessions.pop_front()
         {
             self.sessions.remove(&oldest);
+            self.forgotten.push(oldest);
         }
     }
 }
