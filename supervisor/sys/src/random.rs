@@ -2,14 +2,36 @@
 
 use nix::errno::Errno;
 
+/// As many are never delivered in part (getrandom(2)).
+const MOST: usize = 256;
+
 /// Fills `bytes`, of which there are at most 256.
 ///
 /// # Errors
-/// The errno of `getentropy(3)`: `EIO` when there are more.
+/// The errno of `getrandom(2)`; `EIO` when there are more, as `getentropy(3)` has it, which stands in for it elsewhere.
 pub fn fill(bytes: &mut [u8]) -> Result<(), Errno> {
+    if bytes.len() > MOST {
+        return Err(Errno::EIO);
+    }
+    loop {
+        match Errno::result(ask(bytes)) {
+            // Waiting for the kernel's first random bytes, soon after it began.
+            Err(Errno::EINTR) => {}
+            result => return result.map(drop),
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn ask(bytes: &mut [u8]) -> isize {
     // SAFETY: writes `bytes.len()` bytes to `bytes`, which has that many.
-    let result = unsafe { libc::getentropy(bytes.as_mut_ptr().cast(), bytes.len()) };
-    Errno::result(result).map(drop)
+    unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn ask(bytes: &mut [u8]) -> i32 {
+    // SAFETY: writes `bytes.len()` bytes to `bytes`, which has that many.
+    unsafe { libc::getentropy(bytes.as_mut_ptr().cast(), bytes.len()) }
 }
 
 #[cfg(test)]
