@@ -6,7 +6,7 @@ use std::ffi::CString;
 /// The smallest page of any machine we run on. A read that ends at its boundary faults only where a byte of it is missing.
 const PAGE: usize = 4096;
 /// What most strings fit into.
-const SHORT: usize = 256;
+const PIECE: usize = 256;
 
 /// Copies exactly `buffer.len()` bytes from `address` of the thread's memory.
 ///
@@ -27,15 +27,13 @@ pub fn read_exact(thread: i32, address: u64, buffer: &mut [u8]) -> Result<(), Er
 /// `ENAMETOOLONG` when it does not end there; else as [`read_exact`].
 pub fn read_c_string(thread: i32, address: u64, limit: usize) -> Result<CString, Errno> {
     let mut text = Vec::new();
-    // Most strings are short: one small read, then page by page.
-    let mut chunk = SHORT;
-    let mut buffer = [0; PAGE];
+    let mut buffer = [0; PIECE];
     while text.len() < limit {
         let from = address
             .checked_add(text.len() as u64)
             .ok_or(Errno::EFAULT)?;
         let to_boundary = PAGE - (from as usize & (PAGE - 1));
-        let length = chunk.min(to_boundary).min(limit - text.len());
+        let length = PIECE.min(to_boundary).min(limit - text.len());
         let got = read_some(thread, from, &mut buffer[..length])?;
         let got = &buffer[..got];
         if let Some(end) = got.iter().position(|byte| *byte == 0) {
@@ -45,7 +43,6 @@ pub fn read_c_string(thread: i32, address: u64, limit: usize) -> Result<CString,
             return CString::new(text).map_err(|_| Errno::EINVAL);
         }
         text.extend(got);
-        chunk = PAGE;
     }
     Err(Errno::ENAMETOOLONG)
 }

@@ -347,10 +347,10 @@ impl Door {
             call: known.name,
         };
         let wish = (known.read)(&Registers::of(call));
-        // What was read is the caller's only if the caller still waits. Of opens that is asked when they were found: most are left to
-        // the kernel, and what was read of somebody else's memory then tells nobody anything.
-        let is_open = matches!(wish, Ok(Wish::Open(_)));
-        if !is_open && !self.listener.is_valid(claim.id) {
+        // What was read is the caller's only if the caller still waits. Of opens and of changes that is asked when they were found:
+        // most opens are left to the kernel, and what was read of somebody else's memory then tells nobody anything.
+        let is_asked_later = matches!(wish, Ok(Wish::Open(_) | Wish::Change(..)));
+        if !is_asked_later && !self.listener.is_valid(claim.id) {
             return Ok(());
         }
         match wish {
