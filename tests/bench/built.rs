@@ -15,6 +15,8 @@ pub struct Built {
     pub dynamic: Pair,
     /// Linked statically against musl; why not, where that target is missing.
     pub fixed: Result<Pair, String>,
+    /// The library that programs preload, as it is built for this machine.
+    preload: PathBuf,
     /// Somewhere to be in, with nothing in it.
     pub place: tempfile::TempDir,
     /// What a session keeps while it lives, its private temporary directory with it: in memory, as the one is wherever somebody
@@ -29,6 +31,9 @@ impl Built {
         Self {
             dynamic: build(None).unwrap_or_else(|error| panic!("{error}")),
             fixed: build(Some(&musl)),
+            preload: directory()
+                .map(|directory| directory.join("release/libsupervise_preload.so"))
+                .unwrap_or_else(|error| panic!("{error}")),
             place: tempfile::tempdir().expect("a temporary directory"),
             runtime: tempfile::tempdir_in("/dev/shm")
                 .or_else(|_| tempfile::tempdir())
@@ -74,6 +79,19 @@ impl Built {
         self.runs(pair).map(|()| pair)
     }
 
+    /// That command once more, with the library that programs preload beside it.
+    pub fn with_preload(&self, pair: &Pair) -> PathBuf {
+        let place = self.sub("installed");
+        let copied = [&pair.supervise, &self.preload].map(|file| {
+            let copy = place.join(file.file_name().expect("a file has a name"));
+            std::fs::copy(file, &copy)
+                .unwrap_or_else(|error| panic!("{}: {error}", copy.display()));
+            copy
+        });
+        let [supervise, _library] = copied;
+        supervise
+    }
+
     /// A directory of ours, made when it is absent.
     pub fn sub(&self, name: &str) -> PathBuf {
         use std::os::unix::fs::DirBuilderExt;
@@ -87,14 +105,15 @@ impl Built {
     }
 }
 
-fn build(target: Option<&str>) -> Result<Pair, String> {
-    // The benchmark lies in TARGET/release/deps.
+/// Where everything is built. The benchmark lies in TARGET/release/deps.
+fn directory() -> Result<PathBuf, String> {
     let own = std::env::current_exe().map_err(|error| error.to_string())?;
-    let directory = own
-        .ancestors()
-        .nth(3)
-        .ok_or("the benchmark lies nowhere")?
-        .to_owned();
+    let directory = own.ancestors().nth(3).ok_or("the benchmark lies nowhere")?;
+    Ok(directory.to_owned())
+}
+
+fn build(target: Option<&str>) -> Result<Pair, String> {
+    let directory = directory()?;
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args([
         "build",
@@ -114,7 +133,10 @@ fn build(target: Option<&str>) -> Result<Pair, String> {
         .arg(&directory)
         .current_dir(env!("CARGO_MANIFEST_DIR"));
     let release = match target {
-        None => directory.join("release"),
+        None => {
+            cargo.args(["--package", "supervise-preload", "--lib"]);
+            directory.join("release")
+        }
         Some(target) => {
             cargo.args(["--target", target]).stderr(Stdio::null());
             directory.join(target).join("release")

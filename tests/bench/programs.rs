@@ -1,5 +1,5 @@
 //! What programs that know nothing of a supervisor take under one: where the kernel decides alone, where the supervisor is told of
-//! each open and leaves it to the kernel, and where it makes each open itself.
+//! each open and leaves it to the kernel, where it makes each open itself, and where a library asks it for what the kernel refuses.
 
 use crate::built::{Built, Pair};
 use crate::paired::{Subject, measure};
@@ -82,18 +82,23 @@ const PROGRAMS: [Program; 7] = [
     ),
 ];
 
-/// Policies under which all of them run, by what they add: what is denied and asked about lies where nobody looks.
-const POLICIES: [(&str, &str); 3] = [
-    ("static", ""),
-    (
-        "trapped",
-        "deny_write = [\"PLACE/beside/denied\"]\nask_read = [\"PLACE/asked\"]",
-    ),
+/// What is denied and asked about lies where nobody looks.
+const BESIDE: &str = "deny_write = [\"PLACE/beside/denied\"]\nask_read = [\"PLACE/asked\"]";
+
+/// Policies under which all of them run, by what they add: rules, and who asks.
+const POLICIES: [(&str, &str, &str); 4] = [
+    ("static", "", ""),
+    ("trapped", BESIDE, ""),
     (
         "closed",
         "deny = [\"$PWD/**/*.never\", \"/usr/**/*.never\"]",
+        "",
     ),
+    (PRELOAD, BESIDE, "[broker]\ntransparent = \"preload\""),
 ];
+
+/// Where a library asks that programs preload.
+const PRELOAD: &str = "preload";
 
 pub fn rows(built: &Built) {
     let pair = match built.best() {
@@ -103,7 +108,7 @@ pub fn rows(built: &Built) {
     plant(built);
     let policies: Vec<_> = POLICIES
         .iter()
-        .map(|(name, rules)| (*name, policy(built, name, rules)))
+        .map(|(name, rules, doors)| (*name, policy(built, name, rules, doors)))
         .collect();
     for program in &PROGRAMS {
         if is_installed(program.needs) {
@@ -119,8 +124,13 @@ fn compare(built: &Built, pair: &Pair, program: &Program, policies: &[(&str, Pat
     let words = ["/bin/sh", "-c", program.script];
     let bare = inside(built, Path::new(words[0]), &words[1..]);
     let mut commands = vec![("alone", bare)];
+    let with_preload = built.with_preload(pair);
     for (name, policy) in policies {
-        let mut command = inside(built, &pair.supervise, &["--quiet", "--policy"]);
+        let supervise = match *name {
+            PRELOAD => &with_preload,
+            _ => &pair.supervise,
+        };
+        let mut command = inside(built, supervise, &["--quiet", "--policy"]);
         command.arg(policy).arg("--").args(words);
         commands.push((name, command));
     }
@@ -196,7 +206,7 @@ fn toolchain() -> Option<PathBuf> {
     Some(PathBuf::from(String::from_utf8(text).ok()?.trim()))
 }
 
-fn policy(built: &Built, name: &str, rules: &str) -> PathBuf {
+fn policy(built: &Built, name: &str, rules: &str, doors: &str) -> PathBuf {
     for name in ["beside/denied", "asked"] {
         built.sub(name);
     }
@@ -204,7 +214,7 @@ fn policy(built: &Built, name: &str, rules: &str) -> PathBuf {
     let rules = rules.replace("PLACE", &built.place.path().display().to_string());
     let exec: Vec<_> = places.iter().take(1).cloned().chain(toolchain()).collect();
     let text = format!(
-        "version = 1\n[fs]\nexec = {exec:?}\nwrite = {places:?}\n{rules}\n[env]\npass = [\"CARGO_HOME\"]\n"
+        "version = 1\n[fs]\nexec = {exec:?}\nwrite = {places:?}\n{rules}\n{doors}\n[env]\npass = [\"CARGO_HOME\"]\n"
     );
     let path = built.place.path().join(format!("programs-{name}.toml"));
     std::fs::write(&path, text).expect("the directory is ours");
