@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// One way of linking: the command, the floor, and the program that asks for files.
+/// One way of linking: the command, the floor, the program that asks for files, and the worker.
 pub struct Pair {
     pub supervise: PathBuf,
     pub floor: PathBuf,
     pub asker: PathBuf,
+    pub kept: PathBuf,
 }
 
 pub struct Built {
@@ -127,6 +128,8 @@ fn build(target: Option<&str>) -> Result<Pair, String> {
         "floor",
         "--example",
         "asker",
+        "--example",
+        "kept",
     ]);
     cargo
         .arg("--target-dir")
@@ -155,5 +158,6 @@ fn build(target: Option<&str>) -> Result<Pair, String> {
         supervise: release.join("supervise"),
         floor: release.join("examples/floor"),
         asker: release.join("examples/asker"),
+        kept: release.join("examples/kept"),
     })
 }

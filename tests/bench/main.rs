@@ -3,6 +3,7 @@
 //! `cargo bench -- start` runs only the rows whose name holds that word. `cargo bench -- --against NAME='COMMAND'…` holds the
 //! command against other programs instead. Nothing here is a test: machines differ, ratios are for people to read.
 
+mod attach;
 mod built;
 mod calls;
 mod grants;
@@ -20,13 +21,14 @@ mod told;
 /// A group of rows and the word that selects it.
 type Group = (&'static str, fn(&built::Built));
 
-const GROUPS: [Group; 6] = [
+const GROUPS: [Group; 7] = [
     ("start", start::rows),
     ("library", library::rows),
     ("grant", grants::rows),
     ("calls", calls::rows),
     ("programs", programs::rows),
     ("memory", memory::rows),
+    ("attach", attach::rows),
 ];
 
 fn main() {

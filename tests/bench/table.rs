@@ -35,6 +35,25 @@ pub fn row(what: &str, ours: &Sample, other: &Sample, goal: Option<f64>) {
     );
 }
 
+/// One line for what has a goal of its own, and nothing to be held against.
+pub fn within(what: &str, took: Duration, goal: Duration) {
+    let reached = match took <= goal {
+        true => "reached".to_owned(),
+        false => format!(
+            "missed by {:.0} %",
+            (took.as_secs_f64() / goal.as_secs_f64() - 1.0) * 100.0
+        ),
+    };
+    println!(
+        "{:<44} {:>11} {:>11}  {:<24} ≤ {}: {reached}",
+        what,
+        time(took),
+        "",
+        "",
+        time(goal)
+    );
+}
+
 /// A line for what could not be measured.
 pub fn missing(what: &str, reason: &str) {
     println!("{what:<44} not measured: {reason}");

@@ -309,3 +309,26 @@ fn the_lines_are_the_specified_ones() {
     }
     assert!(specification.contains(&format!("at most {MAX_LINE} bytes")));
 }
+
+proptest::proptest! {
+    #[test]
+    fn whatever_is_sent_is_refused_or_is_a_line_of_the_probe(
+        garbage in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200),
+        at in 0..400usize,
+        byte: u8,
+    ) {
+        let _whether = Probe::begins(&garbage);
+        proptest::prop_assert!(Proof::decode(&garbage).is_err());
+        proptest::prop_assert!(Commission::decode(&garbage).is_err());
+        // A line of which one byte is another is another line, or none.
+        let line = proof().encode();
+        let mut spoilt = line.clone();
+        let at = at % line.len();
+        spoilt[at] = byte;
+        if let Ok(read) = Proof::decode(&spoilt) {
+            let same = read.encode() == line;
+            let only_space = spoilt[at].is_ascii_whitespace() && line[at].is_ascii_whitespace();
+            proptest::prop_assert_eq!(same, spoilt == line || only_space);
+        }
+    }
+}
