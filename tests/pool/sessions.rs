@@ -165,3 +165,12 @@ fn the_connection_is_closed_with_the_last_clone() {
     eventually("the worker had no connection", || sockets() == before);
     assert!(worker.is_alive());
 }
+
+#[tokio::test]
+async fn a_connection_that_is_there_already_will_do() {
+    let worker = worker();
+    let connection = tokio::net::UnixStream::connect(&worker.endpoint).await;
+    let client = PoolClient::over(connection.expect("in"), crate::harness::run::DEADLINE).await;
+    let done = client.expect("greeted").send_request(run("x")).await;
+    assert_eq!(ran(done.expect("answered")).output, "x");
+}

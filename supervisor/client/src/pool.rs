@@ -119,7 +119,7 @@ impl PoolClient {
         Self::greet(stream, deadline).await
     }
 
-    /// Shakes hands on a connection that is there, such as one on which a worker has just proven who it is. It is made non-blocking.
+    /// Shakes hands on a connection that is there, such as one on which a worker has just proven who it is.
     ///
     /// # Cancelling
     /// Closes the connection.
@@ -129,14 +129,8 @@ impl PoolClient {
     ///
     /// # Panics
     /// As [`PoolClient::connect`].
-    pub async fn over(
-        connection: std::os::unix::net::UnixStream,
-        time: Duration,
-    ) -> Result<Self, PoolError> {
-        let unusable = |error: std::io::Error| PoolError::Connect(error.kind());
-        connection.set_nonblocking(true).map_err(unusable)?;
-        let stream = UnixStream::from_std(connection).map_err(unusable)?;
-        Self::greet(stream, Instant::now() + time).await
+    pub async fn over(connection: UnixStream, time: Duration) -> Result<Self, PoolError> {
+        Self::greet(connection, Instant::now() + time).await
     }
 
     async fn greet(stream: UnixStream, deadline: Instant) -> Result<Self, PoolError> {
