@@ -14,6 +14,7 @@ in_every_language!(
     a_line_that_is_too_long_ends_the_connection_alone,
     coming_and_going_harms_nobody,
     a_deadline_is_answered_and_stops_the_job,
+    who_asks_and_does_not_read_is_not_listened_to,
 );
 
 fn a_worker_does_jobs_and_goes_on_with_sessions(language: Language) {
@@ -267,4 +268,30 @@ fn a_deadline_is_answered_and_stops_the_job(language: Language) {
     });
     let next = ask(&mut client, 5, json!({"run": {"job": 1}}));
     assert_eq!(next["data"]["output"], 1);
+}
+
+fn who_asks_and_does_not_read_is_not_listened_to(language: Language) {
+    use std::io::Write as _;
+    let worker = language.start();
+    let (flood, mut other) = (worker.client(), worker.client());
+    let moment = std::time::Duration::from_millis(300);
+    let stream = flood.stream();
+    stream.set_write_timeout(Some(moment)).expect("a timeout");
+    let asked = "{\"id\":2,\"req\":{\"status\":{}}}\n".repeat(1000);
+    // What the sockets hold, and what the worker does; not all that could be asked.
+    let all = 8 * 1024 * 1024;
+    let mut taken = 0;
+    let refused = loop {
+        match (&mut &*stream).write(asked.as_bytes()) {
+            Ok(count) => taken += count,
+            Err(error) => break error.kind(),
+        }
+        assert!(
+            taken < all,
+            "all of it was taken in, and answered to nobody"
+        );
+    };
+    assert_eq!(refused, std::io::ErrorKind::WouldBlock);
+    let status = ask(&mut other, 3, json!({"status": {}}));
+    assert_eq!(status["ok"], true);
 }
