@@ -108,7 +108,12 @@ impl Caller {
     /// [`Gone`].
     pub(super) fn read(&mut self) -> Result<(), Gone> {
         loop {
-            return match self.stream.read(self.lines.space()) {
+            let space = self.lines.space();
+            if space.is_empty() {
+                // Whole lines wait to be looked at. To read nothing would look like the end.
+                return Ok(());
+            }
+            return match self.stream.read(space) {
                 Ok(0) => {
                     self.is_over = true;
                     Ok(())

@@ -15,6 +15,7 @@ in_every_language!(
     coming_and_going_harms_nobody,
     a_deadline_is_answered_and_stops_the_job,
     who_asks_and_does_not_read_is_not_listened_to,
+    who_reads_late_gets_every_answer,
 );
 
 fn a_worker_does_jobs_and_goes_on_with_sessions(language: Language) {
@@ -294,4 +295,29 @@ fn who_asks_and_does_not_read_is_not_listened_to(language: Language) {
     assert_eq!(refused, std::io::ErrorKind::WouldBlock);
     let status = ask(&mut other, 3, json!({"status": {}}));
     assert_eq!(status["ok"], true);
+}
+
+fn who_reads_late_gets_every_answer(language: Language) {
+    use std::io::Write as _;
+    let worker = language.start();
+    let mut client = worker.client();
+    let all = 20_000;
+    let line = |id: u32| format!("{{\"id\":{id},\"req\":{{\"status\":{{}}}}}}\n");
+    let asked: String = (0..all).map(line).collect();
+    let mut stream = client.stream().try_clone().expect("a duplicate");
+    let moment = std::time::Duration::from_millis(300);
+    stream.set_write_timeout(Some(moment)).expect("a timeout");
+    let mut taken = 0;
+    while let Ok(count) = stream.write(&asked.as_bytes()[taken..]) {
+        taken += count;
+    }
+    assert!(taken < asked.len(), "it is not listened to");
+    let deadline = Some(crate::harness::run::DEADLINE);
+    stream.set_write_timeout(deadline).expect("a timeout");
+    let rest = asked.as_bytes()[taken..].to_vec();
+    let asking = std::thread::spawn(move || stream.write_all(&rest).expect("taken in"));
+    for id in 0..all {
+        assert_eq!(hear(&mut client)["id"], id);
+    }
+    asking.join().expect("no panic");
 }
