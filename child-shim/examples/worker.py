@@ -361,7 +361,10 @@ class Worker:
                 caller.answer(number, code=failure[0], message=failure[1], sid=job["sid"])
             else:
                 caller.answer(number, {"sid": job["sid"], "state": output[0], "output": output[1]})
+        for caller in {caller for caller, _ in job["askers"]}:
             self.flush(caller)
+            if caller.over and not caller.unsent and caller in self.callers:
+                self.drop(caller)  # It had nothing more to say, and waited for this alone.
 
     def do_status(self, _caller, _number, body):
         now = time.monotonic()
