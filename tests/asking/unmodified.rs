@@ -239,3 +239,65 @@ open('../asked/a')";
     );
     assert!(!told.contains(&"granted asked/a".to_owned()), "{told:?}");
 }
+
+#[test]
+fn what_must_be_new_is_not_opened_when_it_is_there() {
+    require!(feature::listener());
+    require!(crate::doors::python());
+    let house = House::new();
+    let program = "import os
+for flags in os.O_WRONLY, os.O_WRONLY | os.O_TRUNC, os.O_RDONLY:
+    try:
+        os.open('../changed/a', flags | os.O_CREAT | os.O_EXCL)
+    except FileExistsError:
+        print('there')";
+    let script = house.workspace.write("work/new.py", program);
+    let mut command = house.supervise(&["--approver", "allow"]);
+    let ran = run(command.arg("/usr/bin/python3").arg(&script));
+    assert_eq!(ran.stdout, "there\n".repeat(3), "{ran}");
+    let kept = std::fs::read_to_string(house.path("changed/a"));
+    assert_eq!(kept.expect("it is there"), "changed/a");
+    assert!(told(&house).is_empty(), "{ran}");
+}
+
+#[test]
+fn a_file_that_somebody_made_meanwhile_is_asked_about_and_opened() {
+    require!(feature::listener());
+    let house = House::new();
+    let new = house.path("changed/new").display().to_string();
+    let approver = house.approver(&format!("[ -e {new} ] || echo theirs >{new}"));
+    let options = ["--approver", approver.to_str().expect("text")];
+    let ran = sh(&house, &options, "echo ours >>../changed/new");
+    assert_eq!(ran.stderr, "", "{ran}");
+    let text = std::fs::read_to_string(&new).expect("it is there");
+    assert_eq!(text, "theirs\nours\n");
+    let asked = [
+        "asked changed/new",
+        "refused changed/new",
+        "asked changed/new",
+        "granted changed/new",
+    ];
+    assert_eq!(told(&house), asked, "{ran}");
+}
+
+#[test]
+fn a_fifo_that_is_asked_about_waits_for_its_other_end() {
+    require!(feature::listener());
+    let house = House::new();
+    let fifo = house.path("changed/fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a new name");
+    let mut command = house.supervise(&["--approver", "allow"]);
+    let running = start(command.args(["sh", "-c", "echo through >../changed/fifo"]));
+    eventually("it was granted", || {
+        house.path("audit.jsonl").exists()
+            && told(&house).contains(&"granted changed/fifo".to_owned())
+    });
+    let text = std::fs::read_to_string(&fifo).expect("the reading end opens");
+    let ran = running.wait();
+    assert_eq!(text, "through\n", "{ran}");
+    assert_eq!(ran.stderr, "", "{ran}");
+    // Both ends below a rule that asks.
+    let both = "cat ../changed/fifo >got & echo through >../changed/fifo; wait; cat got";
+    let ran = sh(&house, &["--approver", "allow"], both);
+    assert_eq!(ran.stdout, "through\n", "{ran}");
+}

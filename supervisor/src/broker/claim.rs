@@ -22,8 +22,18 @@ pub struct Claim {
     pub(super) why: Option<String>,
     /// The trapped call that it was; `None`: it came over the socket.
     pub(super) call: Option<&'static str>,
-    /// Nothing is opened: whoever claims does to what was located what the call says.
-    pub(super) is_deed: bool,
+    pub(super) purpose: Purpose,
+}
+
+/// What a claim is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// An open file.
+    Open,
+    /// Likewise, but whoever claims opens it, since that may last: what is granted is a descriptor that only names it.
+    Hold,
+    /// Nothing is opened: whoever claims does to what was located what the call says, and is granted the same.
+    Deed,
 }
 
 impl Claim {
@@ -48,7 +58,7 @@ impl Claim {
             mode: request.mode & 0o777,
             why: request.why,
             call: None,
-            is_deed: false,
+            purpose: Purpose::Open,
         };
         let contradiction =
             |errno, what| Err(Refusal::new(Code::BadRequest, errno).explained(what));
@@ -94,7 +104,16 @@ impl Claim {
             mode: mode & 0o777,
             why: None,
             call: Some(call),
-            is_deed: false,
+            purpose: Purpose::Open,
+        }
+    }
+
+    /// The same, but whoever claims opens it. What is granted is a descriptor that only names it.
+    #[must_use]
+    pub fn held(self) -> Self {
+        Self {
+            purpose: Purpose::Hold,
+            ..self
         }
     }
 
@@ -103,7 +122,7 @@ impl Claim {
     #[must_use]
     pub fn deed(call: &'static str, path: PathBuf, access: Access) -> Self {
         Self {
-            is_deed: true,
+            purpose: Purpose::Deed,
             ..Self::called(call, path, access, OFlag::empty(), 0)
         }
     }

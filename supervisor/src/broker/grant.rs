@@ -9,7 +9,7 @@ use nix::sys::stat::fstat;
 use protocol::{Create, OpenFlags};
 use sys::openat2;
 
-use super::claim::Claim;
+use super::claim::{Claim, Purpose};
 use super::locate::{Located, Object};
 use super::peer::Asker;
 use super::umask;
@@ -26,7 +26,7 @@ pub(crate) enum Patience {
 /// Opens it as the claim says.
 ///
 /// A FIFO is opened as `O_NONBLOCK` would: for reading at once, for writing `ENXIO` while nobody reads. Otherwise one that
-/// is never opened at the other end would hold a thread for ever.
+/// is never opened at the other end would hold a thread for ever. (Trapped opens that wait for the other end are not made here.)
 ///
 /// # Errors
 /// The errno of `open(2)`. `EEXIST` when what was to be made is there by now, made by somebody else.
@@ -36,7 +36,7 @@ pub(super) fn open(
     asker: &Asker,
     patience: Patience,
 ) -> Result<OwnedFd, Errno> {
-    if claim.is_deed {
+    if claim.purpose != Purpose::Open {
         let (Object::There { fd, .. } | Object::New { directory: fd, .. }) = &located.object;
         return fd.try_clone().map_err(|_| Errno::EMFILE);
     }

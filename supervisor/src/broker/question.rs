@@ -6,7 +6,7 @@ use std::time::Duration;
 use protocol::{Create, OpenFlags};
 use serde::Serialize;
 
-use super::claim::Claim;
+use super::claim::{Claim, Purpose};
 use super::locate::{Located, Object};
 use super::peer::Asker;
 use crate::audit::{Bytes, Printable};
@@ -60,7 +60,7 @@ impl Question {
             access: claim.access,
             makes: claim.create != Create::No && matches!(located.object, Object::New { .. }),
             truncates: claim.has(OpenFlags::TRUNCATE),
-            does: claim.call.filter(|_| claim.is_deed),
+            does: claim.call.filter(|_| claim.purpose == Purpose::Deed),
             asker: asker.clone(),
             uid: asker.who().uid,
             why: claim.why.clone(),

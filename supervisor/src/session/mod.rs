@@ -422,11 +422,7 @@ impl Session {
             .collect();
         drop(fds);
         if !answers.is_empty() {
-            for (ticket, outcome) in self.channels.on_answers(&mut self.log) {
-                if let Some(door) = &mut self.door {
-                    door.on_outcome(ticket, outcome)?;
-                }
-            }
+            self.pass_on_outcomes()?;
         }
         self.serve_calls(!done.is_empty(), calls)?;
         let has_asked = !ready.is_empty();
@@ -438,6 +434,22 @@ impl Session {
             child: !life.is_empty() || !gone.is_empty(),
             signals: !signals.is_empty(),
         })
+    }
+
+    /// Has the broker go on with what waits, and the door with what it is told then.
+    fn pass_on_outcomes(&mut self) -> Result<(), SessionError> {
+        for (ticket, outcome) in self.channels.on_answers(&mut self.log) {
+            let Some(door) = &mut self.door else {
+                continue;
+            };
+            let mut office = Office {
+                broker: self.channels.broker(),
+                log: &mut self.log,
+            };
+            let served = door.on_outcome(ticket, outcome, &*self.ruleset, &mut office)?;
+            self.take_in(served);
+        }
+        Ok(())
     }
 
     fn serve_calls(&mut self, done: bool, calls: PollFlags) -> Result<(), SessionError> {

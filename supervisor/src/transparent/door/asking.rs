@@ -2,7 +2,7 @@
 //! Nobody waits for that but the caller.
 
 use super::opens::Order;
-use super::{Claim, Court, Door, DoorError};
+use super::{Claim, Court, Door, DoorError, Law, Recorder, Served};
 use crate::broker::{self, Outcome, Peer, Progress, Refusal, Ticket};
 use crate::transparent::calls::Change;
 use crate::transparent::locate::Located;
@@ -13,6 +13,8 @@ use protocol::Code;
 pub(super) enum Asked {
     /// What it opened is given to the caller.
     Open(Order),
+    /// It opens nothing: the caller waits for the other end of this FIFO.
+    Fifo(Order),
     /// The object that was located is changed.
     Change(Box<(Located, Change)>),
 }
@@ -40,7 +42,7 @@ impl Door {
             pidfd: None,
         };
         match court.recorder.claim(&peer, wanted, located) {
-            Progress::Done(outcome) => self.heard(claim, asked, outcome),
+            Progress::Done(outcome) => self.heard(claim, asked, outcome, court),
             Progress::Pending(ticket) => {
                 self.asked.insert(ticket, (claim, asked));
                 self.watch(claim).map(drop)
@@ -52,20 +54,37 @@ impl Door {
     ///
     /// # Errors
     /// As for [`Door::on_call`].
-    pub fn on_outcome(&mut self, ticket: Ticket, outcome: Outcome) -> Result<(), DoorError> {
-        match self.asked.remove(&ticket) {
-            Some((claim, asked)) => {
-                self.begin(claim);
-                self.heard(claim, asked, outcome)
-            }
-            None => Ok(()),
+    pub fn on_outcome(
+        &mut self,
+        ticket: Ticket,
+        outcome: Outcome,
+        law: &dyn Law,
+        recorder: &mut dyn Recorder,
+    ) -> Result<Served, DoorError> {
+        let mut court = Court::new(law, recorder);
+        if let Some((claim, asked)) = self.asked.remove(&ticket) {
+            self.begin(claim);
+            self.heard(claim, asked, outcome, &mut court)?;
         }
+        Ok(court.served)
     }
 
     /// Does what the broker said.
-    fn heard(&mut self, claim: Claim, asked: Asked, outcome: Outcome) -> Result<(), DoorError> {
+    fn heard(
+        &mut self,
+        claim: Claim,
+        asked: Asked,
+        outcome: Outcome,
+        court: &mut Court<'_>,
+    ) -> Result<(), DoorError> {
         match (outcome, asked) {
+            (Outcome::Refused(refusal), Asked::Open(order)) if was_made(&refusal) => {
+                self.opened(claim, order, Err(Errno::EEXIST), court)
+            }
             (Outcome::Refused(refusal), _) => self.errno(claim.id, errno(&refusal)),
+            (Outcome::Granted(grant), Asked::Fifo(order)) => {
+                self.await_the_other_end(claim, grant.fd, order.how(), court)
+            }
             (Outcome::Granted(grant), Asked::Open(order)) => self.settle(claim, &order, grant),
             (Outcome::Granted(_), Asked::Change(change)) => {
                 let (located, change) = *change;
@@ -77,6 +96,11 @@ impl Door {
             }
         }
     }
+}
+
+/// Whether what was to be made is there by now, made by somebody else.
+fn was_made(refusal: &Refusal) -> bool {
+    refusal.code == Code::Failed && refusal.errno == Errno::EEXIST
 }
 
 /// What the caller gets for a no.

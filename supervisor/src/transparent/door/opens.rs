@@ -53,6 +53,12 @@ enum Answer {
     Errno(Errno),
 }
 
+impl Order {
+    pub(super) fn how(&self) -> Opening {
+        self.target.how
+    }
+}
+
 impl Door {
     pub(super) fn open(
         &mut self,
@@ -146,10 +152,15 @@ impl Door {
         court: &mut Court<'_>,
     ) -> Result<(), DoorError> {
         let how = order.target.how;
+        let waits = matches!(&found, Found::There(there) if waits_for_another(there, how));
         let located = match found {
             Found::New { parent, name, path } => {
                 let name = OsString::from_vec(name.into_bytes());
                 broker::Located::to_be_made(path, parent.fd, parent.facts, name)
+            }
+            // Nothing is made, and nothing else was asked for.
+            Found::There(_) if how.has(OFlag::O_CREAT | OFlag::O_EXCL) => {
+                return self.errno(claim.id, Errno::EEXIST);
             }
             Found::There(Located {
                 fd,
@@ -162,7 +173,10 @@ impl Door {
         };
         let asked = as_path(&order.target.path).to_owned();
         let wanted = broker::Claim::called(claim.call, asked, how.access(), how.flags, how.mode);
-        self.ask(claim, wanted, located, Asked::Open(order), court)
+        match waits {
+            true => self.ask(claim, wanted.held(), located, Asked::Fifo(order), court),
+            false => self.ask(claim, wanted, located, Asked::Open(order), court),
+        }
     }
 
     /// Gives the caller what the broker opened.
@@ -196,7 +210,10 @@ impl Door {
         let how = order.target.how;
         let found = match found {
             Found::There(located) if waits_for_another(&located, how) => {
-                return self.await_the_other_end(claim, located, how, native, court);
+                return match suits(claim.thread, &located, how, native) {
+                    Ok(()) => self.await_the_other_end(claim, located.fd, how, court),
+                    Err(errno) => self.errno(claim.id, errno),
+                };
             }
             found => found,
         };
@@ -233,24 +250,15 @@ impl Door {
     }
 
     /// Opens one end of a FIFO, which lasts until somebody opens the other, or a signal comes.
-    fn await_the_other_end(
+    pub(super) fn await_the_other_end(
         &mut self,
         claim: Claim,
-        fifo: Located,
+        fifo: OwnedFd,
         how: Opening,
-        native: bool,
         court: &mut Court<'_>,
     ) -> Result<(), DoorError> {
-        if let Err(errno) = suits(claim.thread, &fifo, how, native) {
-            return self.errno(claim.id, errno);
-        }
-        self.send_open(
-            claim,
-            fifo.fd,
-            flags_of(how),
-            how.has(OFlag::O_CLOEXEC),
-            court,
-        )
+        let close_on_exec = how.has(OFlag::O_CLOEXEC);
+        self.send_open(claim, fifo, flags_of(how), close_on_exec, court)
     }
 
     pub(super) fn opened(
