@@ -53,3 +53,23 @@ fn three_deep_the_status_still_comes_up() {
     let ran = run(&mut scene.script(&[], script)).expect_code(7);
     assert_eq!(ran.stderr, "");
 }
+
+#[test]
+fn one_that_could_open_nothing_is_not_made_and_says_why() {
+    require!(feature::listener());
+    let scene = Scene::new();
+    let project = scene.workspace.path();
+    let policy = format!(
+        "version = 1\nextends = [\"build\"]\n[fs]\nexec = [\"{}\"]\ndeny = [\"{}/**/.env\"]\n",
+        crate::harness::built::supervise()
+            .parent()
+            .expect("a directory")
+            .display(),
+        project.display()
+    );
+    let policy = scene.kept.write("policy.toml", policy);
+    let flags = ["-q", "-p", policy.to_str().expect("text")];
+    let ran = run(&mut scene.script(&flags, "\"$SUPERVISE_EXE\" -- true")).expect_code(125);
+    let said = "no sandbox can be made within this one: its policy denies a pattern";
+    assert!(ran.stderr.contains(said), "{ran}");
+}

@@ -1,10 +1,13 @@
 //! Tasks that share what processes usually have for themselves, frames that no signal made, and memory in all its kinds.
 
-use crate::arguments::{Arguments, misused};
+use crate::arguments::Arguments;
+#[cfg(target_arch = "x86_64")]
+use crate::arguments::misused;
 use crate::files::{AT_FDCWD, open, owned};
 use crate::{Answer, call};
 use nix::errno::Errno;
 use std::ffi::{CStr, CString};
+#[cfg(target_arch = "x86_64")]
 use std::io::Write;
 use std::os::fd::AsRawFd;
 

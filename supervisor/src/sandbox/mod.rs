@@ -95,6 +95,12 @@ pub enum ConfineError {
         /// The kernel's reason.
         errno: Errno,
     },
+    /// The supervisor above answers every open itself, and lets nothing only be named.
+    #[error(
+        "no sandbox can be made within this one: its policy denies a pattern inside what may be executed, so its supervisor answers \
+         every open, and cannot ask a sandbox within; in that policy, spell the denial out, or list under `exec` only directories without it"
+    )]
+    Enclosed,
     /// The Landlock ruleset could not be made.
     #[error("cannot make the Landlock ruleset: {0}")]
     Ruleset(#[from] landlock::RulesetError),

@@ -7,8 +7,10 @@ use landlock::{
     Ruleset, RulesetAttr, RulesetCreatedAttr, Scope,
 };
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2};
+use nix::sys::stat::Mode;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 /// What one layer of a policy grants.
 pub(super) struct Grants<'a> {
@@ -74,7 +76,10 @@ fn open_granted(grant: &NativeGrant) -> Result<OwnedFd, ConfineError> {
     let how = OpenHow::new()
         .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
-    let object = openat2(AT_FDCWD, &grant.path, how).map_err(failed)?;
+    let object = openat2(AT_FDCWD, &grant.path, how).map_err(|errno| match errno {
+        Errno::EACCES if is_enclosed(&grant.path) => ConfineError::Enclosed,
+        errno => failed(errno),
+    })?;
     let status = nix::sys::stat::fstat(&object).map_err(failed)?;
     match &grant.object {
         Some(id) if (id.dev, id.ino) != (status.st_dev, status.st_ino) => {
@@ -82,6 +87,17 @@ fn open_granted(grant: &NativeGrant) -> Result<OwnedFd, ConfineError> {
         }
         _ => Ok(object),
     }
+}
+
+/// Whether a path can be named that could not be by openat2(2): in a closed session that is refused, whatever the path.
+fn is_enclosed(path: &Path) -> bool {
+    openat(
+        AT_FDCWD,
+        path,
+        OFlag::O_PATH | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )
+    .is_ok()
 }
 
 /// The rights of Landlock that a grant stands for.
