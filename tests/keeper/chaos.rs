@@ -92,6 +92,13 @@ fn names_are_changed_once_whenever_the_daemon_is_killed() {
 }
 
 #[test]
+fn sockets_are_bound_and_connected_once_whenever_the_daemon_is_killed() {
+    require!(feature::pidfd_getfd());
+    let (done, kills) = killed_while(&["steady-sockets", "stop"], "write = [\"$PWD\"]\n");
+    assert!(done > 0 && kills > 0);
+}
+
+#[test]
 fn requests_over_the_socket_are_answered_whenever_the_daemon_is_killed() {
     let rules =
         "[[request]]\npath = \"$PWD/data.txt\"\naccess = [\"read\"]\ndecision = \"allow\"\n";

@@ -19,6 +19,8 @@ pub fn act(name: &str, arguments: &mut Arguments) -> Option<Answer> {
         }
         // `steady-names STOP`: names made, moved, exchanged, linked and removed in a directory of its own.
         "steady-names" => names(&arguments.path()),
+        // `steady-sockets STOP`: socket files made, connected to and removed, attributes made and removed.
+        "steady-sockets" => sockets(&arguments.path()),
         // `steady-asks STOP PATH`: a file that holds `content`, asked for over the socket.
         "steady-asks" => {
             let (stop, path) = (arguments.path(), arguments.text());
@@ -137,6 +139,51 @@ fn names(stop: &CStr) -> Answer {
                 if let Err(errno) = step() {
                     return wrong(&format!("{what} {errno:?}"), times);
                 }
+            }
+            times += 1;
+        }
+    }
+    Ok(times.to_string())
+}
+
+fn sockets(stop: &CStr) -> Answer {
+    use std::os::unix::net::{UnixListener, UnixStream};
+    let directory = format!("sockets-of-{}", std::process::id());
+    std::fs::create_dir(&directory).map_err(errno)?;
+    let (name, file) = (format!("{directory}/s"), format!("{directory}/f"));
+    std::fs::write(&file, "").map_err(errno)?;
+    let path = CString::new(file).expect("no zero in it");
+    let attribute = c"user.probe";
+    let mut times = 0;
+    while !is_over(stop) {
+        for _ in 0..10 {
+            let listener = match UnixListener::bind(&name) {
+                Ok(listener) => listener,
+                Err(error) => return wrong(&format!("bind {error}"), times),
+            };
+            if let Err(error) = UnixStream::connect(&name) {
+                return wrong(&format!("connect {error}"), times);
+            }
+            if let Err(error) = listener.accept() {
+                return wrong(&format!("accept {error}"), times);
+            }
+            if let Err(error) = std::fs::remove_file(&name) {
+                return wrong(&format!("unlink {error}"), times);
+            }
+            let create = libc::XATTR_CREATE;
+            let set = call!(
+                libc::SYS_setxattr,
+                path.as_ptr(),
+                attribute.as_ptr(),
+                c"x".as_ptr(),
+                1,
+                create
+            );
+            if let Err(errno) = set {
+                return wrong(&format!("setxattr {errno:?}"), times);
+            }
+            if let Err(errno) = call!(libc::SYS_removexattr, path.as_ptr(), attribute.as_ptr()) {
+                return wrong(&format!("removexattr {errno:?}"), times);
             }
             times += 1;
         }

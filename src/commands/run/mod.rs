@@ -245,6 +245,8 @@ impl Run<'_> {
                 .min(),
             socket,
             socket_path: socket_path(self.place),
+            connections: Vec::new(),
+            hold: None,
         })
         .map_err(ours)?;
         self.serve(session, &audit, reporter)

@@ -42,6 +42,14 @@ fn ends() -> Result<(OwnedFd, OwnedFd), socket::Error> {
     })
 }
 
+/// Who keeps connections for a later supervisor.
+pub trait Hold: std::fmt::Debug + Send {
+    /// Keeps one, under a label.
+    fn hold(&self, label: u32, connection: BorrowedFd<'_>);
+    /// It is over.
+    fn release(&self, label: u32);
+}
+
 /// How many connections a session may have. A further one is closed at once.
 const MOST: usize = 256;
 
@@ -54,44 +62,74 @@ pub(super) struct Channels {
     /// Which request on which connection a pending claim answers.
     waiting: HashMap<Ticket, (u64, u64)>,
     next: u64,
+    hold: Option<Box<dyn Hold>>,
+    next_label: u32,
 }
 
 struct Connection {
     channel: Channel,
     /// The last sender that was found to belong to the session.
     member: Option<Arc<socket::Peer>>,
+    /// Under which it is kept; 0: that is not ours to say.
+    label: u32,
 }
 
 impl Channels {
-    pub(super) fn new(broker: Broker, tag: Option<Tag>) -> Self {
+    pub(super) fn new(broker: Broker, tag: Option<Tag>, hold: Option<Box<dyn Hold>>) -> Self {
         Self {
             broker,
             tag,
             open: BTreeMap::new(),
             waiting: HashMap::new(),
             next: 0,
+            hold,
+            next_label: 1,
         }
     }
 
     /// Takes a connection.
     pub(super) fn add(&mut self, channel: Channel) {
+        self.admit(channel, 0);
+    }
+
+    fn admit(&mut self, channel: Channel, label: u32) {
         if self.open.len() < MOST {
             self.open.insert(
                 self.next,
                 Connection {
                     channel,
                     member: None,
+                    label,
                 },
             );
             self.next += 1;
+        } else if let Some(hold) = self.hold.as_ref().filter(|_| label != 0) {
+            hold.release(label);
         }
     }
 
     /// Takes our end of a connection that the transparent door made. One that cannot be served is closed, which is what the
     /// program at the other end then finds.
     pub(super) fn accept(&mut self, end: OwnedFd) {
-        if let Ok(channel) = Channel::new(end) {
-            self.add(channel);
+        let Some(hold) = &self.hold else {
+            if let Ok(channel) = Channel::new(end) {
+                self.add(channel);
+            }
+            return;
+        };
+        if let Ok(channel) = Channel::durable(end) {
+            let label = self.next_label;
+            self.next_label += 1;
+            hold.hold(label, channel.socket());
+            self.admit(channel, label);
+        }
+    }
+
+    /// Takes our end of a connection that an earlier supervisor had.
+    pub(super) fn inherit(&mut self, label: u32, end: OwnedFd) {
+        self.next_label = self.next_label.max(label.saturating_add(1));
+        if let Ok(channel) = Channel::durable(end) {
+            self.admit(channel, label);
         }
     }
 
@@ -245,7 +283,10 @@ impl Channels {
         {
             return;
         }
-        self.open.remove(&key);
+        let label = self.open.remove(&key).map_or(0, |over| over.label);
+        if let Some(hold) = self.hold.as_ref().filter(|_| label != 0) {
+            hold.release(label);
+        }
         let gone: Vec<Ticket> = self
             .waiting
             .iter()

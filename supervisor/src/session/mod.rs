@@ -12,7 +12,7 @@ mod remains;
 mod signals;
 mod terminal;
 
-pub use channels::{durable_pair, pair};
+pub use channels::{Hold, durable_pair, pair};
 pub use inherited::inherited_descriptor;
 pub use life::Life;
 pub use remains::{Place, PlaceError, collect_abandoned};
@@ -117,6 +117,10 @@ pub struct Parts {
     pub socket: Channel,
     /// The name under which members of the session reach it when they have no descriptor. Nothing lies there.
     pub socket_path: PathBuf,
+    /// Connections that programs made by that name to an earlier supervisor, and how they were labelled.
+    pub connections: Vec<(u32, OwnedFd)>,
+    /// Who keeps such connections for a later one.
+    pub hold: Option<Box<dyn Hold>>,
 }
 
 /// What those who act for the session must know of what locks it.
@@ -255,6 +259,8 @@ impl Session {
             wall,
             socket,
             socket_path,
+            connections,
+            hold,
         } = parts;
         sys::process::become_subreaper().map_err(failed("become a subreaper"))?;
         let broker =
@@ -274,8 +280,11 @@ impl Session {
                 Some(Door::new(listener.into(), journal, facts)?)
             }
         };
-        let mut channels = Channels::new(broker, tag);
+        let mut channels = Channels::new(broker, tag, hold);
         channels.add(socket);
+        for (label, connection) in connections {
+            channels.inherit(label, connection);
+        }
         let end = wall.and_then(|wall| Instant::now().checked_add(wall));
         let deadline = end.map_or(Deadline::None, Deadline::Ask);
         Ok(Self {

@@ -146,6 +146,29 @@ pub fn bind(socket: BorrowedFd<'_>, address: SocketAddr) -> Result<(), Errno> {
     Errno::result(result).map(drop)
 }
 
+/// Whether a socket of the internet or a Unix one has a name.
+pub fn is_bound(socket: BorrowedFd<'_>) -> bool {
+    use nix::sys::socket::{AddressFamily, SockaddrLike, SockaddrStorage, getsockname};
+    let Ok(name) = getsockname::<SockaddrStorage>(socket.as_raw_fd()) else {
+        return false;
+    };
+    match name.family() {
+        Some(AddressFamily::Unix) => name.len() as usize > size_of::<libc::sa_family_t>(),
+        _ => {
+            // What kind of socket it is matters to nobody here.
+            let socket = socket.try_clone_to_owned().map(std::net::UdpSocket::from);
+            let name = socket.and_then(|socket| socket.local_addr());
+            name.is_ok_and(|name| name.port() != 0)
+        }
+    }
+}
+
+/// Whether a socket has a peer.
+pub fn is_connected(socket: BorrowedFd<'_>) -> bool {
+    use nix::sys::socket::{SockaddrStorage, getpeername};
+    getpeername::<SockaddrStorage>(socket.as_raw_fd()).is_ok()
+}
+
 /// `struct sockaddr_in` or `struct sockaddr_in6`, byte by byte.
 pub(crate) fn encoded(address: SocketAddr) -> Vec<u8> {
     let family = match address {
@@ -182,6 +205,29 @@ mod tests {
     use super::*;
     use std::net::{TcpListener, UdpSocket};
     use std::os::fd::AsFd;
+
+    #[test]
+    fn a_socket_says_whether_it_has_a_name_and_a_peer() {
+        use std::os::unix::net::{UnixListener, UnixStream};
+        let new = |family| {
+            let flags = nix::sys::socket::SockFlag::SOCK_CLOEXEC;
+            let kind = nix::sys::socket::SockType::Stream;
+            nix::sys::socket::socket(family, kind, flags, None).unwrap()
+        };
+        use nix::sys::socket::AddressFamily::{Inet, Inet6, Unix};
+        for family in [Inet, Inet6, Unix] {
+            let socket = new(family);
+            assert!(!is_bound(socket.as_fd()) && !is_connected(socket.as_fd()));
+        }
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(is_bound(tcp.as_fd()) && !is_connected(tcp.as_fd()));
+        let path = std::env::temp_dir().join(format!("named-{}", std::process::id()));
+        let named = UnixListener::bind(&path).unwrap();
+        std::fs::remove_file(path).unwrap();
+        assert!(is_bound(named.as_fd()) && !is_connected(named.as_fd()));
+        let (one, _other) = UnixStream::pair().unwrap();
+        assert!(is_connected(one.as_fd()));
+    }
 
     #[test]
     fn a_socket_says_what_it_is() {

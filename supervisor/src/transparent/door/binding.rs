@@ -4,6 +4,7 @@ use super::errands::Within;
 use super::{Claim, Court, Door, DoorError, Finished};
 use crate::policy::{Access, Kind, Mechanism};
 use crate::transparent::address::Address;
+use crate::transparent::again::Begun;
 use crate::transparent::binds::{Bind, Name, NewFile};
 use crate::transparent::failure::{Failure, out_of_means, refused};
 use crate::transparent::listens::{Listen, listen};
@@ -24,6 +25,13 @@ impl Door {
         address: Address,
         court: &mut Court<'_>,
     ) -> Result<(), DoorError> {
+        // An earlier supervisor was about to: a socket that has a name by now got it from that.
+        if self.begun.remove(&claim.id).is_some()
+            && let Ok(socket) = claim.thread.duplicate(socket)
+            && sys::inet::is_bound(socket.as_fd())
+        {
+            return self.value(claim.id, 0);
+        }
         match Bind::examine(claim.thread, socket, &address, Lookup::Cached) {
             Err(Failure::WouldWait) => self.aside(claim, court, move |_turn| {
                 let examined = Bind::examine(claim.thread, socket, &address, Lookup::Full);
@@ -47,6 +55,9 @@ impl Door {
             Ok(bind) => bind,
             Err(failure) => return self.fail(claim, failure, court),
         };
+        if !sys::inet::is_bound(socket.as_fd()) {
+            self.journal.set_note(claim.id, Begun::NEW.note());
+        }
         match to {
             Name::File(file) => self.bind_file(claim, socket, &file, court),
             Name::Stream(address) => {

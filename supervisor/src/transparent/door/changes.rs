@@ -4,6 +4,7 @@ use super::asking::Asked;
 use super::{Claim, Court, Door, DoorError, Finished};
 use crate::broker;
 use crate::policy::Access;
+use crate::transparent::again::Begun;
 use crate::transparent::calls::{Change, Place};
 use crate::transparent::failure::{Failure, out_of_means};
 use crate::transparent::law::Law;
@@ -99,8 +100,20 @@ impl Door {
         located: Located,
         change: Change,
     ) -> Result<(), DoorError> {
+        let is_again = self.begun.remove(&claim.id).is_some();
+        if is_once(&change) {
+            self.journal.set_note(claim.id, Begun::NEW.note());
+        }
+        let perform = move |listener: &Listener, located: &Located| {
+            match (&change, perform(listener, claim, located, &change)) {
+                // An earlier supervisor did it.
+                (Change::SetAttribute { .. }, Err(Errno::EEXIST)) if is_again => Ok(0),
+                (Change::RemoveAttribute(_), Err(Errno::ENODATA)) if is_again => Ok(0),
+                (_, result) => result,
+            }
+        };
         if !located.is_slow {
-            let result = perform(&self.listener, claim, &located, &change);
+            let result = perform(&self.listener, &located);
             return self.result(claim.id, result);
         }
         let turn = self.watch(claim)?;
@@ -108,7 +121,7 @@ impl Door {
         let submitted = self.files.submit(move || {
             // Nobody waits for it any more, or not for this: it must not happen behind a back.
             let result = match turn.take() && listener.is_valid(claim.id) {
-                true => perform(&listener, claim, &located, &change),
+                true => perform(&listener, &located),
                 false => Err(Errno::EINTR),
             };
             Finished::Performed(claim.id, result)
@@ -118,6 +131,14 @@ impl Door {
             Err(_) => self.errno(claim.id, Errno::EACCES),
         }
     }
+}
+
+/// Whether it fails when it is made a second time.
+fn is_once(change: &Change) -> bool {
+    matches!(
+        change,
+        Change::SetAttribute { .. } | Change::RemoveAttribute(_)
+    )
 }
 
 /// Whether a change may be made.

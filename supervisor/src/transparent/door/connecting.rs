@@ -4,6 +4,7 @@ use super::errands::Within;
 use super::{Channel, Claim, Court, Door, DoorError, Finished};
 use crate::policy::{Mechanism, Peer, Reason, Verdict};
 use crate::transparent::address::Address;
+use crate::transparent::again::Begun;
 use crate::transparent::connects::{Connect, Destination};
 use crate::transparent::failure::{Failure, out_of_means, refused};
 use crate::transparent::own::named;
@@ -63,6 +64,13 @@ impl Door {
             }
             self.waiting.push_back((claim, connect.number, address));
             return self.watch(claim).map(drop);
+        }
+        // An earlier supervisor was about to: what is connected by now is connected by that.
+        let is_again = self.begun.remove(&claim.id).is_some();
+        match sys::inet::is_connected(connect.socket.as_fd()) {
+            true if is_again => return self.value(claim.id, 0),
+            true => {}
+            false => self.journal.set_note(claim.id, Begun::NEW.note()),
         }
         match &connect.to {
             Destination::Session => self.channel(claim, &connect, court),

@@ -1,9 +1,9 @@
 //! What is held of each worker, and what the present daemon was told of it.
 
 use super::Said;
-use super::message::{MOST, Message, Role, Verb};
+use super::message::{Held, MOST, Message, Verb};
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// Everything that is held, by key.
 #[derive(Debug, Default)]
@@ -15,7 +15,7 @@ pub(super) struct Table {
 struct Entry {
     pid: i32,
     is_bound: bool,
-    fds: Vec<(Role, OwnedFd)>,
+    fds: Vec<Held>,
     /// `si_code` and `si_status`.
     exit: Option<(i32, i32)>,
     /// How many descriptors the present daemon was given; `None`: it has not heard of this.
@@ -37,14 +37,17 @@ impl Table {
         for (key, entry) in &mut self.entries {
             while entry.given.is_none_or(|given| given < entry.fds.len()) {
                 let given = entry.given.unwrap_or(0);
-                let part = &entry.fds[given..entry.fds.len().min(given + MOST)];
+                let rest = entry.fds.iter().skip(given).take(MOST);
+                let label = rest.clone().next().map_or(0, |held| held.label);
+                let part: Vec<_> = rest.take_while(|held| held.label == label).collect();
                 let message = Message {
                     pid: entry.pid,
                     is_bound: entry.is_bound,
+                    label,
                     ..Message::new(Verb::Held, *key)
                 }
-                .with_roles(part.iter().map(|(role, _)| *role));
-                let fds: Vec<_> = part.iter().map(|(_, fd)| fd.as_fd()).collect();
+                .with_roles(part.iter().map(|held| held.role));
+                let fds: Vec<_> = part.iter().map(|held| held.fd.as_fd()).collect();
                 match say(&message, &fds) {
                     Said::Yes => entry.given = Some(given + part.len()),
                     Said::Full => return false,
@@ -82,7 +85,7 @@ impl Table {
         key: u64,
         pid: i32,
         is_bound: bool,
-        fds: Vec<(Role, OwnedFd)>,
+        fds: Vec<Held>,
         exit: Option<(i32, i32)>,
     ) {
         let given = Some(fds.len());
@@ -97,17 +100,16 @@ impl Table {
         self.entries.insert(key, entry);
     }
 
-    pub fn add(&mut self, key: u64, fds: Vec<(Role, OwnedFd)>) {
+    pub fn add(&mut self, key: u64, fds: Vec<Held>) {
         let entry = self.entries.entry(key).or_default();
         entry.fds.extend(fds);
         entry.given = Some(entry.fds.len());
     }
 
-    pub fn drop_roles(&mut self, key: u64, roles: &[u8]) {
+    pub fn drop_some(&mut self, key: u64, roles: &[u8], label: u32) {
         if let Some(entry) = self.entries.get_mut(&key) {
-            entry
-                .fds
-                .retain(|(role, _)| !roles.contains(&(*role as u8)));
+            let is_meant = |held: &Held| held.label == label && roles.contains(&(held.role as u8));
+            entry.fds.retain(|held| !is_meant(held));
             entry.given = Some(entry.fds.len());
         }
     }

@@ -1,6 +1,6 @@
 //! The daemon's end of the connection to its keeper.
 
-use super::message::{MOST, Message, Role, SIZE, Verb};
+use super::message::{Held, MOST, Message, Role, SIZE, Verb};
 use crate::launch::Exit;
 use crate::sandbox::Tag;
 use nix::errno::Errno;
@@ -33,16 +33,13 @@ pub enum LinkError {
     },
 }
 
-/// Descriptors, and what each is for.
-pub type Labelled = Vec<(Role, OwnedFd)>;
-
 /// Everything that the keeper holds, and the connection to it.
 #[derive(Debug)]
 pub struct Inheritance {
     /// The connection.
     pub link: Link,
     /// What was kept with [`Link::keep_own`].
-    pub own: Labelled,
+    pub own: Vec<Held>,
     /// The workers.
     pub workers: Vec<Given>,
 }
@@ -55,7 +52,7 @@ pub struct Given {
     /// Its pid, for people to read.
     pub pid: i32,
     /// Its descriptors, in the order in which they were given to the keeper.
-    pub fds: Labelled,
+    pub fds: Vec<Held>,
 }
 
 /// What the keeper says unasked.
@@ -160,23 +157,34 @@ impl Link {
         Ok(())
     }
 
-    /// Has one more descriptor of a worker kept.
+    /// Has one more descriptor of a worker kept. `label`: which of those with this role.
     ///
     /// # Errors
     /// [`LinkError`]
-    pub fn add(&self, tag: Tag, role: Role, fd: BorrowedFd<'_>) -> Result<(), LinkError> {
-        self.say(Message::new(Verb::Add, tag.number()), &[(role, fd)])
+    pub fn add(
+        &self,
+        tag: Tag,
+        role: Role,
+        label: u32,
+        fd: BorrowedFd<'_>,
+    ) -> Result<(), LinkError> {
+        let message = Message {
+            label,
+            ..Message::new(Verb::Add, tag.number())
+        };
+        self.say(message, &[(role, fd)])
     }
 
-    /// A worker's descriptors of this role are no longer to be kept.
+    /// A worker's descriptors of this role and label are no longer to be kept.
     ///
     /// # Errors
     /// [`LinkError`]
-    pub fn drop_role(&self, tag: Tag, role: Role) -> Result<(), LinkError> {
-        self.say(
-            Message::new(Verb::Drop, tag.number()).with_roles([role]),
-            &[],
-        )
+    pub fn drop_some(&self, tag: Tag, role: Role, label: u32) -> Result<(), LinkError> {
+        let message = Message {
+            label,
+            ..Message::new(Verb::Drop, tag.number())
+        };
+        self.say(message.with_roles([role]), &[])
     }
 
     /// Nothing of this worker is to be kept.
@@ -251,7 +259,7 @@ impl Link {
         }
     }
 
-    fn hear(&self, wait: Wait) -> Result<Option<(Message, Labelled)>, LinkError> {
+    fn hear(&self, wait: Wait) -> Result<Option<(Message, Vec<Held>)>, LinkError> {
         let mut buffer = [0; SIZE + 1];
         let welcome = Welcome {
             fds: MOST,

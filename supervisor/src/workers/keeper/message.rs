@@ -21,7 +21,7 @@ pub enum Role {
     Listener,
     /// What was received from the listener and not yet answered.
     Journal,
-    /// Our end of the connection that it inherited.
+    /// Our end of a connection that its programs ask over: the one that it inherited, or one that was made by name.
     Socket,
     /// Our end of its standard output.
     Output,
@@ -56,6 +56,17 @@ impl Role {
     }
 }
 
+/// A descriptor that is kept.
+#[derive(Debug)]
+pub struct Held {
+    /// What it is for.
+    pub role: Role,
+    /// Which of those; 0 where there is but one.
+    pub label: u32,
+    /// It.
+    pub fd: OwnedFd,
+}
+
 /// What a message means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -67,7 +78,7 @@ pub(super) enum Verb {
     Keep,
     /// Daemon: further descriptors of it.
     Add,
-    /// Daemon: those of this role are no longer needed.
+    /// Daemon: those of this role and label are no longer needed.
     Drop,
     /// Daemon: nothing of it is needed, or nothing came of it.
     Forget,
@@ -113,6 +124,8 @@ pub(super) struct Message {
     pub status: i32,
     /// It is to die with the daemon.
     pub is_bound: bool,
+    /// Which of those with the same role; 0 where there is but one.
+    pub label: u32,
     /// What each descriptor is, in order; 0 behind the last.
     pub roles: [u8; MOST],
 }
@@ -126,6 +139,7 @@ impl Message {
             code: 0,
             status: 0,
             is_bound: false,
+            label: 0,
             roles: [0; MOST],
         }
     }
@@ -146,6 +160,7 @@ impl Message {
         bytes[16..20].copy_from_slice(&self.pid.to_ne_bytes());
         bytes[20..24].copy_from_slice(&self.code.to_ne_bytes());
         bytes[24..28].copy_from_slice(&self.status.to_ne_bytes());
+        bytes[28..32].copy_from_slice(&self.label.to_ne_bytes());
         bytes[32..40].copy_from_slice(&self.roles);
         bytes
     }
@@ -165,17 +180,23 @@ impl Message {
             code: number(20),
             status: number(24),
             is_bound: bytes[2] != 0,
+            label: number(28) as u32,
             roles: bytes[32..40].try_into().unwrap_or_default(),
         })
     }
 
-    /// The descriptors that came with it, by role. `None`: they are not as many as it says.
-    pub fn sort(&self, fds: Vec<OwnedFd>) -> Option<Vec<(Role, OwnedFd)>> {
+    /// The descriptors that came with it. `None`: they are not as many as it says.
+    pub fn sort(&self, fds: Vec<OwnedFd>) -> Option<Vec<Held>> {
         let named = self.roles.iter().filter(|role| **role != 0);
         let roles: Vec<Role> = named
             .map(|role| Role::from_number(*role))
             .collect::<Option<_>>()?;
-        (roles.len() == fds.len()).then(|| roles.into_iter().zip(fds).collect())
+        let held = |(role, fd)| Held {
+            role,
+            label: self.label,
+            fd,
+        };
+        (roles.len() == fds.len()).then(|| roles.into_iter().zip(fds).map(held).collect())
     }
 }
 
@@ -216,7 +237,10 @@ mod tests {
     fn descriptors_that_do_not_match_their_roles_are_not_taken() {
         let fd = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
         let message = Message::new(Verb::Keep, 1).with_roles([Role::Process, Role::Listener]);
-        assert_eq!(message.sort(vec![fd(), fd()]).unwrap()[1].0, Role::Listener);
+        assert_eq!(
+            message.sort(vec![fd(), fd()]).unwrap()[1].role,
+            Role::Listener
+        );
         assert!(message.sort(vec![fd()]).is_none());
         assert!(message.sort(vec![fd(), fd(), fd()]).is_none());
         let mut strange = message;

@@ -11,8 +11,8 @@ mod held;
 mod link;
 mod message;
 
-pub use link::{Given, Inheritance, Labelled, Link, LinkError, News};
-pub use message::Role;
+pub use link::{Given, Inheritance, Link, LinkError, News};
+pub use message::{Held, Role};
 
 use crate::launch::{Exit, collect};
 use crate::sandbox::Tag;
@@ -298,7 +298,7 @@ impl Keeper {
         }
     }
 
-    fn obey(&mut self, message: &Message, fds: Vec<(Role, OwnedFd)>) {
+    fn obey(&mut self, message: &Message, fds: Vec<Held>) {
         match message.verb {
             Verb::Begin => {
                 self.begun.insert(message.key);
@@ -316,7 +316,9 @@ impl Keeper {
                 self.forget_early();
             }
             Verb::Add => self.table.add(message.key, fds),
-            Verb::Drop => self.table.drop_roles(message.key, &message.roles),
+            Verb::Drop => self
+                .table
+                .drop_some(message.key, &message.roles, message.label),
             Verb::Forget => {
                 self.begun.remove(&message.key);
                 self.table.forget(message.key);

@@ -7,14 +7,14 @@
 
 mod life;
 
-use super::keeper::{Given, Link, LinkError, News, Role};
+use super::keeper::{Given, Held, Link, LinkError, News, Role};
 use crate::audit::{Log, Status};
 use crate::launch::{
     Command, Exit, Keeper, LaunchError, PARKED_FROM, Streams, collect, launch_kept,
 };
 use crate::policy::Ruleset;
 use crate::sandbox::{Confinement, Tag};
-use crate::session::{self, Ending, Locks, Parts, Session, SessionError, Watch};
+use crate::session::{self, Ending, Hold, Locks, Parts, Session, SessionError, Watch};
 use crate::transparent::JOURNAL;
 use life::{Kept, Told};
 use nix::errno::Errno;
@@ -138,7 +138,7 @@ const STACK: usize = 512 * 1024;
 /// All workers of a daemon.
 #[derive(Debug)]
 pub struct Stable {
-    link: Link,
+    link: Arc<Link>,
     window: Window,
     members: BTreeMap<u64, Member>,
     sender: Sender<Happening>,
@@ -170,7 +170,7 @@ impl Stable {
         let (sender, receiver) = channel();
         let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         Ok(Self {
-            link,
+            link: Arc::new(link),
             window: Window::reserve(PARKED_FROM, HANDED)?,
             members: BTreeMap::new(),
             sender,
@@ -264,6 +264,7 @@ impl Stable {
             wall,
             socket,
             socket_path,
+            connections: Vec::new(),
         };
         self.serve(tag, parts)?;
         Ok(worker)
@@ -278,8 +279,10 @@ impl Stable {
         let (mut process, mut listener, mut journal, mut socket) = (None, None, None, None);
         let (mut output, mut errors, mut jobs) = (None, None, None);
         let mut rulesets = Vec::new();
-        for (role, fd) in fds {
+        let mut connections = Vec::new();
+        for Held { role, label, fd } in fds {
             match role {
+                Role::Socket if label != 0 => connections.push((label, fd)),
                 Role::Process => process = Some(Pidfd::from(fd)),
                 Role::Listener => listener = Some(fd),
                 Role::Journal => journal = Some(fd),
@@ -319,6 +322,7 @@ impl Stable {
             wall: adoption.wall,
             socket: Channel::durable(socket.ok_or(StartError::Missing(Role::Socket))?)?,
             socket_path: adoption.socket_path,
+            connections,
         };
         self.serve(tag, parts)?;
         Ok(worker)
@@ -329,10 +333,10 @@ impl Stable {
         let told = Told::new().map_err(prepare("eventfd"))?;
         let process = duplicate(parts.process.as_fd())?.into();
         let (sender, event) = (self.sender.clone(), self.event.clone());
-        let root = self.link.keeper();
+        let link = self.link.clone();
         let seen = told.clone();
         let work = move || {
-            let how = session_to_its_end(tag, parts, root, seen);
+            let how = session_to_its_end(tag, parts, link, seen);
             // Nobody listens only when the daemon ends.
             let _told = sender.send(Happening::Ended { tag, how });
             let _woken = event.write(1);
@@ -350,7 +354,7 @@ impl Stable {
     /// # Errors
     /// [`LinkError`]
     pub fn keep_jobs(&self, tag: Tag, connection: BorrowedFd<'_>) -> Result<(), LinkError> {
-        self.link.add(tag, Role::Jobs, connection)
+        self.link.add(tag, Role::Jobs, 0, connection)
     }
 
     /// Sends a worker a signal, by its pidfd. One that has ended is no error.
@@ -424,19 +428,38 @@ struct Incoming {
     wall: Option<Duration>,
     socket: Channel,
     socket_path: PathBuf,
+    connections: Vec<(u32, OwnedFd)>,
+}
+
+/// The keeper, for the connections of one session.
+#[derive(Debug)]
+struct KeptConnections {
+    link: Arc<Link>,
+    tag: Tag,
+}
+
+impl Hold for KeptConnections {
+    fn hold(&self, label: u32, connection: BorrowedFd<'_>) {
+        // Where the keeper is gone this process is about to be.
+        let _kept = self.link.add(self.tag, Role::Socket, label, connection);
+    }
+
+    fn release(&self, label: u32) {
+        let _dropped = self.link.drop_some(self.tag, Role::Socket, label);
+    }
 }
 
 fn session_to_its_end(
     tag: Tag,
     incoming: Incoming,
-    root: i32,
+    link: Arc<Link>,
     told: Arc<Told>,
 ) -> Result<Ending, SessionError> {
     let process = incoming.process;
     let life = Kept { tag, process, told };
     let opened = Session::open(Parts {
         life: Box::new(life),
-        root,
+        root: link.keeper(),
         listener: incoming.listener,
         journal: Some(incoming.journal),
         locks: incoming.locks,
@@ -447,6 +470,8 @@ fn session_to_its_end(
         wall: incoming.wall,
         socket: incoming.socket,
         socket_path: incoming.socket_path,
+        connections: incoming.connections,
+        hold: Some(Box::new(KeptConnections { link, tag })),
     });
     let result = opened.and_then(|mut session| {
         session.resume()?;
