@@ -44,8 +44,8 @@ pub enum LawError {
 }
 
 impl Law {
-    /// Reads the policies that `args` name. Enters the directory of `--chdir`: what the policy calls `$PWD` is where the command
-    /// starts. `tmp` names the private temporary directory, which need not be there yet.
+    /// Reads the policies that `args` name. What the policy calls `$PWD` is where the command starts: the directory of `--chdir`,
+    /// where there is one. `tmp` names the private temporary directory, which need not be there yet.
     ///
     /// # Errors
     /// [`LawError`]
@@ -60,14 +60,16 @@ impl Law {
         }
         let approver = args.approver.as_deref().map(approver).transpose()?;
         refuse_own_variables(args)?;
-        if let Some(directory) = &args.chdir {
-            std::env::set_current_dir(directory).map_err(|error| {
-                LawError::Usage(format!("--chdir {}: {error}", directory.display()))
-            })?;
-        }
         let environment: Vec<_> = std::env::vars_os().collect();
         let home = args.env.iter().find_map(|variable| home(variable));
-        let mut facts = sources::gather(&environment, home, tmp)?;
+        let directory = args.chdir.as_deref();
+        let facts = sources::gather(&environment, home, tmp, directory);
+        let mut facts = facts.map_err(|error| match (error, directory) {
+            (FactsError::Directory(errno), Some(directory)) => {
+                LawError::Usage(format!("--chdir {}: {}", directory.display(), errno.desc()))
+            }
+            (error, _) => error.into(),
+        })?;
         for variable in &args.var {
             let text = variable.to_str().and_then(|text| text.split_once('='));
             let (name, value) = text.filter(|(name, _)| !name.is_empty()).ok_or_else(|| {

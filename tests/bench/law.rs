@@ -9,8 +9,8 @@ use supervisor::sources::{FileSystem, gather};
 /// The ruleset. The working directory of this process must be the one that commands run in.
 pub fn ruleset(built: &Built) -> Ruleset {
     let policy = Policy::built_in().expect("the built-in policy is well formed");
-    let facts =
-        gather(&[], Some(built.sub("home")), built.sub("tmp")).expect("facts about this process");
+    let facts = gather(&[], Some(built.sub("home")), built.sub("tmp"), None)
+        .expect("facts about this process");
     Ruleset::compile(&[policy], &facts, &FileSystem, &[])
         .unwrap_or_else(|error| panic!("the built-in policy: {error}"))
 }

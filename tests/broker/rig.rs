@@ -31,7 +31,7 @@ pub fn ruleset(text: &str, place: &Path) -> Ruleset {
     let text = format!("version = 1\nbase = false\ntmp = \"none\"\n{text}");
     let policy =
         Policy::parse("policy.toml", &text, &mut NoFiles).unwrap_or_else(|e| panic!("{e}"));
-    let facts = gather(&[], None, "/nowhere".into()).expect("facts");
+    let facts = gather(&[], None, "/nowhere".into(), None).expect("facts");
     Ruleset::compile(&[policy], &facts, &FileSystem, &[]).unwrap_or_else(|e| panic!("{e}"))
 }
 

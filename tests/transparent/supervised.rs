@@ -244,7 +244,7 @@ impl Supervised {
         let text = format!("version = 1\ntmp = \"none\"\n{text}");
         let policy = Policy::parse("policy.toml", &text, &mut NoFiles);
         let policy = policy.unwrap_or_else(|error| panic!("{error}"));
-        let facts = gather(&[], None, "/nowhere".into()).expect("facts");
+        let facts = gather(&[], None, "/nowhere".into(), None).expect("facts");
         let ruleset = Ruleset::compile(&[policy], &facts, &FileSystem, &[]);
         let ruleset = ruleset.unwrap_or_else(|error| panic!("{error}"));
         let confinement = prepare(&ruleset, &Kernel::probe(), sandbox::Listener::Wanted, None);

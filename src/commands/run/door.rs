@@ -4,12 +4,13 @@
 //! that programs preload, which asks for what the kernel refused. It comes as a file of its own, and adds nothing to what the
 //! policy allows: a program without it, or one that took it out, is refused what the kernel refuses.
 
-use super::{Failure, Run, ours};
+use super::{Failure, ours};
+use crate::law::Law;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use supervisor::policy::{Access, Mechanism, Ruleset, Subject, Transparent, Verdict};
-use supervisor::sandbox::{Confinement, Listener, Opens, prepare};
+use supervisor::sandbox::{Confinement, Kernel, Listener, Opens, Tag, prepare};
 
 /// What confines a command, and how it asks.
 #[derive(Debug)]
@@ -23,9 +24,15 @@ pub struct Confined {
 
 impl Confined {
     /// Finds it all out.
-    pub fn prepare(run: &Run<'_>, listener: Listener) -> Result<Self, Failure> {
-        let confinement = prepare(run.ruleset, run.kernel, listener, run.tag).map_err(ours)?;
-        let transparent = run.ruleset.broker().transparent;
+    pub fn prepare(
+        law: &Law,
+        ruleset: &Ruleset,
+        kernel: &Kernel,
+        tag: Option<Tag>,
+        listener: Listener,
+    ) -> Result<Self, Failure> {
+        let confinement = prepare(ruleset, kernel, listener, tag).map_err(ours)?;
+        let transparent = ruleset.broker().transparent;
         let is_wanted = match transparent {
             Transparent::Preload => true,
             Transparent::Auto => {
@@ -35,10 +42,9 @@ impl Confined {
             Transparent::Notify | Transparent::None => false,
         };
         let library = match is_wanted {
-            true => run
-                .law
+            true => law
                 .library()
-                .and_then(|library| loadable(run.ruleset, library))
+                .and_then(|library| loadable(ruleset, library))
                 .map(Some),
             false => Ok(None),
         };

@@ -1,7 +1,6 @@
 //! `--dry-run`: what would run and what would enforce the policy, found out as for a run, of which only the command is missing.
 
-use super::door::Confined;
-use super::found::{environment, find_program, working_directory};
+use super::found::{find_program, working_directory};
 use super::{Failure, Run, ours};
 use crate::render::{print, table, visible};
 use crate::report::Reporter;
@@ -20,7 +19,7 @@ pub fn run(run: &Run<'_>, reporter: &mut Reporter) -> Result<u8, Failure> {
         .filter(|path| !path.exists())
         .collect();
     drop(working_directory(run.ruleset, run.law.cwd())?);
-    let environment = environment(run.ruleset, run.law, run.place);
+    let environment = run.environment();
     let program = find_program(
         &run.args.command[0],
         &environment,
@@ -72,7 +71,7 @@ pub fn run(run: &Run<'_>, reporter: &mut Reporter) -> Result<u8, Failure> {
 
 /// What would be in force, found out by preparing it.
 fn layers(run: &Run<'_>) -> Result<String, Failure> {
-    let confined = Confined::prepare(run, Listener::Wanted)?;
+    let confined = run.confined(Listener::Wanted)?;
     let rows: Vec<[String; 3]> = confined
         .confinement
         .layers()

@@ -12,7 +12,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use supervisor::launch::{FindError, Program};
 use supervisor::policy::{Access, Approver, FileId, Ruleset, Subject, Tmp, Verdict};
-use supervisor::session::Place;
 
 /// Makes the directories that the policy wants made, so that what the command builds in them can be executed. A link put into
 /// their way since the policy was compiled is not followed.
@@ -68,14 +67,20 @@ fn subject<'a>(path: &'a Path, status: &FileStat) -> Subject<'a> {
 }
 
 /// The command's environment: what the policy passes and sets, and what we tell.
-pub fn environment(ruleset: &Ruleset, law: &Law, place: &Place) -> Vec<(OsString, OsString)> {
-    let caller: Vec<_> = std::env::vars_os().collect();
-    let mut environment = ruleset.environment(&caller);
+/// `tmp` is its private temporary directory, where it has one, and `socket` the name under which it reaches us.
+pub fn environment(
+    caller: &[(OsString, OsString)],
+    ruleset: &Ruleset,
+    law: &Law,
+    tmp: Option<&Path>,
+    socket: &Path,
+) -> Vec<(OsString, OsString)> {
+    let mut environment = ruleset.environment(caller);
     let mut set = |name: &str, value: &OsStr| {
         environment.retain(|(other, _)| other != name);
         environment.push((name.into(), value.to_owned()));
     };
-    match (ruleset.tmp(), place.tmp()) {
+    match (ruleset.tmp(), tmp) {
         (Tmp::Private, Some(tmp)) => set("TMPDIR", tmp.as_os_str()),
         (Tmp::Shared, _) => set("TMPDIR", OsStr::new("/tmp")),
         (Tmp::Private, None) | (Tmp::None, _) => {}
@@ -83,7 +88,7 @@ pub fn environment(ruleset: &Ruleset, law: &Law, place: &Place) -> Vec<(OsString
     set("PWD", spelled(law.cwd()).as_os_str());
     set("SUPERVISE", OsStr::new("1"));
     set("SUPERVISE_FD", OsStr::new("3"));
-    set("SUPERVISE_SOCKET", socket_path(place).as_os_str());
+    set("SUPERVISE_SOCKET", socket.as_os_str());
     if let Some(own) = &law.own {
         set("SUPERVISE_EXE", own.as_os_str());
     }
@@ -103,8 +108,8 @@ fn spelled(cwd: &Path) -> PathBuf {
 
 /// The name of the session's door for those who have no descriptor of it. No file of that name is ever made: who connects to
 /// it from inside is connected by the supervisor, and for everybody else there is nothing there.
-pub fn socket_path(place: &Place) -> PathBuf {
-    place.directory().join("socket")
+pub fn socket_path(place: &Path) -> PathBuf {
+    place.join("socket")
 }
 
 /// The program that answers questions must be there, and must not be one that the command could change.

@@ -1,8 +1,8 @@
 //! `supervise [run]`: one command, in a sandbox, to its end.
 
-mod door;
+pub mod door;
 mod dry;
-mod found;
+pub mod found;
 
 use crate::args::RunArgs;
 use crate::exit;
@@ -29,9 +29,11 @@ use supervisor::session::{self, Caller, Ending, Locks, Parts, Place, Session, Si
 
 /// Why there is an exit status that is not the command's.
 #[derive(Debug)]
-struct Failure {
-    status: u8,
-    message: String,
+pub struct Failure {
+    /// Ours.
+    pub status: u8,
+    /// What to say.
+    pub message: String,
 }
 
 fn ours(message: impl Display) -> Failure {
@@ -144,6 +146,18 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// The command's environment.
+    fn environment(&self) -> Vec<(OsString, OsString)> {
+        let caller: Vec<_> = std::env::vars_os().collect();
+        let socket = socket_path(self.place.directory());
+        environment(&caller, self.ruleset, self.law, self.place.tmp(), &socket)
+    }
+
+    /// What confines it.
+    fn confined(&self, listener: Listener) -> Result<Confined, Failure> {
+        Confined::prepare(self.law, self.ruleset, self.kernel, self.tag, listener)
+    }
+
     /// Everything between a place to run in and the end of the command.
     fn to_its_end(&self, signals: Signals, reporter: &mut Reporter) -> Result<u8, Failure> {
         let (args, law, ruleset) = (self.args, self.law, self.ruleset);
@@ -151,12 +165,12 @@ impl Run<'_> {
         reporter.verbose(format_args!("policy: {}", law.describe()));
         make_directories(ruleset)?;
         let directory = working_directory(ruleset, law.cwd())?;
-        let environment = environment(ruleset, law, self.place);
+        let environment = self.environment();
         let program = find_program(&args.command[0], &environment, law.cwd(), ruleset)?;
         reporter.verbose(format_args!("program: {}", program.path().display()));
         let (socket, inner) = session::pair().map_err(ours)?;
         let command = |listener| -> Result<(Command, Confined), Failure> {
-            let confined = Confined::prepare(self, listener)?;
+            let confined = self.confined(listener)?;
             let environment = confined.adapt(&environment);
             let command = Command {
                 program: program
@@ -244,7 +258,7 @@ impl Run<'_> {
                 .flatten()
                 .min(),
             socket,
-            socket_path: socket_path(self.place),
+            socket_path: socket_path(self.place.directory()),
             connections: Vec::new(),
             hold: None,
         })

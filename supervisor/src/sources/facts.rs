@@ -34,7 +34,7 @@ pub enum FactsError {
     User(Errno),
 }
 
-/// Finds out what rules may name. `home` stands for the user's directory where the operator chose another; `tmpdir` is the
+/// Finds out what rules may name. `directory` is where the command will start: where this process is, if it is not given. `home` stands for the user's directory where the operator chose another; `tmpdir` is the
 /// private directory of the run, which need not exist yet.
 ///
 /// # Errors
@@ -43,8 +43,12 @@ pub fn gather(
     environment: &[(OsString, OsString)],
     home: Option<PathBuf>,
     tmpdir: PathBuf,
+    directory: Option<&Path>,
 ) -> Result<Facts, FactsError> {
-    let cwd = nix::unistd::getcwd().map_err(FactsError::Directory)?;
+    let cwd = match directory {
+        None => nix::unistd::getcwd().map_err(FactsError::Directory)?,
+        Some(directory) => named_by_kernel(directory).map_err(FactsError::Directory)?,
+    };
     let (name, directory) = user(nix::unistd::getuid())?.unzip();
     // A user without an entry, as containers have them, has only the environment's word.
     let told = environment.iter().find(|(name, _)| name == "HOME");
@@ -71,6 +75,16 @@ pub fn gather(
         tmpdir,
         variables,
     })
+}
+
+/// A directory by the name that getcwd(2) would give there. Nobody goes there to ask: others of this process are where they are.
+fn named_by_kernel(directory: &Path) -> Result<PathBuf, Errno> {
+    let errno = |error: std::io::Error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
+    let real = fs::canonicalize(directory).map_err(errno)?;
+    match fs::metadata(&real).map_err(errno)?.is_dir() {
+        true => Ok(real),
+        false => Err(Errno::ENOTDIR),
+    }
 }
 
 /// The user's name and directory. Most users stand in the file; to ask the C library costs many times as much as to read that, so
