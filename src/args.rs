@@ -131,6 +131,11 @@ pub enum Action {
     /// Look at the record of what was decided
     #[command(subcommand)]
     Audit(crate::commands::audit::AuditAction),
+    /// Keep workers in sandboxes that outlive the daemon that serves them
+    Daemon(crate::commands::daemon::DaemonArgs),
+    /// What is asked of the daemon.
+    #[command(flatten)]
+    Workers(crate::commands::workers::WorkersAction),
     /// Say which layers of the sandbox this machine can give
     Doctor {
         /// Print JSON

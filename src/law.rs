@@ -27,6 +27,8 @@ pub struct Law {
     pub runtime: PathBuf,
     /// What is kept.
     pub state: PathBuf,
+    /// What else nobody inside may touch.
+    protected: Vec<PathBuf>,
 }
 
 /// Why there is no policy that could apply.
@@ -92,7 +94,7 @@ impl Law {
         if let Some(approver) = approver {
             policies[0].set_approver(approver);
         }
-        let own = std::env::current_exe().ok();
+        let own = places::own_program().ok();
         if let Some(own) = &own {
             for policy in &mut policies {
                 policy.add_flag(Flag::Own, own.as_os_str())?;
@@ -115,12 +117,18 @@ impl Law {
             library,
             runtime,
             state,
+            protected: Vec::new(),
         })
     }
 
     /// The directory that the command starts in.
     pub fn cwd(&self) -> &Path {
         &self.facts.cwd
+    }
+
+    /// Nobody inside may touch these either.
+    pub fn protect(&mut self, paths: Vec<PathBuf>) {
+        self.protected = paths;
     }
 
     /// What programs can preload.
@@ -181,6 +189,8 @@ impl Law {
             protect(&self.runtime, "runtime directory"),
             protect(&self.state, "state directory"),
         ];
+        let more = self.protected.iter();
+        protected.extend(more.map(|path| protect(path, "directory of the daemon")));
         protected.extend(audit.map(|path| protect(path, "audit log")));
         Ok(Ruleset::compile(
             &self.policies,

@@ -10,6 +10,7 @@ mod places;
 mod preload;
 mod render;
 mod report;
+mod setup;
 
 /// Keeps what is freed: the process is short, and its allocations are small and many.
 #[cfg(target_env = "musl")]
@@ -44,6 +45,8 @@ fn main() -> ExitCode {
             json,
         }) => commands::explain::explain(&policy, question, &object, json),
         Some(Action::Audit(action)) => commands::audit::audit(&action),
+        Some(Action::Daemon(args)) => commands::daemon::daemon(&args),
+        Some(Action::Workers(action)) => commands::workers::workers(&action),
         Some(Action::Doctor { json }) => commands::doctor::doctor(json),
     }
 }

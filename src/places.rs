@@ -1,6 +1,9 @@
 //! Where the command keeps what it needs while it runs and after: by the XDG base directories, private to the user.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use supervisor::sources::{self, FactsError};
 
 /// Directories of sessions that live: `$XDG_RUNTIME_DIR/supervise`; where there is none, `/run/supervise` for root and a
 /// directory below the state directory for others.
@@ -18,6 +21,36 @@ pub fn state(home: &Path) -> PathBuf {
     let base = inside().or_else(|| absolute("XDG_STATE_HOME"));
     base.unwrap_or_else(|| home.join(".local/state"))
         .join("supervise")
+}
+
+/// What workers keep: `$XDG_DATA_HOME/supervise`, by default `~/.local/share/supervise`.
+pub fn data(home: &Path) -> PathBuf {
+    let base = inside().or_else(|| absolute("XDG_DATA_HOME"));
+    base.unwrap_or_else(|| home.join(".local/share"))
+        .join("supervise")
+}
+
+/// This program, by the name under which it was started: what took its place since is it as well, and a daemon that was there before
+/// goes on.
+///
+/// # Errors
+/// It cannot be found out.
+pub fn own_program() -> std::io::Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let name = own.as_os_str().as_bytes();
+    // As the kernel says it.
+    let left = name.strip_suffix(b" (deleted)");
+    Ok(left.map_or_else(|| own.clone(), |name| OsStr::from_bytes(name).into()))
+}
+
+/// The user's home directory.
+///
+/// # Errors
+/// It cannot be found out.
+pub fn home() -> Result<PathBuf, FactsError> {
+    let environment: Vec<_> = std::env::vars_os().collect();
+    let facts = sources::gather(&environment, None, PathBuf::new(), Some(Path::new("/")))?;
+    Ok(facts.home.unwrap_or_else(|| PathBuf::from("/")))
 }
 
 /// Where private temporary directories are made: `$TMPDIR`, by default `/tmp`.

@@ -2,12 +2,14 @@
 
 pub mod audit;
 pub mod check;
+pub mod daemon;
 pub mod doctor;
 pub mod explain;
 pub mod init;
 pub mod presets;
 pub mod request;
 pub mod run;
+pub mod workers;
 
 use crate::args::PolicyArgs;
 use crate::law::{Law, LawError};

@@ -4,7 +4,7 @@
 const PACKAGES: [(&str, &[&str], &[&str]); 8] = [
     (
         "Cargo.toml",
-        &["supervisor", "child-shim"],
+        &["supervisor", "child-shim", "protocol"],
         &[
             "clap",
             "clap_complete",

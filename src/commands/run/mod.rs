@@ -36,7 +36,8 @@ pub struct Failure {
     pub message: String,
 }
 
-fn ours(message: impl Display) -> Failure {
+/// A failure of our own.
+pub fn ours(message: impl Display) -> Failure {
     Failure {
         status: exit::OURS,
         message: message.to_string(),

@@ -43,6 +43,9 @@ fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) ->
 /// The file in a session's directory that says what belongs to it.
 const RECORD: &str = "session";
 
+/// The directory among those of sessions that is none: what a daemon has there outlives it.
+pub const DAEMON: &str = "daemon";
+
 impl Place {
     /// Makes the directory of session `id` below `runtime`, and with `tmp` a private temporary directory of that name.
     /// `runtime` is made when absent; it must belong to the caller alone.
@@ -132,6 +135,9 @@ pub fn collect_abandoned(runtime: &Path) -> Result<usize, PlaceError> {
             continue;
         }
         let path = entry.path();
+        if entry.file_name() == DAEMON {
+            continue;
+        }
         let Ok(directory) = File::open(&path) else {
             continue;
         };

@@ -31,7 +31,6 @@ use protocol::Fault;
 use protocol::control::{Event, StopReason};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 use verbs::Waiter;
@@ -367,15 +366,9 @@ impl<H: Hands> Daemon<H> {
         Ok(())
     }
 
-    /// Gives the hands back, to whoever made them.
-    pub fn into_hands(self) -> H {
-        self.hands
-    }
-
-    /// What the loop waits for, to be waited for by others too.
-    #[must_use]
-    pub fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.poller.as_fd()
+    /// The processes.
+    pub fn hands(&self) -> &H {
+        &self.hands
     }
 }
 

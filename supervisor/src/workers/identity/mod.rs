@@ -176,6 +176,14 @@ impl DaemonProcess {
     }
 }
 
+/// A new life of a worker, and what it proves that with.
+///
+/// # Errors
+/// The kernel has no random numbers yet.
+pub fn fresh() -> Result<(Instance, Secret), Mismatch> {
+    Ok((Instance::from(random()?), Secret::from(random()?)))
+}
+
 /// Random bytes of the kernel's.
 pub(super) fn random<const N: usize>() -> Result<[u8; N], Mismatch> {
     let mut bytes = [0; N];

@@ -276,10 +276,11 @@ impl Pool {
             return vec![self.give(&id, ticket, sid)];
         }
         let woken = self.resting(&wanted);
-        let patience = match (patience, &woken) {
-            (Some(patience), Some(_)) => patience.max(WAKING),
-            (Some(patience), None) if !patience.is_zero() => patience,
-            (None, Some(_)) => WAKING,
+        let is_soon = woken.is_some() || self.coming_to(&wanted) > self.queue.len();
+        let patience = match (patience, is_soon) {
+            (Some(patience), true) => patience.max(WAKING),
+            (Some(patience), false) if !patience.is_zero() => patience,
+            (None, true) => WAKING,
             _ => return refuse(Refusal::Busy),
         };
         if self.queue.len() >= MOST_QUEUED {
@@ -424,6 +425,14 @@ impl Pool {
         let found =
             slots.find(|(id, slot)| slot.is_for(id, wanted) && slot.presence == Presence::Resting);
         found.map(|(id, _)| id.clone())
+    }
+
+    /// How many will be free for that as soon as they are ready.
+    fn coming_to(&self, wanted: &For) -> usize {
+        let coming = self.slots.iter().filter(|(id, slot)| {
+            slot.is_for(id, wanted) && slot.presence == Presence::Coming && slot.work.is_none()
+        });
+        coming.count()
     }
 
     fn remember(&mut self, id: &str, sid: String) {

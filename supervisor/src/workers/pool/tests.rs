@@ -184,6 +184,23 @@ fn a_worker_without_jobs_rests_and_the_next_job_wakes_it() {
 }
 
 #[test]
+fn a_job_waits_for_a_worker_that_is_only_just_being_reached() {
+    let now = Instant::now();
+    let mut pool = Pool::new();
+    pool.add("a-1", "a", NOTHING);
+    let away = pool.run(now, 1, For::Any, sid(1), None);
+    assert_eq!(away, [refuse(1, Refusal::Busy)]);
+    pool.coming("a-1");
+    assert_eq!(pool.run(now, 2, For::Any, sid(2), None), []);
+    let second = pool.run(now, 3, For::Any, sid(3), None);
+    assert_eq!(second, [refuse(3, Refusal::Busy)], "one worker, one job");
+    assert_eq!(
+        pool.up(now, "a-1", None, Vec::new(), Vec::new()),
+        [give(2, "a-1")]
+    );
+}
+
+#[test]
 fn what_an_earlier_daemon_gave_is_known_to_the_next() {
     let now = Instant::now();
     let mut pool = Pool::new();

@@ -1,0 +1,216 @@
+//! From a kind of worker to a program that is ready to run: policy, environment, sockets, as for `supervise run`.
+
+use super::ground::{Ground, bound, make_private};
+use crate::args::PolicyArgs;
+use crate::commands::run::door::Confined;
+use crate::commands::run::found::{
+    c_strings, check_approver, environment, find_program, make_directories, socket_path,
+    working_directory,
+};
+use crate::commands::run::{Failure, ours};
+use crate::law::Law;
+use protocol::probe::Commission;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use supervisor::audit::Log;
+use supervisor::launch::{Command, Orphans};
+use supervisor::policy::Ruleset;
+use supervisor::sandbox::{Kernel, Listener, Tag};
+use supervisor::workers::config::{OnSupervisorExit, Speaks, Variables};
+use supervisor::workers::daemon::Order;
+use supervisor::workers::identity::Executable;
+use supervisor::workers::stable::Birth;
+
+/// The law of a worker, compiled, and where it is.
+#[derive(Debug)]
+pub struct Lawful {
+    law: Law,
+    /// What decides.
+    pub ruleset: Arc<Ruleset>,
+    /// What confines it.
+    pub confined: Confined,
+    /// The directory of its own.
+    directory: PathBuf,
+    tmp: PathBuf,
+    place: PathBuf,
+}
+
+/// A worker that can be started.
+#[derive(Debug)]
+pub struct Ready {
+    /// For the stable.
+    pub birth: Birth,
+    /// What is executed.
+    pub executable: Executable,
+    /// It is a script: what runs is its interpreter.
+    pub is_script: bool,
+}
+
+impl Lawful {
+    /// Reads the policy of a worker, and what it means here and now.
+    pub fn read(
+        ground: &Ground,
+        order: &Order<'_>,
+        kernel: &Kernel,
+        tag: Tag,
+    ) -> Result<Self, Failure> {
+        let directory = ground.workers.join(order.id);
+        make_private(&directory).map_err(ours)?;
+        let directory = directory.canonicalize().map_err(ours)?;
+        let tmp = directory.join("tmp");
+        let variables = Variables {
+            id: order.id,
+            directory: &directory,
+        };
+        let start = order.kind.directory.as_deref();
+        let start = start.map(|start| variables.expand(start).into());
+        let pair = |name: &str, value: &OsStr| {
+            let mut pair = OsString::from(name);
+            pair.push("=");
+            pair.push(value);
+            pair
+        };
+        let env = order.kind.env.iter();
+        let args = PolicyArgs {
+            policy: order.kind.policy.iter().map(OsString::from).collect(),
+            // A directory of its own is of no use to whoever may not write it.
+            write: vec![directory.as_os_str().to_owned()],
+            chdir: Some(start.unwrap_or_else(|| directory.clone())),
+            var: vec![
+                pair("WORKER_ID", order.id.as_ref()),
+                pair("WORKER_DIR", directory.as_os_str()),
+            ],
+            env: env
+                .map(|(name, value)| pair(name, variables.expand(value).as_ref()))
+                .collect(),
+            ..PolicyArgs::default()
+        };
+        let mut law = Law::read(&args, tmp.clone()).map_err(ours)?;
+        law.protect(ground.own());
+        let ruleset = law.compile(Some(&ground.audit(order.id))).map_err(ours)?;
+        check_approver(&ruleset)?;
+        // What confines it names them.
+        if Law::wants_tmp(&ruleset) {
+            make_private(&tmp).map_err(ours)?;
+        }
+        make_directories(&ruleset)?;
+        let ruleset = Arc::new(ruleset);
+        let confined = Confined::prepare(&law, &ruleset, kernel, Some(tag), Listener::Wanted)?;
+        Ok(Self {
+            law,
+            ruleset,
+            confined,
+            place: ground.place(order.id),
+            directory,
+            tmp,
+        })
+    }
+
+    /// The name under which its programs reach us when they have no descriptor.
+    pub fn socket_path(&self) -> PathBuf {
+        socket_path(&self.place)
+    }
+
+    /// Where it listens for its jobs.
+    pub fn endpoint(&self) -> PathBuf {
+        self.place.join("jobs")
+    }
+
+    /// Prepares everything that a start needs. With a commission it gets a socket, bound to its endpoint, and is told who it is.
+    pub fn ready(
+        &self,
+        order: &Order<'_>,
+        tag: Tag,
+        log: Log,
+        commission: Option<&Commission>,
+    ) -> Result<Ready, Failure> {
+        make_private(&self.place).map_err(ours)?;
+        let cwd = self.law.cwd();
+        let directory = working_directory(&self.ruleset, cwd)?;
+        let mut caller: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+        for (name, value) in order.env {
+            caller.retain(|(other, _)| other != name.as_str());
+            caller.push((name.into(), value.into()));
+        }
+        let tmp = Law::wants_tmp(&self.ruleset).then_some(&*self.tmp);
+        let socket = self.socket_path();
+        let mut environment = environment(&caller, &self.ruleset, &self.law, tmp, &socket);
+        let mut set = |name: &str, value: &OsStr| environment.push((name.into(), value.into()));
+        set("SUPERVISE_WORKER_ID", order.id.as_ref());
+        set("SUPERVISE_WORKER_DIR", self.directory.as_os_str());
+        let mut pass = Vec::new();
+        if let (Speaks::Pool, Some(commission)) = (order.kind.speaks, commission) {
+            set("SUPERVISE_WORKER_FD", "4".as_ref());
+            set("SUPERVISE_WORKER_SECRET_FD", "5".as_ref());
+            pass = vec![self.listening()?, told(commission)?];
+        }
+        let environment = self.confined.adapt(&environment);
+        let variables = Variables {
+            id: order.id,
+            directory: &self.directory,
+        };
+        let words = order.kind.command.iter();
+        let words: Vec<OsString> = words.map(|word| variables.expand(word).into()).collect();
+        let program = find_program(&words[0], &environment, cwd, &self.ruleset)?;
+        let file = program.file().try_clone().map_err(ours)?;
+        let executable = Executable::of(&File::from(file), program.path()).map_err(ours)?;
+        let is_script = program.is_executed_by_path();
+        let command = Command {
+            argv: c_strings(&words)?,
+            envp: c_strings(environment.iter().map(|(name, value)| {
+                let mut pair = name.clone();
+                pair.push("=");
+                pair.push(value);
+                pair
+            }))?,
+            program,
+            working_directory: directory,
+            pass,
+            signal_mask: 0,
+            orphans: Orphans::Kill,
+        };
+        let birth = Birth {
+            command,
+            confinement: Arc::clone(&self.confined.confinement),
+            ruleset: Arc::clone(&self.ruleset),
+            tag,
+            is_bound: order.kind.on_supervisor_exit == OnSupervisorExit::Kill,
+            log,
+            socket_path: socket,
+        };
+        Ok(Ready {
+            birth,
+            executable,
+            is_script,
+        })
+    }
+
+    /// The socket on which the worker itself will listen.
+    fn listening(&self) -> Result<OwnedFd, Failure> {
+        let path = self.endpoint();
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(ours(format!("{}: {error}", path.display())));
+            }
+            _ => {}
+        }
+        bound(&path).map_err(|errno| ours(format!("{}: {}", path.display(), errno.desc())))
+    }
+}
+
+/// What a worker is told about itself, to be read once.
+fn told(commission: &Commission) -> Result<OwnedFd, Failure> {
+    let (reader, mut writer) = std::io::pipe().map_err(ours)?;
+    // One line of far less than a pipe holds.
+    writer.write_all(&commission.encode()).map_err(ours)?;
+    Ok(reader.into())
+}
+
+/// Of a path, for people.
+pub fn shown(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}

@@ -1,0 +1,514 @@
+//! The processes of workers, for the daemon's loop: started as `supervise run` starts its command, recorded before they run, reached
+//! at their endpoints by threads of their own.
+
+use super::birth::{Lawful, shown};
+use super::ground::Ground;
+use crate::commands::run::Failure;
+use nix::errno::Errno;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use protocol::control::{Finding, Question, StopReason};
+use protocol::probe::Commission;
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use supervisor::audit::Log;
+use supervisor::launch::{Exit, LaunchError, Step, collect};
+use supervisor::sandbox::{Kernel, Tag};
+use supervisor::session::Ending;
+use supervisor::workers::config::{ExeCheck, Kind, PoolFile, Speaks};
+use supervisor::workers::daemon::{Born, Former, Hands, Happened, Order, Unborn};
+use supervisor::workers::handle::Prober;
+use supervisor::workers::identity::{
+    Birth as Record, DaemonProcess, Endpoint, Executables, Here, Mismatch, fresh,
+};
+use supervisor::workers::keeper::Given;
+use supervisor::workers::lifecycle::Failure as How;
+use supervisor::workers::logs::Stream;
+use supervisor::workers::manifest::{Manifest, State};
+use supervisor::workers::registry::Registry;
+use supervisor::workers::stable::{Adoption, Happening, Stable, StartError, Worker};
+
+/// How many workers are reached at a time.
+const REACHING: usize = 4;
+
+/// How long a worker may take to prove who it is.
+const PROBE: Duration = Duration::from_millis(500);
+
+/// A worker that is to be reached.
+struct Call {
+    id: String,
+    manifest: Box<Manifest>,
+    prober: Prober,
+}
+
+/// The processes of all workers.
+#[derive(Debug)]
+pub struct StableHands {
+    stable: Stable,
+    ground: Ground,
+    kernel: Kernel,
+    registry: Registry,
+    config: PathBuf,
+    here: Here,
+    members: BTreeMap<String, Member>,
+    calls: Sender<Call>,
+    happened: Receiver<Happened>,
+    bell: Arc<EventFd>,
+}
+
+#[derive(Debug)]
+struct Member {
+    tag: Tag,
+    manifest: Manifest,
+    prober: Prober,
+}
+
+impl StableHands {
+    /// Begins with no worker.
+    pub fn new(
+        stable: Stable,
+        ground: Ground,
+        registry: Registry,
+        config: PathBuf,
+    ) -> Result<Self, String> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let bell = EventFd::from_flags(flags).map_err(|errno| format!("eventfd: {errno}"))?;
+        let bell = Arc::new(bell);
+        let (calls, to_call) = channel();
+        let (sender, happened) = channel();
+        let to_call = Arc::new(Mutex::new(to_call));
+        for _ in 0..REACHING {
+            let (to_call, sender, bell) = (Arc::clone(&to_call), sender.clone(), Arc::clone(&bell));
+            let thread = std::thread::Builder::new().name("reach".to_owned());
+            let thread = thread.spawn(move || reach_all(&to_call, &sender, &bell));
+            thread.map_err(|error| format!("cannot make a thread: {error}"))?;
+        }
+        Ok(Self {
+            stable,
+            ground,
+            kernel: Kernel::probe(),
+            registry,
+            config,
+            here: Here::now().map_err(|error| error.to_string())?,
+            members: BTreeMap::new(),
+            calls,
+            happened,
+            bell,
+        })
+    }
+
+    /// The stable, for what is said to the keeper.
+    pub fn stable(&self) -> &Stable {
+        &self.stable
+    }
+
+    /// Takes over what an earlier daemon had: what the keeper gave back, and what is only recorded.
+    pub fn take_over(
+        &mut self,
+        file: &PoolFile,
+        given: Vec<Given>,
+    ) -> Result<BTreeMap<String, Former>, String> {
+        let mut former = BTreeMap::new();
+        for manifest in self.registry.collect().map_err(|error| error.to_string())? {
+            former.insert(manifest.id, Former::Missing(StopReason::OsRestart));
+        }
+        let mut recorded = BTreeMap::new();
+        for (id, manifest) in self.registry.list().map_err(|error| error.to_string())? {
+            match manifest {
+                Ok(manifest) => {
+                    if let Some(tag) = tag_of(&manifest) {
+                        recorded.insert(tag.number(), manifest);
+                    }
+                }
+                Err(error) => crate::render::warn(format!("worker {id}: {error}")),
+            }
+        }
+        for given in given {
+            let tag = given.tag;
+            let Some(manifest) = recorded.remove(&tag.number()) else {
+                // Begun, and never recorded as running.
+                self.end(tag)?;
+                continue;
+            };
+            let id = manifest.id.clone();
+            let kind = file
+                .kinds
+                .iter()
+                .find(|kind| kind.name == manifest.service_name);
+            let taken = match kind {
+                Some(kind) => self.adopt(kind, given, manifest),
+                None => Err("its kind is no longer in the pool file".to_owned()),
+            };
+            match taken {
+                Ok(born) => {
+                    former.insert(id, Former::Here(born));
+                }
+                Err(why) => {
+                    crate::render::warn(format!(
+                        "worker {id} cannot be taken over, and is ended: {why}"
+                    ));
+                    self.end(tag)?;
+                    self.forget(&id);
+                    former.insert(id, Former::Missing(StopReason::Error));
+                }
+            }
+        }
+        // Recorded, and not held by anybody: the keeper is another one.
+        for manifest in recorded.into_values() {
+            if let Some(tag) = tag_of(&manifest) {
+                collect(tag).map_err(|errno| format!("worker {}: {errno}", manifest.id))?;
+            }
+            self.forget(&manifest.id);
+            former.insert(manifest.id, Former::Missing(StopReason::ProcessExit));
+        }
+        Ok(former)
+    }
+
+    fn end(&self, tag: Tag) -> Result<(), String> {
+        collect(tag).map_err(|errno| format!("cannot end a worker: {errno}"))?;
+        let link = self.stable.link();
+        link.forget(tag).map_err(|error| error.to_string())
+    }
+
+    fn forget(&self, id: &str) {
+        if let Err(error) = self.registry.remove(id) {
+            crate::render::warn(error);
+        }
+    }
+
+    fn adopt(&mut self, kind: &Kind, given: Given, manifest: Manifest) -> Result<Born, String> {
+        let no_env = BTreeMap::new();
+        let id = manifest.id.clone();
+        let order = Order {
+            id: &id,
+            kind,
+            env: &no_env,
+        };
+        let tag = given.tag;
+        let lawful = Lawful::read(&self.ground, &order, &self.kernel, tag)
+            .map_err(|failure| failure.message)?;
+        let log = Log::create(&self.ground.audit(&id)).map_err(|error| error.to_string())?;
+        let confinement = &lawful.confined.confinement;
+        let adoption = Adoption {
+            ruleset: Arc::clone(&lawful.ruleset),
+            capabilities: confinement.capabilities(),
+            closed: confinement.layers().opens.closed(),
+            log,
+            socket_path: lawful.socket_path(),
+            wall: None,
+        };
+        let worker = self.stable.adopt(given, adoption);
+        let worker = worker.map_err(|error| error.to_string())?;
+        let process = manifest.process.as_ref();
+        let prober = prober(kind, &manifest);
+        let verified = process.map(|process| match process.find(prober.executables) {
+            Ok((_, found)) => format!("process by {}", found.rung),
+            Err(why) => format!("by the keeper alone: {why}"),
+        });
+        let born = self.born(worker, &manifest, true, verified);
+        self.members.insert(
+            id,
+            Member {
+                tag,
+                manifest,
+                prober,
+            },
+        );
+        Ok(born)
+    }
+
+    fn born(
+        &self,
+        worker: Worker,
+        manifest: &Manifest,
+        is_reattached: bool,
+        verified: Option<String>,
+    ) -> Born {
+        let process = manifest.process.as_ref();
+        let endpoint = process.and_then(|process| process.endpoint.as_ref());
+        let output = [
+            (Stream::Output, worker.output),
+            (Stream::Errors, worker.errors),
+        ];
+        let output = output
+            .into_iter()
+            .filter_map(|(stream, fd)| Some((stream, fd?)));
+        Born {
+            pid: u32::try_from(worker.pid).unwrap_or(0),
+            instance: process.map_or_else(String::new, |process| process.instance.to_string()),
+            endpoint: endpoint.map(|endpoint| shown(&endpoint.path)),
+            output: output.collect(),
+            is_reattached,
+            verified,
+            degraded: (!worker.has_listener).then(|| {
+                "it has no listener: what the kernel does not give it is refused".to_owned()
+            }),
+        }
+    }
+
+    fn begin(&mut self, order: &Order<'_>) -> Result<Born, Unborn> {
+        let lasting = |failure: Failure| unborn(How::Lasting, failure.message);
+        if let Some(no_tag) = self.kernel.no_tag {
+            return Err(unborn(
+                How::Lasting,
+                format!("workers cannot be told apart here: {no_tag}"),
+            ));
+        }
+        let tag = Tag::random().map_err(|error| unborn(How::Passing, error))?;
+        let lawful = Lawful::read(&self.ground, order, &self.kernel, tag).map_err(lasting)?;
+        let log = Log::create(&self.ground.audit(order.id));
+        let log = log.map_err(|error| unborn(How::Passing, error))?;
+        let (instance, secret) = fresh().map_err(|error| unborn(How::Passing, error))?;
+        let version = env!("CARGO_PKG_VERSION");
+        let endpoint = (order.kind.speaks == Speaks::Pool).then(|| Endpoint {
+            namespace_id: shown(&self.ground.run()),
+            path: lawful.endpoint(),
+        });
+        let commission = endpoint.as_ref().map(|endpoint| Commission {
+            secret: secret.clone(),
+            instance,
+            boot_id: self.here.boot_id.clone(),
+            endpoint: shown(&endpoint.path),
+            service: order.kind.name.clone(),
+            version: version.to_owned(),
+        });
+        let ready = lawful
+            .ready(order, tag, log, commission.as_ref())
+            .map_err(lasting)?;
+        // Before it may run.
+        let mut manifest = Manifest::new(order.id, &order.kind.name, version, &self.here);
+        manifest.extra = serde_json::json!({
+            "tag": tag.to_string(),
+            "is_script": ready.is_script,
+        });
+        let unwritten = |error| unborn(How::Passing, error);
+        self.registry.write(&manifest).map_err(unwritten)?;
+        let started = self.stable.start(ready.birth);
+        let worker = started.map_err(|error| {
+            self.forget(order.id);
+            not_started(&error)
+        })?;
+        let record = Record {
+            secret: endpoint.is_some().then_some(secret),
+            endpoint,
+            instance,
+            idle_timeout: order.kind.idle_timeout,
+            has_cgroup: false,
+        };
+        let recorded = DaemonProcess::of_child(&worker.process, &ready.executable, record);
+        let recorded = recorded
+            .map_err(|error: Mismatch| error.to_string())
+            .and_then(|process| {
+                manifest.process = Some(process);
+                let written = self.registry.write(&manifest);
+                written.map_err(|error| error.to_string())
+            });
+        if let Err(why) = recorded {
+            // Nobody could find it again. That it has ended is told of nobody.
+            let _gone = self.stable.signal(tag, nix::libc::SIGKILL);
+            self.forget(order.id);
+            return Err(unborn(How::Passing, why));
+        }
+        let born = self.born(worker, &manifest, false, Some("from its birth".to_owned()));
+        let prober = prober(order.kind, &manifest);
+        let member = Member {
+            tag,
+            manifest,
+            prober,
+        };
+        self.members.insert(order.id.to_owned(), member);
+        Ok(born)
+    }
+
+    fn on_ended(&mut self, tag: Tag, exit: Exit) -> Option<Happened> {
+        let found = self.members.iter().find(|(_, member)| member.tag == tag);
+        let worker = found.map(|(id, _)| id.clone())?;
+        self.members.remove(&worker);
+        self.forget(&worker);
+        Some(Happened::Gone { worker, exit })
+    }
+}
+
+impl Hands for StableHands {
+    fn start(&mut self, order: &Order<'_>) -> Result<Born, Unborn> {
+        self.begin(order)
+    }
+
+    fn ask(&mut self, worker: &str) -> Result<(), Errno> {
+        match self.members.get(worker) {
+            Some(member) => self.stable.signal(member.tag, nix::libc::SIGTERM),
+            None => Ok(()),
+        }
+    }
+
+    fn kill(&mut self, worker: &str) {
+        if let Some(member) = self.members.get(worker) {
+            // One that cannot be killed is tried to be killed again.
+            let _again = self.stable.signal(member.tag, nix::libc::SIGKILL);
+        }
+    }
+
+    fn reach(&mut self, worker: &str) {
+        if let Some(member) = self.members.get(worker) {
+            // The threads end with this process.
+            let _sent = self.calls.send(Call {
+                id: worker.to_owned(),
+                manifest: Box::new(member.manifest.clone()),
+                prober: member.prober,
+            });
+        }
+    }
+
+    fn sources(&self) -> Vec<BorrowedFd<'_>> {
+        vec![
+            self.stable.link().as_fd(),
+            self.stable.events(),
+            self.bell.as_fd(),
+        ]
+    }
+
+    fn next(&mut self) -> Result<Option<Happened>, String> {
+        self.stable.hear().map_err(|error| error.to_string())?;
+        loop {
+            let next = self.stable.next_happening();
+            match next.map_err(|error| error.to_string())? {
+                Some(Happening::Stop) => return Ok(Some(Happened::Stop)),
+                Some(Happening::Ended { tag, how }) => {
+                    let exit = match how {
+                        Ok(Ending::Command(exit)) => exit,
+                        Ok(Ending::TimedOut | Ending::GuardianLost) | Err(_) => {
+                            Exit::Signal(nix::libc::SIGKILL)
+                        }
+                    };
+                    if let Some(happened) = self.on_ended(tag, exit) {
+                        return Ok(Some(happened));
+                    }
+                }
+                None => break,
+            }
+        }
+        // EAGAIN: it was not rung.
+        let _reset = self.bell.read();
+        let Ok(happened) = self.happened.try_recv() else {
+            return Ok(None);
+        };
+        if let Happened::Reached { worker, .. } = &happened
+            && let Some(member) = self.members.get_mut(worker)
+            && member.manifest.state != State::Ready
+        {
+            member.manifest.state = State::Ready;
+            if let Err(error) = self.registry.write(&member.manifest) {
+                crate::render::warn(error);
+            }
+        }
+        Ok(Some(happened))
+    }
+
+    fn questions(&self) -> Vec<Question> {
+        Vec::new()
+    }
+
+    fn settle(&mut self, _: u64, _: bool, _: Option<Duration>) -> bool {
+        false
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        crate::setup::findings(&self.kernel, &self.ground.place(""))
+    }
+
+    fn reread(&mut self) -> Result<PoolFile, String> {
+        super::read(&self.config)
+    }
+
+    fn prepare_upgrade(&mut self, executable: Option<&str>) -> Result<(), String> {
+        let own = super::own_program()?;
+        let real = |path: &std::path::Path| {
+            let found = path.canonicalize();
+            found.map_err(|error| format!("{}: {error}", path.display()))
+        };
+        match executable {
+            Some(other) if real(other.as_ref())? != real(&own)? => Err(format!(
+                "the keeper starts {}: put the new program there, and say this again",
+                own.display()
+            )),
+            _ => real(&own).map(drop),
+        }
+    }
+}
+
+fn unborn(how: How, cause: impl std::fmt::Display) -> Unborn {
+    let cause = cause.to_string();
+    Unborn { how, cause }
+}
+
+fn not_started(error: &StartError) -> Unborn {
+    let how = match error {
+        StartError::Launch(LaunchError::Step {
+            step: Step::Exec,
+            errno: Errno::EACCES | Errno::ENOENT | Errno::ENOEXEC,
+        }) => How::Lasting,
+        _ => How::Passing,
+    };
+    unborn(how, error)
+}
+
+fn tag_of(manifest: &Manifest) -> Option<Tag> {
+    Tag::parse(manifest.extra.get("tag")?.as_str()?)
+}
+
+fn prober(kind: &Kind, manifest: &Manifest) -> Prober {
+    let is_script = manifest.extra.get("is_script") == Some(&true.into());
+    let executables = match kind.exe_check {
+        // What was executed is the interpreter, and not what was recorded.
+        _ if is_script => Executables::Skip,
+        ExeCheck::Require => Executables::Require,
+        ExeCheck::Prefer => Executables::Prefer,
+        ExeCheck::Skip => Executables::Skip,
+    };
+    Prober {
+        executables,
+        deadline: PROBE,
+    }
+}
+
+/// Reaches workers, until there is nobody who would want it.
+fn reach_all(calls: &Mutex<Receiver<Call>>, sender: &Sender<Happened>, bell: &EventFd) {
+    loop {
+        let call = calls.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(call) = call else {
+            return;
+        };
+        let worker = call.id;
+        let process = call.manifest.process.as_ref();
+        let instance = process.map_or_else(String::new, |process| process.instance.to_string());
+        let reached = call.prober.try_from_manifest(&call.manifest);
+        let reached = reached
+            .map_err(|error| error.to_string())
+            .and_then(|handle| {
+                let handle = handle.ok_or("it has no process yet")?;
+                let connection = handle.connect().map_err(|error| error.to_string())?;
+                Ok((connection.into_inner(), handle.verification().to_string()))
+            });
+        let happened = match reached {
+            Ok((stream, verified)) => Happened::Reached {
+                worker,
+                instance,
+                stream,
+                verified,
+            },
+            Err(why) => Happened::Unreached {
+                worker,
+                instance,
+                why,
+            },
+        };
+        if sender.send(happened).is_err() {
+            return;
+        }
+        // A counter that is full is set already.
+        let _set = bell.write(1);
+    }
+}

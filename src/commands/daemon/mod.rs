@@ -1,0 +1,175 @@
+//! `supervise daemon`: the keeper, and the daemon that it keeps.
+
+mod birth;
+mod ground;
+mod hands;
+
+use crate::exit;
+use crate::places;
+use crate::render::fail;
+use ground::Ground;
+use hands::StableHands;
+use protocol::control::Hello;
+use std::ffi::OsString;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use supervisor::launch::Exit;
+use supervisor::workers::config::PoolFile;
+use supervisor::workers::control::{Admission, Control};
+use supervisor::workers::daemon::{Daemon, Ending, Setup};
+use supervisor::workers::desired::DesiredFile;
+use supervisor::workers::jobs::{Ledger, LedgerError};
+use supervisor::workers::keeper::{self, Link, Role};
+use supervisor::workers::logs::Logs;
+use supervisor::workers::poller::Poller;
+use supervisor::workers::registry::Registry;
+use supervisor::workers::stable::Stable;
+
+pub use ground::Ground as Place;
+
+/// How to serve.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  supervise daemon --config workers.toml &\n  supervise status\n  supervise daemon --upgrade            the same workers, served by the new program"
+)]
+pub struct DaemonArgs {
+    /// The pool file
+    #[arg(long, value_name = "FILE", default_value = "workers.toml")]
+    pub config: PathBuf,
+    /// Have the running daemon replaced by the program as it is on disk now; workers go on
+    #[arg(long)]
+    pub upgrade: bool,
+    /// What the keeper starts
+    #[arg(long, hide = true)]
+    pub serve: bool,
+}
+
+/// Does what the flags say.
+pub fn daemon(args: &DaemonArgs) -> ExitCode {
+    let done = match args.serve {
+        true => serve(&args.config),
+        false if args.upgrade => crate::commands::workers::upgrade(&args.config),
+        false => keep(&args.config),
+    };
+    match done {
+        Ok(status) => ExitCode::from(status),
+        Err(why) => fail(why),
+    }
+}
+
+/// Reads the pool file.
+pub fn read(path: &Path) -> Result<PoolFile, String> {
+    let shown = path.display();
+    let real = path.canonicalize();
+    let real = real.map_err(|error| format!("pool file {shown}: {error}; --config names one"))?;
+    let text = std::fs::read_to_string(&real);
+    let text = text.map_err(|error| format!("pool file {shown}: {error}"))?;
+    let directory = real.parent().unwrap_or(Path::new("/"));
+    PoolFile::parse(&shown.to_string(), text, directory).map_err(|error| error.to_string())
+}
+
+/// This program, as it is found again.
+fn own_program() -> Result<PathBuf, String> {
+    places::own_program().map_err(|error| format!("this program: {error}"))
+}
+
+/// The keeper.
+fn keep(config: &Path) -> Result<u8, String> {
+    let file = read(config)?;
+    let config = config.canonicalize().map_err(|error| error.to_string())?;
+    let ground = Ground::of(&file.daemon)?;
+    ground.prepare(Ground::group(&file)?)?;
+    // For life, and nobody else's: it is closed where others are executed.
+    let _lock = ground.lock()?;
+    let daemon = keeper::Daemon {
+        program: own_program()?,
+        arguments: ["daemon", "--serve", "--config"]
+            .into_iter()
+            .map(OsString::from)
+            .chain([config.into_os_string()])
+            .collect(),
+    };
+    let exit = keeper::keep(&daemon).map_err(|error| error.to_string())?;
+    Ok(match exit {
+        Exit::Code(0) => 0,
+        exit => exit::of(exit),
+    })
+}
+
+/// The daemon.
+fn serve(config: &Path) -> Result<u8, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let socket = std::io::stdin().as_fd().try_clone_to_owned();
+    let inheritance = Link::open(socket.map_err(|error| text(&error))?);
+    let inheritance = inheritance.map_err(|error| {
+        format!("{error}; --serve is for the keeper, `supervise daemon` starts both")
+    })?;
+    let stable = Stable::new(inheritance.link).map_err(|errno| text(&errno))?;
+    let file = read(config)?;
+    let ground = Ground::of(&file.daemon)?;
+    let group = Ground::group(&file)?;
+    let mut own = inheritance.own.into_iter();
+    let listener = match own.find(|held| held.role == Role::Control) {
+        Some(held) => held.fd,
+        None => {
+            let listener = ground.listen(group)?;
+            let kept = stable.link().keep_own(Role::Control, listener.as_fd());
+            kept.map_err(|error| text(&error))?;
+            listener
+        }
+    };
+    let flags = nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK);
+    nix::fcntl::fcntl(&listener, flags).map_err(|errno| text(&errno))?;
+    let registry = Registry::open(&ground.registry()).map_err(|error| text(&error))?;
+    let mut hands = StableHands::new(stable, ground.clone(), registry, config.to_owned())?;
+    let former = hands.take_over(&file, inheritance.workers)?;
+    let jobs = ground.run().join("jobs");
+    let ledger = match Ledger::open(&jobs) {
+        Err(error @ LedgerError::Corrupt { .. }) => {
+            crate::render::warn(format!(
+                "{error}; it is put aside, and what workers say counts"
+            ));
+            Ledger::begin_anew(&jobs)
+        }
+        ledger => ledger,
+    };
+    let poller = Poller::new().map_err(|errno| text(&errno))?;
+    let name = format!("{}-{}", std::process::id(), unix_ms());
+    let hello = Hello {
+        version: protocol::control::VERSION,
+        server: concat!("supervise ", env!("CARGO_PKG_VERSION")).to_owned(),
+        daemon: name.clone(),
+    };
+    let control = Control::new(listener, Admission { group }, hello, &poller);
+    let mut daemon = Daemon::begin(Setup {
+        file,
+        config: Some(config.to_owned()),
+        daemon: name,
+        poller,
+        control: control.map_err(|errno| text(&errno))?,
+        desired: DesiredFile::in_directory(&ground.state).map_err(|error| text(&error))?,
+        ledger: ledger.map_err(|error| text(&error))?,
+        logs: Logs::begin(&ground.logs()).map_err(|error| text(&error))?,
+        hands,
+        former,
+    })
+    .map_err(|error| text(&error))?;
+    let ready = daemon.hands().stable().link().ready();
+    ready.map_err(|error| text(&error))?;
+    match daemon.serve().map_err(|error| text(&error))? {
+        Ending::Upgrade => {}
+        Ending::Shutdown | Ending::Left => {
+            let last = daemon.hands().stable().link().last();
+            last.map_err(|error| text(&error))?;
+            // The next one makes its own.
+            let _unremoved = std::fs::remove_file(ground.control());
+        }
+    }
+    Ok(0)
+}
+
+fn unix_ms() -> u128 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |now| now.as_millis())
+}

@@ -1,0 +1,166 @@
+//! Workers and what happens to them, for people. What a worker said itself cannot move the terminal's cursor.
+
+use crate::render::{table, visible};
+use protocol::control::{Ended, Event, Status, WorkerStatus};
+use serde::Serialize;
+use std::fmt::Write;
+
+/// The daemon and its workers.
+pub fn status(status: &Status) -> String {
+    let daemon = &status.daemon;
+    let mut text = format!("daemon {} (pid {}", visible(&daemon.version), daemon.pid);
+    if let Some(keeper) = daemon.keeper_pid {
+        // A text takes everything.
+        let _infallible = write!(text, ", keeper {keeper}");
+    }
+    text.push_str(")\n");
+    if let Some(config) = &daemon.config {
+        let _infallible = writeln!(text, "pool file {}", visible(config));
+    }
+    if daemon.queued > 0 || daemon.questions > 0 {
+        let _infallible = writeln!(
+            text,
+            "jobs that wait: {}; questions that wait: {}",
+            daemon.queued, daemon.questions
+        );
+    }
+    text.push('\n');
+    text + &workers(&status.workers)
+}
+
+/// Workers, one a line, with what there is to say about each below.
+pub fn workers(workers: &[WorkerStatus]) -> String {
+    if workers.is_empty() {
+        return String::new();
+    }
+    let heading = ["WORKER", "STATE", "PID", "JOBS", "HOW"].map(str::to_owned);
+    let rows = workers.iter().map(|worker| {
+        [
+            visible(&worker.id),
+            word(&worker.state),
+            worker
+                .pid
+                .map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
+            worker.jobs.to_string(),
+            how(worker),
+        ]
+    });
+    let rows: Vec<_> = std::iter::once(heading).chain(rows).collect();
+    table(&rows)
+}
+
+/// What there is to say about a worker.
+fn how(worker: &WorkerStatus) -> String {
+    let mut parts = Vec::new();
+    if worker.reattached {
+        parts.push("re-attached".to_owned());
+    }
+    if let Some(verified) = worker.verified.as_ref().filter(|_| worker.pid.is_some()) {
+        parts.push(visible(verified));
+    }
+    if worker.pid.is_some() && !worker.speaks {
+        parts.push("does not speak the pool protocol".to_owned());
+    }
+    if worker.sid.is_some() {
+        parts.push("at work".to_owned());
+    }
+    if worker.restart_attempt > 0 {
+        parts.push(format!("restart {}", worker.restart_attempt));
+    }
+    if let (None, Some(reason)) = (worker.pid, &worker.stop_reason) {
+        parts.push(word(reason));
+    }
+    if let (None, Some(ended)) = (worker.pid, worker.last_exit) {
+        parts.push(end(ended));
+    }
+    parts.extend(worker.degraded.as_deref().map(visible));
+    parts.extend(worker.detail.as_deref().map(visible));
+    parts.join("; ")
+}
+
+fn end(ended: Ended) -> String {
+    match (ended.code, ended.signal) {
+        (Some(code), _) => format!("exited with {code}"),
+        (None, Some(signal)) => format!("killed by signal {signal}"),
+        (None, None) => "ended".to_owned(),
+    }
+}
+
+/// A word of the protocol.
+fn word(value: &impl Serialize) -> String {
+    let value = serde_json::to_value(value).unwrap_or_default();
+    value.as_str().unwrap_or("unknown").replace('_', "-")
+}
+
+/// An event.
+pub fn event(event: &Event) -> String {
+    match event {
+        Event::Started {
+            worker,
+            pid,
+            reattached,
+        } => {
+            let how = if *reattached {
+                "re-attached"
+            } else {
+                "started"
+            };
+            format!("{} {how} (pid {pid})", visible(worker))
+        }
+        Event::Stopped { worker, reason } => {
+            format!("{} stopped: {}", visible(worker), word(reason))
+        }
+        Event::Error { worker, message } => {
+            let worker = worker.as_deref().map_or("daemon".to_owned(), visible);
+            format!("{worker} error: {}", visible(message))
+        }
+        Event::State {
+            worker,
+            state,
+            restart_attempt,
+        } => match restart_attempt {
+            0 => format!("{} is {}", visible(worker), word(state)),
+            attempt => format!("{} is {} (restart {attempt})", visible(worker), word(state)),
+        },
+        Event::WorkerExited { worker, pid, ended } => {
+            format!("{} {} (pid {pid})", visible(worker), end(*ended))
+        }
+        Event::Granted(decision) => format!(
+            "{} was granted {} {}",
+            visible(&decision.worker),
+            visible(&decision.access),
+            visible(&decision.object)
+        ),
+        Event::Refused(decision) => format!(
+            "{} was refused {} {}",
+            visible(&decision.worker),
+            visible(&decision.access),
+            visible(&decision.object)
+        ),
+        Event::WaitingForApproval(question) => format!(
+            "{} asks for {} {}: supervise approve {} (or refuse)",
+            visible(&question.worker),
+            visible(&question.access),
+            visible(&question.object),
+            question.question
+        ),
+        Event::Settled { question, granted } => {
+            let answer = if *granted { "yes" } else { "no" };
+            format!("question {question} was answered: {answer}")
+        }
+        Event::Reloaded {} => "the pool file was read again".to_owned(),
+        Event::Lagged { missed } => format!("{missed} events were missed"),
+        Event::Unknown(value) => visible(&value.to_string()),
+    }
+}
+
+/// What a worker wrote: its lines stay lines.
+pub fn log(text: &str) -> String {
+    let lines = text
+        .split_inclusive('\n')
+        .map(|line| match line.strip_suffix('\n') {
+            Some(line) => visible(&line.replace('\t', "    ")) + "\n",
+            None => visible(&line.replace('\t', "    ")),
+        });
+    lines.collect()
+}
