@@ -5,31 +5,58 @@
 //! Nothing is held open: a port that the session gives up is free.
 
 use nix::errno::Errno;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::BorrowedFd;
+use sys::journal::{Journal, NUMBERS};
 use sys::listeners::{self, Cookie, Listening};
 
 /// How many sockets are remembered before those that are gone are forgotten.
-const MANY: usize = 1024;
+const MANY: usize = NUMBERS;
 
 /// The sockets of the session that listen, or did.
 #[derive(Debug, Default)]
 pub(super) struct Own {
-    cookies: HashSet<Cookie>,
+    /// And where each is written down for a later supervisor.
+    cookies: HashMap<Cookie, usize>,
 }
 
 impl Own {
+    /// Those that an earlier supervisor wrote down.
+    ///
+    /// # Errors
+    /// The errno of reading them.
+    pub fn inherited(journal: &Journal) -> Result<Self, Errno> {
+        let cookie = |(place, number)| (Cookie::from_number(number), place);
+        let cookies = journal.left()?.into_iter().map(cookie).collect();
+        Ok(Self { cookies })
+    }
+
     /// Remembers a socket that listens.
-    pub fn add(&mut self, socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    ///
+    /// # Errors
+    /// `ENOBUFS` when there are too many; the errno of what finds out who it is, or writes it down.
+    pub fn add(&mut self, socket: BorrowedFd<'_>, journal: &Journal) -> Result<(), Errno> {
         if self.cookies.len() >= MANY {
             let alive: HashSet<Cookie> = listeners::at(0)?.iter().map(|it| it.cookie).collect();
-            self.cookies.retain(|cookie| alive.contains(cookie));
+            self.cookies.retain(|cookie, place| {
+                let is_alive = alive.contains(cookie);
+                // One that is gone is nobody, written down or not: the place is what matters.
+                is_alive || journal.leave(*place, 0).is_err()
+            });
             if self.cookies.len() >= MANY {
                 return Err(Errno::ENOBUFS);
             }
         }
-        self.cookies.insert(listeners::cookie(socket)?);
+        let cookie = listeners::cookie(socket)?;
+        if self.cookies.contains_key(&cookie) {
+            return Ok(());
+        }
+        let taken: HashSet<usize> = self.cookies.values().copied().collect();
+        let place = (0..MANY).find(|place| !taken.contains(place));
+        let place = place.ok_or(Errno::ENOBUFS)?;
+        journal.leave(place, cookie.number())?;
+        self.cookies.insert(cookie, place);
         Ok(())
     }
 
@@ -56,7 +83,7 @@ impl Own {
             // One that is bound to all of IPv6 may be for IPv4 as well.
             candidates = of(&|at| at.is_unspecified() && (at.is_ipv6() || to.is_ipv4()));
         }
-        !candidates.is_empty() && candidates.iter().all(|it| self.cookies.contains(it))
+        !candidates.is_empty() && candidates.iter().all(|it| self.cookies.contains_key(it))
     }
 }
 
@@ -108,8 +135,10 @@ mod tests {
         let mut known = Own::default();
         let at = own.local_addr().unwrap();
         assert!(!known.listens_at(at));
-        known.add(own.as_fd()).unwrap();
+        let journal = Journal::new(1).unwrap();
+        known.add(own.as_fd(), &journal).unwrap();
         assert!(known.listens_at(at));
+        assert!(Own::inherited(&journal).unwrap().listens_at(at));
         assert!(!known.listens_at(other.local_addr().unwrap()));
         for spelled in ["0.0.0.0", "::ffff:127.0.0.1", "::ffff:0.0.0.0"] {
             assert!(known.listens_at(SocketAddr::new(spelled.parse().unwrap(), at.port())));
@@ -134,7 +163,8 @@ mod tests {
             cookie: listeners::cookie(of.as_fd()).unwrap(),
         };
         let mut known = Own::default();
-        known.add(one.as_fd()).unwrap();
+        let journal = Journal::new(1).unwrap();
+        known.add(one.as_fd(), &journal).unwrap();
         let alone = |all: &[Listening], to: &str| known.is_alone(all, to.parse().unwrap());
         let own = |at| listening(at, &one);
         let other = |at| listening(at, &two);

@@ -31,7 +31,10 @@ struct Slot {
     note: Note,
 }
 
-/// Slots for notifications. Those that are not used are zero, which is what the kernel demands to find.
+/// How many numbers can be left to a successor beside the calls.
+pub const NUMBERS: usize = 1024;
+
+/// Slots for notifications, and numbers behind them. Those that are not used are zero, which is what the kernel demands to find.
 #[derive(Debug)]
 pub struct Journal {
     file: OwnedFd,
@@ -75,7 +78,7 @@ impl Journal {
             Errno::EINVAL => memfd_create(c"notifications", MFdFlags::MFD_CLOEXEC),
             errno => Err(errno),
         })?;
-        let size = usize::from(count) * size_of::<Slot>();
+        let size = size_for(count);
         nix::unistd::ftruncate(&file, size as libc::off_t)?;
         Ok(file)
     }
@@ -86,7 +89,7 @@ impl Journal {
     /// The errno of `fstat(2)` or `mmap(2)`.
     pub fn inherited(file: OwnedFd) -> Result<Self, Errno> {
         let size = nix::sys::stat::fstat(&file)?.st_size as usize;
-        let count = size / size_of::<Slot>();
+        let count = size.saturating_sub(size_of::<[u64; NUMBERS]>()) / size_of::<Slot>();
         let journal = Self::of(file, count.try_into().map_err(|_| Errno::EINVAL)?)?;
         let mut state = journal.lock();
         for (slot, bytes) in journal.touched()? {
@@ -132,7 +135,7 @@ impl Journal {
 
     fn of(file: OwnedFd, count: u16) -> Result<Self, Errno> {
         use nix::sys::mman::{MapFlags, ProtFlags, mmap};
-        let size = NonZero::new(usize::from(count) * size_of::<Slot>()).ok_or(Errno::EINVAL)?;
+        let size = NonZero::new(size_for(count)).ok_or(Errno::EINVAL)?;
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: a new mapping where the kernel finds room, of a file that is that long.
         let memory = unsafe { mmap(None, size, access, MapFlags::MAP_SHARED, &file, 0) }?;
@@ -192,6 +195,37 @@ impl Journal {
         let notification =
             |(_, slot): &(u64, u16)| unsafe { self.slot(*slot).as_ref().call }.into();
         slots.map(notification).collect()
+    }
+
+    /// Leaves a number to a successor, in place of what was left there. 0: nothing.
+    ///
+    /// # Errors
+    /// `ENOSPC` behind the last place ([`NUMBERS`]); the errno of `pwrite(2)`.
+    pub fn leave(&self, place: usize, number: u64) -> Result<(), Errno> {
+        if place >= NUMBERS {
+            return Err(Errno::ENOSPC);
+        }
+        let at = usize::from(self.count) * size_of::<Slot>() + place * size_of::<u64>();
+        nix::sys::uio::pwrite(&self.file, &number.to_ne_bytes(), at as libc::off_t).map(drop)
+    }
+
+    /// The numbers that were left, and where.
+    ///
+    /// # Errors
+    /// The errno of `pread(2)`.
+    pub fn left(&self) -> Result<Vec<(usize, u64)>, Errno> {
+        let mut bytes = vec![0; size_of::<[u64; NUMBERS]>()];
+        let at = usize::from(self.count) * size_of::<Slot>();
+        nix::sys::uio::pread(&self.file, &mut bytes, at as libc::off_t)?;
+        let numbers = bytes.chunks_exact(size_of::<u64>()).map(|bytes| {
+            let mut number = [0; size_of::<u64>()];
+            number.copy_from_slice(bytes);
+            u64::from_ne_bytes(number)
+        });
+        Ok(numbers
+            .enumerate()
+            .filter(|(_, number)| *number != 0)
+            .collect())
     }
 
     /// A slot that nobody else gets. When there is none, those of calls that are gone are taken back.
@@ -263,9 +297,13 @@ impl Journal {
     }
 }
 
+fn size_for(count: u16) -> usize {
+    usize::from(count) * size_of::<Slot>() + size_of::<[u64; NUMBERS]>()
+}
+
 impl Drop for Journal {
     fn drop(&mut self) {
-        let size = usize::from(self.count) * size_of::<Slot>();
+        let size = size_for(self.count);
         // SAFETY: the mapping is this journal's alone, and of that size.
         let unmapped = unsafe { nix::sys::mman::munmap(self.slots.cast(), size) };
         debug_assert!(unmapped.is_ok(), "munmap: {unmapped:?}");
@@ -346,6 +384,20 @@ mod tests {
             assert!(Journal::inherited(file).unwrap().pending().is_empty());
         });
         assert_eq!(value, 4711);
+    }
+
+    #[test]
+    fn numbers_are_left_to_a_successor_and_taken_back() {
+        let journal = Journal::new(3).unwrap();
+        journal.leave(0, 7).unwrap();
+        journal.leave(5, u64::MAX).unwrap();
+        journal.leave(NUMBERS - 1, 1).unwrap();
+        journal.leave(5, 0).unwrap();
+        assert_eq!(journal.leave(NUMBERS, 1), Err(Errno::ENOSPC));
+        let file = journal.as_file().try_clone_to_owned().unwrap();
+        let successor = Journal::inherited(file).unwrap();
+        assert_eq!(successor.left(), Ok(vec![(0, 7), (NUMBERS - 1, 1)]));
+        assert!(successor.pending().is_empty());
     }
 
     #[test]

@@ -12,6 +12,18 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cookie(u64);
 
+impl Cookie {
+    /// It, to be written down; never 0.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+
+    /// What was written down.
+    pub fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 /// A TCP socket that waits for connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listening {

@@ -173,7 +173,7 @@ impl Door {
 
     /// Remembers a socket that listens as the session's own.
     fn own_listener(&mut self, socket: OwnedFd) -> Result<(), Errno> {
-        let remembered = self.own.add(socket.as_fd());
+        let remembered = self.own.add(socket.as_fd(), &self.journal);
         let listener = TcpListener::from(socket);
         let is_alone = |at: SocketAddr| {
             // On a port of another program, which shares it with whoever wants (`SO_REUSEPORT`), it would get what is meant for that.

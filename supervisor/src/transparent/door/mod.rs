@@ -214,13 +214,16 @@ impl Door {
                 .add(fd, EpollEvent::new(EpollFlags::EPOLLIN, token))
                 .map_err(&make)?;
         }
+        let has_narrowed = journal.is_some();
+        let journal = match journal {
+            Some(file) => Journal::inherited(file).map_err(&make)?,
+            None => Journal::new(JOURNAL).map_err(&make)?,
+        };
         Ok(Self {
             listener: Arc::new(listener),
-            has_narrowed: journal.is_some(),
-            journal: Arc::new(match journal {
-                Some(file) => Journal::inherited(file).map_err(&make)?,
-                None => Journal::new(JOURNAL).map_err(&make)?,
-            }),
+            has_narrowed,
+            own: Own::inherited(&journal).map_err(&make)?,
+            journal: Arc::new(journal),
             begun: HashMap::new(),
             facts,
             tasks,
@@ -231,7 +234,6 @@ impl Door {
             waiting: VecDeque::new(),
             asked: HashMap::new(),
             withdrawn: Vec::new(),
-            own: Own::default(),
             unsettled: Vec::new(),
             waits: Waits::default(),
             clock,
