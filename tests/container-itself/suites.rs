@@ -45,6 +45,7 @@ fn suites(by_default: &[&'static str]) -> Vec<(String, PathBuf)> {
     };
     if everything {
         crate::harness::built::preload();
+        crate::harness::built::kept();
     }
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["test", "--quiet", "--package", "supervise", "--no-run"]);

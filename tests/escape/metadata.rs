@@ -239,8 +239,8 @@ fn what_is_done_for_who_took_other_ids_is_done_as_the_sessions_user() {
     let scene = Scene::under(&policy);
     let shared = scene.work().join("shared");
     std::fs::write(&shared, "x").expect("a file");
-    std::os::unix::fs::chown(&shared, Some(NOBODY), Some(GROUP)).expect("it is root's to give");
     set_mode(&shared, 0o640);
+    std::os::unix::fs::chown(&shared, Some(NOBODY), Some(GROUP)).expect("it is root's to give");
     // The kernel would let that group read it.
     let acts = format!("read {{W}}/shared -- setgroups {GROUP} -- read {{W}}/shared");
     let performed = scene.perform(&acts);
