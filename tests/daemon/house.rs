@@ -1,0 +1,179 @@
+//! A daemon as its operator has it: started as a command, asked by commands.
+
+use crate::harness::Workspace;
+use crate::harness::built::supervise;
+use crate::harness::run::{DEADLINE, Ran, Running, eventually, run, start};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use std::process::Command;
+use std::time::Instant;
+
+pub struct House {
+    pub workspace: Workspace,
+    keeper: Option<Running>,
+}
+
+/// A worker that says its name and waits. Its own word is in its arguments, so that it can be found.
+pub const IDLE: &str = r#"
+[[worker]]
+name = "idle"
+command = ["sh", "-c", "echo i am $WORKER_ID; echo and angry >&2; while :; do sleep 0.2; done", "MARK"]
+policy = "worker"
+speaks = "nothing"
+restart = "always"
+backoff = "20ms"
+on_supervisor_exit = "survive"
+"#;
+
+/// Two that take jobs.
+pub const POOL: &str = r#"
+[[worker]]
+name = "py"
+command = ["python3", "WORKER"]
+count = 2
+on_supervisor_exit = "survive"
+"#;
+
+impl House {
+    /// A daemon with these workers, all of which run.
+    #[track_caller]
+    pub fn new(pool: &str) -> Self {
+        let mut house = Self::empty(pool);
+        house.open();
+        house
+    }
+
+    /// The same, not started.
+    pub fn empty(pool: &str) -> Self {
+        let workspace = Workspace::new();
+        for directory in ["run", "state", "data"] {
+            crate::harness::set_mode(&workspace.make_dir(directory), 0o700);
+        }
+        let worker = crate::harness::built::tree().join("child-shim/examples/worker.py");
+        let worker = workspace.write("worker.py", std::fs::read(worker).expect("it is there"));
+        let pool = pool
+            .replace("WORKER\"", &format!("{}\"", worker.display()))
+            .replace("MARK", &format!("{}-mark", workspace.path().display()));
+        let policy = format!(
+            "version = 1\nextends = [\"build\"]\n[fs]\nread = [\"{}\"]\n",
+            worker.display()
+        );
+        workspace.write("policy.toml", policy);
+        let pool = pool.replace("count = 2", "policy = \"policy.toml\"\ncount = 2");
+        workspace.write("workers.toml", format!("version = 1\n{pool}"));
+        Self {
+            workspace,
+            keeper: None,
+        }
+    }
+
+    /// Starts the daemon, and waits until all workers run.
+    #[track_caller]
+    pub fn open(&mut self) {
+        self.reopen();
+        self.ask(&["start", "--timeout", "60s"]).expect_code(0);
+    }
+
+    pub fn daemon(&self) -> Command {
+        self.command(&["daemon", "--config", "workers.toml"])
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(supervise());
+        command
+            .args(arguments)
+            .current_dir(self.workspace.path())
+            .env("XDG_RUNTIME_DIR", self.workspace.join("run"))
+            .env("XDG_STATE_HOME", self.workspace.join("state"))
+            .env("XDG_DATA_HOME", self.workspace.join("data"))
+            .env_remove("SUPERVISE");
+        command
+    }
+
+    #[track_caller]
+    pub fn ask(&self, arguments: &[&str]) -> Ran {
+        run(&mut self.command(arguments))
+    }
+
+    #[track_caller]
+    pub fn status(&self) -> Value {
+        let ran = self.ask(&["status", "--json"]).expect_code(0);
+        serde_json::from_str(&ran.stdout).expect("JSON")
+    }
+
+    #[track_caller]
+    pub fn worker(&self, id: &str) -> Value {
+        let status = self.status();
+        let workers = status["workers"].as_array().expect("workers").clone();
+        let found = workers.into_iter().find(|worker| worker["id"] == id);
+        found.unwrap_or_else(|| panic!("no {id}"))
+    }
+
+    /// The process of the daemon, which is the keeper's child.
+    #[track_caller]
+    pub fn pid(&self) -> i32 {
+        self.status()["daemon"]["pid"].as_i64().expect("a pid") as i32
+    }
+
+    /// Starts the daemon again, whatever it does then.
+    #[track_caller]
+    pub fn reopen(&mut self) {
+        self.keeper = Some(start(&mut self.daemon()));
+        eventually("the daemon answered", || self.ask(&["status"]).code() == 0);
+    }
+
+    /// Kills the daemon, and waits for the next one.
+    #[track_caller]
+    pub fn kill_daemon(&self) {
+        let before = self.status()["daemon"]["daemon"].clone();
+        let pid = nix::unistd::Pid::from_raw(self.pid());
+        nix::sys::signal::kill(pid, Signal::SIGKILL).expect("it runs");
+        eventually("there was another daemon", || {
+            let ran = self.ask(&["status", "--json"]);
+            let status: Value = serde_json::from_str(&ran.stdout).unwrap_or_default();
+            ran.code() == 0 && status["daemon"]["daemon"] != before
+        });
+    }
+
+    /// Waits until the worker is as wanted.
+    #[track_caller]
+    pub fn until(&self, id: &str, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let worker = self.worker(id);
+            if is_so(&worker) {
+                return worker;
+            }
+            assert!(Instant::now() < deadline, "{id} never {what}: {worker}");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+
+    /// Ends all in order.
+    #[track_caller]
+    pub fn close(&mut self) -> Ran {
+        let keeper = self.keeper.take().expect("it runs");
+        keeper.signal(Signal::SIGTERM);
+        keeper.wait()
+    }
+
+    /// What only its workers have among their arguments.
+    pub fn mark(&self) -> String {
+        format!("{}-mark", self.workspace.path().display())
+    }
+
+    pub fn socket(&self) -> std::path::PathBuf {
+        self.workspace.join("run/supervise/control.sock")
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        if let Some(keeper) = self.keeper.take() {
+            // What is left of a test is no process: those that survive are ended first.
+            let _stopped = self.command(&["stop", "--grace", "1s"]).output();
+            keeper.signal(Signal::SIGTERM);
+            drop(keeper.wait());
+        }
+    }
+}

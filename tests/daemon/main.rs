@@ -1,0 +1,240 @@
+//! The daemon, its keeper and its workers, as their operator meets them.
+
+#[path = "../harness/mod.rs"]
+mod harness;
+mod house;
+
+use harness::process::{is_alive, marked};
+use harness::run::{eventually, start};
+use harness::{feature, require};
+use house::{House, IDLE, POOL};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::process::Stdio;
+use sys::process::{Limit, resource, set_limit_of};
+
+/// A client by hand.
+struct Guest {
+    stream: BufReader<UnixStream>,
+    next: u64,
+}
+
+impl Guest {
+    fn new(house: &House) -> Self {
+        let stream = UnixStream::connect(house.socket()).expect("it listens");
+        let time = Some(harness::run::DEADLINE);
+        stream
+            .set_read_timeout(time)
+            .expect("a socket has a timeout");
+        let mut guest = Self {
+            stream: BufReader::new(stream),
+            next: 1,
+        };
+        guest.asks(json!({"hello": {"version": 1}}));
+        guest
+    }
+
+    fn asks(&mut self, request: Value) -> Value {
+        let line = format!("{}\n", json!({"id": self.next, "req": request}));
+        self.next += 1;
+        self.stream
+            .get_mut()
+            .write_all(line.as_bytes())
+            .expect("it reads");
+        let mut answer = String::new();
+        self.stream.read_line(&mut answer).expect("it answers");
+        serde_json::from_str(&answer).expect("JSON")
+    }
+}
+
+#[test]
+fn workers_go_on_when_their_daemon_is_killed_and_the_next_one_finds_them() {
+    require!(feature::landlock(1));
+    let house = House::new(IDLE);
+    let before = house.worker("idle-1");
+    for _ in 0..5 {
+        house.kill_daemon();
+        let after = house.worker("idle-1");
+        assert_eq!(after["pid"], before["pid"]);
+        assert_eq!(after["instance"], before["instance"]);
+        assert_eq!(after["reattached"], true);
+        assert!(
+            after["verified"]
+                .as_str()
+                .expect("a word")
+                .starts_with("process by")
+        );
+    }
+    let text = house.ask(&["status"]).expect_code(0).stdout;
+    assert!(
+        text.contains("re-attached") && text.contains("does not speak"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_job_that_runs_when_the_daemon_is_killed_is_done_once_and_its_result_can_be_had() {
+    require!(feature::landlock(1));
+    require!(feature::program("python3"));
+    let house = House::new(POOL);
+    let mut guest = Guest::new(&house);
+    let ran = guest.asks(json!({"run": {"job": {"x": 1}}}));
+    assert_eq!(ran["data"]["output"], json!({"x": 1}), "{ran}");
+    let (sid, worker) = (ran["data"]["sid"].clone(), ran["data"]["worker"].clone());
+    let pids = ["py-1", "py-2"].map(|id| house.worker(id)["pid"].clone());
+    house.kill_daemon();
+    let mut guest = Guest::new(&house);
+    let again = guest.asks(json!({"continue": {"sid": sid}}));
+    assert_eq!(again["data"]["output"], json!({"x": 1}), "{again}");
+    assert_eq!(again["data"]["worker"], worker);
+    assert_eq!(
+        ["py-1", "py-2"].map(|id| house.worker(id)["pid"].clone()),
+        pids
+    );
+    let nobody = guest.asks(json!({"continue": {"sid": "0".repeat(32)}}));
+    assert_eq!(nobody["error"]["code"], "session_not_found");
+}
+
+#[test]
+fn an_upgrade_keeps_the_workers() {
+    require!(feature::landlock(1));
+    let house = House::new(IDLE);
+    let (before, daemon) = (house.worker("idle-1"), house.pid());
+    house.ask(&["daemon", "--upgrade"]).expect_code(0);
+    assert_ne!(house.pid(), daemon);
+    assert_eq!(house.worker("idle-1")["pid"], before["pid"]);
+}
+
+#[test]
+fn a_killed_worker_comes_back_and_one_that_was_stopped_does_not_whoever_dies() {
+    require!(feature::landlock(1));
+    let mut house = House::new(IDLE);
+    let first = house.worker("idle-1")["pid"].as_i64().expect("a pid") as i32;
+    kill(Pid::from_raw(first), Signal::SIGKILL).expect("it runs");
+    house.until("idle-1", "came back", |worker| {
+        worker["state"] == "running" && worker["pid"] != first
+    });
+    house.ask(&["stop", "idle"]).expect_code(0);
+    let stopped = house.worker("idle-1");
+    assert_eq!(
+        (&stopped["state"], &stopped["desired"]),
+        (&json!("stopped"), &json!(false))
+    );
+    let mark = house.mark();
+    assert_eq!(marked(&mark), [0; 0], "none is left");
+    house.kill_daemon();
+    assert_eq!(house.worker("idle-1")["desired"], false);
+    // And over an orderly end of everything.
+    assert_eq!(house.close().code(), 0);
+    house.reopen();
+    assert_eq!(house.worker("idle-1")["state"], "idle");
+    house.ask(&["start"]).expect_code(0);
+    assert_eq!(house.worker("idle-1")["state"], "running");
+}
+
+#[test]
+fn what_a_worker_writes_is_kept_apart_and_can_be_followed() {
+    require!(feature::landlock(1));
+    let house = House::new(IDLE);
+    eventually("it was written", || {
+        let ran = house.ask(&["logs", "idle-1"]);
+        ran.stdout == "i am idle-1\n" && ran.stderr == "and angry\n"
+    });
+    let mut follower = start(&mut house.command(&["logs", "-f", "-n", "0", "idle-1"]));
+    let pid = house.worker("idle-1")["pid"].as_i64().expect("a pid") as i32;
+    kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it runs");
+    follower.until_it_says("i am idle-1");
+    follower.signal(Signal::SIGTERM);
+    drop(follower.wait());
+    let wrong = house.ask(&["logs", "other"]).expect_code(125);
+    assert!(wrong.stderr.contains("there is no worker"), "{wrong}");
+}
+
+#[test]
+fn of_many_daemons_that_start_at_once_one_serves() {
+    require!(feature::landlock(1));
+    let house = House::empty(IDLE);
+    let mut racers: Vec<_> = (0..20).map(|_| start(&mut house.daemon())).collect();
+    eventually("one answered", || house.ask(&["status"]).code() == 0);
+    let mut losers = 0;
+    eventually("all others had given up", || {
+        racers.retain_mut(|racer| {
+            let ended = racer.child.try_wait().expect("our own child").is_some();
+            losers += i32::from(ended);
+            !ended
+        });
+        losers == 19
+    });
+    let last = house.ask(&["daemon"]).expect_code(125);
+    assert!(
+        last.stderr.contains("a daemon is running already"),
+        "{last}"
+    );
+    house.ask(&["stop"]).expect_code(0);
+    let keeper = racers.pop().expect("one is left");
+    keeper.signal(Signal::SIGTERM);
+    assert_eq!(keeper.wait().code(), 0);
+    let none = house.ask(&["status"]).expect_code(125);
+    assert!(none.stderr.contains("no daemon is running"), "{none}");
+}
+
+#[test]
+fn whoever_carries_a_sessions_tag_is_not_let_in() {
+    require!(feature::landlock(1));
+    let house = House::new(IDLE);
+    let own = harness::built::supervise();
+    let shell = house.command(&[]);
+    let mut tagged = std::process::Command::new("sh");
+    tagged
+        .args(["-c", "read go; exec \"$0\" status"])
+        .arg(own)
+        .envs(
+            shell
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .stdin(Stdio::piped());
+    let mut tagged = start(&mut tagged);
+    let tag = 1 << 61;
+    let limit = Limit {
+        soft: tag,
+        hard: tag,
+    };
+    set_limit_of(tagged.pid(), resource::RTTIME, limit).expect("our own");
+    let mut go = tagged.child.stdin.take().expect("a pipe was asked for");
+    go.write_all(b"go\n").expect("it reads");
+    let ran = tagged.wait().expect_code(125);
+    assert!(ran.stderr.contains("nobody from a sandbox"), "{ran}");
+    house.ask(&["status"]).expect_code(0);
+}
+
+#[test]
+fn out_of_descriptors_those_who_are_in_are_answered_and_others_later() {
+    require!(feature::landlock(1));
+    let house = House::new(IDLE);
+    let mut guest = Guest::new(&house);
+    let pid = house.pid();
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .expect("ours")
+        .count() as u64;
+    let (soft, hard) = (open + 8, 4096);
+    set_limit_of(pid, resource::NOFILE, Limit { soft, hard }).expect("our own");
+    let flood: Vec<UnixStream> = (0..64)
+        .filter_map(|_| UnixStream::connect(house.socket()).ok())
+        .collect();
+    eventually("it ran out", || {
+        let now = std::fs::read_dir(format!("/proc/{pid}/fd"))
+            .expect("ours")
+            .count() as u64;
+        now + 2 >= soft
+    });
+    for _ in 0..10 {
+        assert_eq!(guest.asks(json!({"status": {}}))["ok"], true);
+    }
+    drop(flood);
+    assert_eq!(Guest::new(&house).asks(json!({"status": {}}))["ok"], true);
+    assert!(is_alive(pid), "the same daemon");
+}
