@@ -301,3 +301,23 @@ fn a_fifo_that_is_asked_about_waits_for_its_other_end() {
     let ran = sh(&house, &["--approver", "allow"], both);
     assert_eq!(ran.stdout, "through\n", "{ran}");
 }
+
+#[test]
+fn a_file_is_made_under_the_umask_of_the_thread_that_makes_it() {
+    require!(feature::listener());
+    require!(crate::doors::python());
+    let house = House::new();
+    let program = "import ctypes, os, threading
+os.umask(0o022)
+def make():
+    ctypes.CDLL(None).unshare(0x200)
+    os.umask(0o027)
+    os.close(os.open('../changed/new', os.O_WRONLY | os.O_CREAT, 0o666))
+thread = threading.Thread(target=make)
+thread.start()
+thread.join()";
+    let script = house.workspace.write("work/make.py", program);
+    let mut command = house.supervise(&["--approver", "allow"]);
+    run(command.arg("/usr/bin/python3").arg(&script)).expect_code(0);
+    assert_eq!(mode(&house, "changed/new"), 0o640);
+}

@@ -23,6 +23,8 @@ pub struct Claim {
     /// The trapped call that it was; `None`: it came over the socket.
     pub(super) call: Option<&'static str>,
     pub(super) purpose: Purpose,
+    /// That of the thread which made the call; `None`: as its process has it.
+    pub(super) umask: Option<u32>,
 }
 
 /// What a claim is for.
@@ -59,6 +61,7 @@ impl Claim {
             why: request.why,
             call: None,
             purpose: Purpose::Open,
+            umask: None,
         };
         let contradiction =
             |errno, what| Err(Refusal::new(Code::BadRequest, errno).explained(what));
@@ -105,6 +108,16 @@ impl Claim {
             why: None,
             call: Some(call),
             purpose: Purpose::Open,
+            umask: None,
+        }
+    }
+
+    /// The same, by a thread whose umask may not be that of its process.
+    #[must_use]
+    pub fn under(self, umask: u32) -> Self {
+        Self {
+            umask: Some(umask),
+            ..self
         }
     }
 

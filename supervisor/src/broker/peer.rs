@@ -39,10 +39,10 @@ pub(super) struct Asker {
 impl Asker {
     /// Reads about a process whatever this claim of it may need.
     pub fn of(peer: &Peer<'_>, claim: &Claim) -> Self {
-        let creates = claim.create != Create::No;
+        let asks_for_umask = claim.create != Create::No && claim.umask.is_none();
         let may_mean_itself = claim.path.starts_with("/proc") || claim.path.starts_with("/dev");
         let exe = std::fs::read_link(format!("/proc/{}/exe", peer.pid)).ok();
-        let status = creates.then(|| Status::of(peer.pid).ok()).flatten();
+        let status = asks_for_umask.then(|| Status::of(peer.pid).ok()).flatten();
         let umask = status.and_then(|status| status.umask());
         // Looked at last: as long as the process lives, its number is nobody else's. Without a pidfd there is only the number.
         let is_it = peer.pidfd.is_none_or(lives);
@@ -51,7 +51,7 @@ impl Asker {
             pid: peer.pid,
             uid: peer.uid,
             exe: exe.filter(|_| is_it),
-            umask: umask.filter(|_| is_it).unwrap_or(0o077),
+            umask: umask.filter(|_| is_it).or(claim.umask).unwrap_or(0o077),
             process: process.and_then(|fd| fd.try_clone_to_owned().ok().map(Arc::new)),
         }
     }

@@ -172,7 +172,14 @@ impl Door {
             Found::There(_) => return self.errno(claim.id, Errno::EACCES),
         };
         let asked = as_path(&order.target.path).to_owned();
-        let wanted = broker::Claim::called(claim.call, asked, how.access(), how.flags, how.mode);
+        let mut wanted =
+            broker::Claim::called(claim.call, asked, how.access(), how.flags, how.mode);
+        if how.creates() {
+            wanted = match claim.thread.umask() {
+                Ok(umask) => wanted.under(umask),
+                Err(failure) => return self.fail(claim, failure, court),
+            };
+        }
         match waits {
             true => self.ask(claim, wanted.held(), located, Asked::Fifo(order), court),
             false => self.ask(claim, wanted, located, Asked::Open(order), court),
