@@ -287,6 +287,7 @@ fn approver(text: &str) -> Result<Approver, LawError> {
         "deny" => return Ok(Approver::Deny),
         "allow" => return Ok(Approver::Allow),
         "terminal" => return Ok(Approver::Terminal),
+        "control" => return Ok(Approver::Control),
         list if list.starts_with('[') => serde_json::from_str(list)
             .map_err(|error| usage(format!("`{text}` is no list of words in JSON: {error}")))?,
         words => words.split_ascii_whitespace().map(str::to_owned).collect(),
@@ -300,7 +301,7 @@ fn approver(text: &str) -> Result<Approver, LawError> {
             Ok(Approver::Command(command))
         }
         _ => Err(usage(format!(
-            "`{text}` is none of deny, allow, terminal and a program's path (with a `/`) and its arguments"
+            "`{text}` is none of deny, allow, terminal, control and a program's path (with a `/`) and its arguments"
         ))),
     }
 }

@@ -216,6 +216,9 @@ fn rest(law: &Law, ruleset: &Ruleset, tmpdir: &str) -> String {
         Approver::Deny => "nobody: every question is answered with no".to_owned(),
         Approver::Allow => "everything is allowed".to_owned(),
         Approver::Terminal => "the person at the terminal".to_owned(),
+        Approver::Control => {
+            "operators of the daemon: supervise questions, approve, refuse".to_owned()
+        }
         Approver::Command(command) => command.join(" "),
     };
     say("approver", approver);

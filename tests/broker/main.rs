@@ -8,6 +8,7 @@ mod lease;
 mod terminal;
 
 mod approvers;
+mod board;
 mod grants;
 mod native;
 mod races;

@@ -13,7 +13,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use supervisor::audit::Log;
-use supervisor::broker::{Broker, Claim, Grant, Outcome, Peer, Progress, Refusal, Ticket};
+use supervisor::broker::{Broker, Claim, Grant, Outcome, Peer, Progress, Refusal, Seat, Ticket};
 use supervisor::policy::{Approver, BrokerRules, NoFiles, Policy, Ruleset, Transparent};
 use supervisor::sources::{FileSystem, gather};
 
@@ -57,6 +57,17 @@ impl Rig {
         timeout: Duration,
         prepare: impl FnOnce(&Workspace),
     ) -> Self {
+        Self::with_seat(text, approver, timeout, None, prepare)
+    }
+
+    /// A rig whose questions are put on a board.
+    pub fn with_seat(
+        text: &str,
+        approver: Approver,
+        timeout: Duration,
+        seat: Option<Seat>,
+        prepare: impl FnOnce(&Workspace),
+    ) -> Self {
         let place = Workspace::open_to_all();
         place.make_dir("open");
         prepare(&place);
@@ -68,7 +79,7 @@ impl Rig {
         };
         let state = Workspace::new();
         Self {
-            broker: Broker::new(ruleset, &rules).expect("a broker"),
+            broker: Broker::new(ruleset, &rules, seat).expect("a broker"),
             log: Log::create(&state.join("audit.jsonl")).expect("a log"),
             place,
             state,

@@ -404,6 +404,7 @@ impl Shared {
             }),
             ControlRequest::Questions {} => to_value(Questions {
                 questions: Vec::new(),
+                more: 0,
             }),
             ControlRequest::Approve { question, .. } | ControlRequest::Refuse { question } => {
                 let text = format!("there is no question {question}");

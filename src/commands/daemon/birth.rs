@@ -7,7 +7,7 @@ use crate::commands::run::found::{
     c_strings, check_approver, environment, find_program, make_directories, socket_path,
     working_directory,
 };
-use crate::commands::run::{Failure, ours};
+use crate::commands::run::{Failure, Origin, ours};
 use crate::law::Law;
 use protocol::probe::Commission;
 use std::ffi::{OsStr, OsString};
@@ -17,6 +17,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use supervisor::audit::Log;
+use supervisor::broker::Seat;
 use supervisor::launch::{Command, Orphans};
 use supervisor::policy::Ruleset;
 use supervisor::sandbox::{Kernel, Listener, Tag};
@@ -125,7 +126,7 @@ impl Lawful {
         &self,
         order: &Order<'_>,
         tag: Tag,
-        log: Log,
+        (mut log, seat): (Log, Seat),
         commission: Option<&Commission>,
     ) -> Result<Ready, Failure> {
         make_private(&self.place).map_err(ours)?;
@@ -173,6 +174,14 @@ impl Lawful {
             signal_mask: 0,
             orphans: Orphans::Kill,
         };
+        let origin = Origin {
+            session: &session(order.id, tag),
+            command: &words,
+            law: &self.law,
+            ruleset: &self.ruleset,
+            layers: self.confined.confinement.layers(),
+        };
+        origin.record(&mut log)?;
         let birth = Birth {
             command,
             confinement: Arc::clone(&self.confined.confinement),
@@ -180,6 +189,7 @@ impl Lawful {
             tag,
             is_bound: order.kind.on_supervisor_exit == OnSupervisorExit::Kill,
             log,
+            seat: Some(seat),
             socket_path: socket,
         };
         Ok(Ready {
@@ -208,6 +218,11 @@ fn told(commission: &Commission) -> Result<OwnedFd, Failure> {
     // One line of far less than a pipe holds.
     writer.write_all(&commission.encode()).map_err(ours)?;
     Ok(reader.into())
+}
+
+/// The name of a worker's session in its record.
+pub fn session(id: &str, tag: Tag) -> String {
+    format!("{id}-{}", tag.short())
 }
 
 /// Of a path, for people.

@@ -1,12 +1,12 @@
 //! The processes of workers, for the daemon's loop: started as `supervise run` starts its command, recorded before they run, reached
 //! at their endpoints by threads of their own.
 
-use super::birth::{Lawful, shown};
+use super::birth::{Lawful, session, shown};
 use super::ground::Ground;
 use crate::commands::run::Failure;
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use protocol::control::{Finding, Question, StopReason};
+use protocol::control::{Finding, StopReason};
 use protocol::probe::Commission;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -15,6 +15,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use supervisor::audit::Log;
+use supervisor::broker::{Board, Seat};
 use supervisor::launch::{Exit, LaunchError, Step, collect};
 use supervisor::sandbox::{Kernel, Tag};
 use supervisor::session::Ending;
@@ -57,6 +58,7 @@ pub struct StableHands {
     calls: Sender<Call>,
     happened: Receiver<Happened>,
     bell: Arc<EventFd>,
+    board: Arc<Board>,
 }
 
 #[derive(Debug)]
@@ -73,6 +75,7 @@ impl StableHands {
         ground: Ground,
         registry: Registry,
         config: PathBuf,
+        board: Arc<Board>,
     ) -> Result<Self, String> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let bell = EventFd::from_flags(flags).map_err(|errno| format!("eventfd: {errno}"))?;
@@ -97,6 +100,7 @@ impl StableHands {
             calls,
             happened,
             bell,
+            board,
         })
     }
 
@@ -197,6 +201,8 @@ impl StableHands {
             capabilities: confinement.capabilities(),
             closed: confinement.layers().opens.closed(),
             log,
+            session: session(&id, tag),
+            seat: Some(self.seat(&id).map_err(|errno| errno.to_string())?),
             socket_path: lawful.socket_path(),
             wall: None,
         };
@@ -275,8 +281,10 @@ impl StableHands {
             service: order.kind.name.clone(),
             version: version.to_owned(),
         });
+        let seat = self.seat(order.id);
+        let seat = seat.map_err(|errno| unborn(How::Passing, errno))?;
         let ready = lawful
-            .ready(order, tag, log, commission.as_ref())
+            .ready(order, tag, (log, seat), commission.as_ref())
             .map_err(lasting)?;
         // Before it may run.
         let mut manifest = Manifest::new(order.id, &order.kind.name, version, &self.here);
@@ -321,6 +329,11 @@ impl StableHands {
         };
         self.members.insert(order.id.to_owned(), member);
         Ok(born)
+    }
+
+    /// Where a worker's questions are put.
+    fn seat(&self, id: &str) -> Result<Seat, Errno> {
+        self.board.seat(id)
     }
 
     fn on_ended(&mut self, tag: Tag, exit: Exit) -> Option<Happened> {
@@ -405,14 +418,6 @@ impl Hands for StableHands {
             }
         }
         Ok(Some(happened))
-    }
-
-    fn questions(&self) -> Vec<Question> {
-        Vec::new()
-    }
-
-    fn settle(&mut self, _: u64, _: bool, _: Option<Duration>) -> bool {
-        false
     }
 
     fn findings(&self) -> Vec<Finding> {

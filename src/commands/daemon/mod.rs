@@ -14,6 +14,8 @@ use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use supervisor::broker::Board;
 use supervisor::launch::Exit;
 use supervisor::workers::config::PoolFile;
 use supervisor::workers::control::{Admission, Control};
@@ -122,7 +124,15 @@ fn serve(config: &Path) -> Result<u8, String> {
     let flags = nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK);
     nix::fcntl::fcntl(&listener, flags).map_err(|errno| text(&errno))?;
     let registry = Registry::open(&ground.registry()).map_err(|error| text(&error))?;
-    let mut hands = StableHands::new(stable, ground.clone(), registry, config.to_owned())?;
+    let board = Board::new().map_err(|errno| text(&errno))?;
+    let questions = Arc::clone(&board);
+    let mut hands = StableHands::new(
+        stable,
+        ground.clone(),
+        registry,
+        config.to_owned(),
+        questions,
+    )?;
     let former = hands.take_over(&file, inheritance.workers)?;
     let jobs = ground.run().join("jobs");
     let ledger = match Ledger::open(&jobs) {
@@ -152,6 +162,7 @@ fn serve(config: &Path) -> Result<u8, String> {
         ledger: ledger.map_err(|error| text(&error))?,
         logs: Logs::begin(&ground.logs()).map_err(|error| text(&error))?,
         hands,
+        board,
         former,
     })
     .map_err(|error| text(&error))?;

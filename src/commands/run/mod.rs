@@ -13,7 +13,7 @@ use crate::report::{Ended, Loudness, Reporter, Started};
 use door::Confined;
 use found::{
     c_strings, check_approver, check_standard_streams, environment, find_program, make_directories,
-    socket_path, working_directory,
+    refuse_control, socket_path, working_directory,
 };
 use nix::errno::Errno;
 use std::ffi::OsString;
@@ -93,6 +93,7 @@ fn supervise(args: &RunArgs, reporter: &mut Reporter) -> Result<u8, Failure> {
     }
     let ruleset = Arc::new(law.compile(audit.as_deref()).map_err(ours)?);
     std::mem::forget(Arc::clone(&ruleset));
+    refuse_control(&ruleset)?;
     check_approver(&ruleset)?;
     let kernel = Kernel::probe();
     let tag = kernel.no_tag.is_none().then_some(new_tag);
@@ -253,6 +254,7 @@ impl Run<'_> {
             tag: self.tag,
             ruleset: ruleset.clone(),
             log,
+            seat: None,
             caller: Some(Caller { signals, terminal }),
             wall: [args.timeout, ruleset.limits().wall]
                 .into_iter()
@@ -320,12 +322,40 @@ impl Run<'_> {
         Ok(exit)
     }
 
-    /// Writes what is about to run, under which policy, and what enforces it.
     fn record_start(&self, log: &mut Log, layers: &Layers) -> Result<(), Failure> {
-        let (argv, argv_more) = Start::fit(&self.args.command);
+        let origin = Origin {
+            session: self.place.id(),
+            command: &self.args.command,
+            law: self.law,
+            ruleset: self.ruleset,
+            layers,
+        };
+        origin.record(log)
+    }
+}
+
+/// What is about to run, under which policy, and what enforces it.
+pub struct Origin<'a> {
+    /// The session's name.
+    pub session: &'a str,
+    /// The command.
+    pub command: &'a [OsString],
+    /// Its policies.
+    pub law: &'a Law,
+    /// What they mean.
+    pub ruleset: &'a Ruleset,
+    /// What is in force.
+    pub layers: &'a Layers,
+}
+
+impl Origin<'_> {
+    /// Writes it down.
+    pub fn record(&self, log: &mut Log) -> Result<(), Failure> {
+        let (argv, argv_more) = Start::fit(self.command);
+        let layers = self.layers;
         let kernel = nix::sys::utsname::uname().map_err(|errno| ours(format!("uname: {errno}")))?;
         let start = Start {
-            session: self.place.id(),
+            session: self.session,
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
             uid: nix::unistd::geteuid().as_raw(),
@@ -337,6 +367,7 @@ impl Run<'_> {
             landlock_abi: layers.landlock_abi,
             landlock_errata: layers.landlock_errata,
             layers: layers.recorded(),
+            budgets: self.ruleset.budgets(),
         };
         log.record(&Event::Start(start)).map_err(ours)
     }

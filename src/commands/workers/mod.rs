@@ -1,4 +1,4 @@
-//! `supervise status`, `ps`, `start`, `stop`, `restart`, `logs`, `events`, `approve`, `refuse`: what is asked of the daemon.
+//! `supervise status`, `ps`, `start`, `stop`, `restart`, `logs`, `events`, `questions`, `approve`, `refuse`: what is asked of the daemon.
 
 mod client;
 mod shown;
@@ -100,13 +100,25 @@ pub enum WorkersAction {
         #[command(flatten)]
         common: Common,
     },
-    /// Say yes to a question of a worker; `supervise status` lists those that wait
+    /// List what workers ask for, and wait to be told
+    Questions {
+        /// How.
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Say yes to a question of a worker; `supervise questions` lists those that wait
+    #[command(
+        after_help = "A yes holds as long as the rule that asks says (`ttl`), or else this once. Never longer than the rule says:\n  supervise approve 123456789 --remember 10m\n  supervise approve 123456789 --for-session"
+    )]
     Approve {
         /// Its number
         question: u64,
-        /// For this long the same needs no new question
+        /// For this long the same needs no new question; 0s: this once
         #[arg(long, value_name = "TIME", value_parser = crate::args::parse_time)]
         remember: Option<Duration>,
+        /// As long as the worker's process lives, the same needs no new question
+        #[arg(long, conflicts_with = "remember")]
+        for_session: bool,
         /// Which daemon.
         #[command(flatten)]
         which: Which,
@@ -180,15 +192,18 @@ fn act(action: &WorkersAction) -> Result<ExitCode, String> {
             which,
         } => logs(which, worker, *lines, *follow),
         WorkersAction::Events { common } => events(common),
+        WorkersAction::Questions { common } => questions(common),
         WorkersAction::Approve {
             question,
             remember,
+            for_session,
             which,
         } => say(
             which,
             ControlRequest::Approve {
                 question: *question,
                 remember_ms: remember.map(milliseconds),
+                for_session: *for_session,
             },
         ),
         WorkersAction::Refuse { question, which } => {
@@ -196,6 +211,15 @@ fn act(action: &WorkersAction) -> Result<ExitCode, String> {
             say(which, ControlRequest::Refuse { question })
         }
     }
+}
+
+fn questions(common: &Common) -> Result<ExitCode, String> {
+    let data = ask(&mut common.which.connect()?, ControlRequest::Questions {})?;
+    if common.json {
+        return Ok(print(&format!("{data}\n")));
+    }
+    let questions = serde_json::from_value(data).map_err(|error| error.to_string())?;
+    Ok(print(&shown::questions(&questions)))
 }
 
 fn milliseconds(time: Duration) -> u64 {

@@ -1,7 +1,7 @@
 //! Workers and what happens to them, for people. What a worker said itself cannot move the terminal's cursor.
 
 use crate::render::{table, visible};
-use protocol::control::{Ended, Event, Status, WorkerStatus};
+use protocol::control::{Ended, Event, Questions, Status, WorkerStatus};
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -26,6 +26,42 @@ pub fn status(status: &Status) -> String {
     }
     text.push('\n');
     text + &workers(&status.workers)
+}
+
+/// What waits to be answered.
+pub fn questions(questions: &Questions) -> String {
+    let mut text = String::new();
+    for question in &questions.questions {
+        let program = question.program.as_deref().map(visible);
+        let program = program.unwrap_or_else(|| "a program that cannot be named".to_owned());
+        let pid = question.pid.map(|pid| format!(" (pid {pid})"));
+        let (worker, access) = (visible(&question.worker), visible(&question.access));
+        // A text takes everything.
+        let _infallible = writeln!(
+            text,
+            "{}  {worker}: {program}{} asks to {access}\n    {}",
+            question.question,
+            pid.unwrap_or_default(),
+            visible(&question.object)
+        );
+        if let Some(why) = &question.why {
+            // It says so itself; that makes it no truer.
+            let _infallible = writeln!(text, "  it says: \"{}\"", visible(why));
+        }
+        if let Some(rule) = &question.rule {
+            let _infallible = writeln!(text, "  rule: {}", visible(rule));
+        }
+        if let Some(holds) = question.holds_ms {
+            let _infallible = writeln!(text, "  a yes holds for {} s", holds / 1000);
+        }
+        if let Some(left) = question.remaining_ms {
+            let _infallible = writeln!(text, "  refused in {} s", left / 1000);
+        }
+    }
+    if questions.more > 0 {
+        let _infallible = writeln!(text, "and {} more", questions.more);
+    }
+    text
 }
 
 /// Workers, one a line, with what there is to say about each below.

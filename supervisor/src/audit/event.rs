@@ -90,6 +90,9 @@ pub struct Start<'a> {
     pub landlock_errata: u32,
     /// What confines the run, and what is lacking.
     pub layers: Vec<Layer<'a>>,
+    /// The rules that grant so often and no more.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<String>,
 }
 
 fn is_zero(number: &usize) -> bool {
@@ -165,6 +168,15 @@ pub struct Who<'a> {
     pub exe: Option<Bytes<'a>>,
 }
 
+/// Who answered a question: the kernel's word about who connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Answerer {
+    /// The process.
+    pub pid: i32,
+    /// Its user.
+    pub uid: u32,
+}
+
 /// Which way the request came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -224,6 +236,9 @@ pub struct Decision<'a> {
     /// The child's own reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<Bytes<'a>>,
+    /// Who was asked over the control socket, and said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answered_by: Option<Answerer>,
     /// The supervisor's explanation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<&'a str>,
@@ -250,6 +265,7 @@ impl<'a> Decision<'a> {
             mechanism: None,
             expires_ms: None,
             why: None,
+            answered_by: None,
             detail: None,
         }
     }

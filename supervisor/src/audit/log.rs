@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::chain::{Digest, Position, Sealed};
 use super::clock::Utc;
 use super::event::{Answer, Counts, End, Event, Status};
+use super::granted::Reader;
 use super::json;
 use super::refusals::{Refusals, Refused};
 
@@ -228,6 +229,13 @@ impl Log {
             path: directory.to_owned(),
             what: "has no log that is free",
         })
+    }
+
+    pub(super) fn reader(&self) -> Reader<'_> {
+        Reader {
+            file: &self.file,
+            offset: 0,
+        }
     }
 
     /// Where it lies.

@@ -14,6 +14,7 @@
 mod chain;
 mod clock;
 mod event;
+mod granted;
 mod json;
 mod log;
 mod printable;
@@ -25,7 +26,7 @@ mod tests;
 
 pub use chain::Digest;
 pub use event::{
-    Answer, Bytes, Counts, Decision, Door, Event, Layer, Named, Start, State, Status, Who,
+    Answer, Answerer, Bytes, Counts, Decision, Door, Event, Layer, Named, Start, State, Status, Who,
 };
 pub use log::{Error, Log};
 pub use printable::Printable;

@@ -386,6 +386,7 @@ fn a_command_line_of_any_length_fits() {
             state: State::Enforced,
             detail: None,
         }],
+        budgets: vec!["p.toml:1: path = \"/x\", 3 times".to_owned()],
     });
     Log::create(&place.path).unwrap().record(&start).unwrap();
     let report = verify(fs::File::open(&place.path).unwrap()).unwrap();

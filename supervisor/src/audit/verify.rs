@@ -91,6 +91,11 @@ struct Pending {
 /// # Errors
 /// It cannot be read. What is wrong with it is in the report.
 pub fn verify(log: impl Read) -> io::Result<Report> {
+    read(log, |_, _| {})
+}
+
+/// The same, and shows each good record before the first fault: what it is of, and its line.
+pub(super) fn read(log: impl Read, mut each: impl FnMut(&[u8], &[u8])) -> io::Result<Report> {
     let mut log = io::BufReader::new(log);
     let mut next = Position::START;
     let mut report = Report {
@@ -152,6 +157,7 @@ pub fn verify(log: impl Read) -> io::Result<Report> {
         };
         next = sealed.next();
         report.last = sealed.hash;
+        each(sealed.event, &raw);
     }
     match pending {
         Some(torn) if torn.is_torn => report.ending = Ending::Torn { line: torn.line },

@@ -16,6 +16,7 @@ use super::locate::{self, Located, Lost};
 use super::outcome::{Grant, Outcome, Refusal};
 use super::question::Question;
 use super::record::decision;
+use super::remembered::Term;
 use super::{ATTEMPTS, Broker, Case, Found, SLOW, Stage, Step, Ticket, WAITING, Waiting};
 use crate::audit::{Answer as Recorded, Decision, Event, Log};
 use crate::policy::{Allowed, Mechanism, Origin, Question as Asks, Verdict};
@@ -43,10 +44,11 @@ impl Broker {
         match self.ruleset.decide_open(&located.subject(), access) {
             Verdict::Allow(allowed) => self.open(log, case, located, allowed, attempt),
             Verdict::Deny(denial) => refuse(case, Refusal::denied(denial)),
-            Verdict::Ask(asks) => match self.remembered.until(&located, access, &asks.rule) {
-                Some(until) => {
-                    let left = until.saturating_duration_since(Instant::now());
-                    self.open(log, case, located, allowed_by(&asks, Some(left)), attempt)
+            Verdict::Ask(asks) => match self.remembered.find(&located, access, &asks.rule) {
+                Some(approval) => {
+                    case.answered_by = approval.by;
+                    let left = approval.left();
+                    self.open(log, case, located, allowed_by(&asks, left), attempt)
                 }
                 None => self.ask(log, case, located, asks),
             },
@@ -90,24 +92,28 @@ impl Broker {
     fn heed(
         &mut self,
         log: &mut Log,
-        case: Case,
+        mut case: Case,
         located: Located,
         asks: Asks,
         answer: Answer,
     ) -> Step {
         match answer {
-            Answer::Yes => {
+            Answer::Yes { hold, by } => {
+                case.answered_by = by;
                 let access = case.claim.access;
-                self.remembered.keep(&located, access, &asks);
+                let term = Term::of(hold, asks.ttl);
+                if let Some(term) = term {
+                    self.remembered.keep(&located, access, &asks, term, by);
+                }
+                let left = term.and_then(Term::length);
                 // What was to be made and is there by now is not what the operator agreed to: no further attempt.
-                self.open(log, case, located, allowed_by(&asks, asks.ttl), ATTEMPTS)
+                self.open(log, case, located, allowed_by(&asks, left), ATTEMPTS)
             }
-            Answer::No(why) => refuse(
-                case,
-                Refusal::usual(Code::AskRefused)
-                    .by(asks.rule)
-                    .explained(why),
-            ),
+            Answer::No { why, by } => {
+                case.answered_by = by;
+                let refusal = Refusal::usual(Code::AskRefused).by(asks.rule);
+                refuse(case, refusal.explained(why))
+            }
             Answer::Late => refuse(case, Refusal::usual(Code::AskTimeout).by(asks.rule)),
         }
     }
@@ -253,7 +259,10 @@ impl Broker {
     }
 
     fn is_spent(&self, rule: &Origin, budget: Option<u32>) -> bool {
-        budget.is_some_and(|budget| self.spent.get(rule).is_some_and(|spent| *spent >= budget))
+        budget.is_some_and(|budget| {
+            let spent = self.spent.get(rule).copied().unwrap_or(0);
+            spent.saturating_add(self.before.of(rule)) >= budget
+        })
     }
 }
 

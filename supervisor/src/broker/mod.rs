@@ -10,10 +10,14 @@
 //! Every failure is a no: a full queue, an approver that dies, no descriptors left, a deadline, a record that cannot be
 //! written.
 //!
+//! **A budget** is counted here, and survives us in the log: who goes on with a session counts the grants that were recorded in
+//! it ([`Broker::resume`]), the one that was under way maybe twice.
+//!
 //! **What expires.** A rule's `ttl` is how long a claim like the one granted is granted again without asking. A file that
 //! was handed over stays open for as long as the child keeps it; the kernel has no call that takes it back.
 
 mod approver;
+mod board;
 mod claim;
 mod course;
 mod grant;
@@ -26,7 +30,7 @@ mod record;
 mod remembered;
 pub(crate) mod umask;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,7 +41,7 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 use protocol::Code;
 use sys::openat2::Lookup;
 
-use crate::audit::Log;
+use crate::audit::{Answerer, Log};
 use crate::policy::{Allowed, BrokerRules, Origin, Question as Asks, Ruleset};
 
 use approver::Desk;
@@ -47,6 +51,7 @@ use pool::Pool;
 use record::conclude;
 use remembered::Remembered;
 
+pub use board::{Board, Hold, Say, Seat};
 pub use claim::Claim;
 pub(crate) use grant::{Patience, is_ours_alone};
 pub use locate::Located;
@@ -87,8 +92,10 @@ pub struct Ticket(u64);
 /// Answers claims, for one session.
 pub struct Broker {
     ruleset: Arc<Ruleset>,
-    /// How many grants each rule gave.
+    /// How many grants each rule gave, by this broker.
     spent: HashMap<Origin, u32>,
+    /// What they gave before this broker was there.
+    before: Before,
     remembered: Remembered,
     desk: Desk,
     slow: Pool<(Ticket, Found)>,
@@ -99,6 +106,28 @@ pub struct Broker {
     poll: Epoll,
 }
 
+/// What the rules of a session granted before this supervisor came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Before {
+    /// Nothing.
+    Nothing,
+    /// So much each, by where it stands.
+    Counted(BTreeMap<String, u32>),
+    /// Nobody can tell: rules that grant so often and no more grant nothing.
+    Unknown,
+}
+
+impl Before {
+    fn of(&self, rule: &Origin) -> u32 {
+        match self {
+            Self::Nothing => 0,
+            // Rules that stand at the same place each pay for all of them.
+            Self::Counted(counted) => counted.get(&rule.to_string()).copied().unwrap_or(0),
+            Self::Unknown => u32::MAX,
+        }
+    }
+}
+
 /// One claim and who made it.
 #[derive(Clone, Debug)]
 struct Case {
@@ -107,6 +136,8 @@ struct Case {
     claim: Arc<Claim>,
     /// The located object's name, for the record.
     path: Option<std::path::PathBuf>,
+    /// Who agreed or refused, where that was a person whom the kernel named.
+    answered_by: Option<Answerer>,
 }
 
 /// A claim that cannot go on now.
@@ -139,23 +170,33 @@ type Step = Option<(Case, Outcome)>;
 
 impl Broker {
     /// A broker for one session, with the approver that `rules` name. A program that answers is started with the capabilities that
-    /// the calling thread has now.
+    /// the calling thread has now. `seat` is where questions are put when operators of a daemon answer them; without one, they
+    /// then are answered with no.
     ///
     /// # Errors
     /// The errno of what makes the descriptors it needs.
-    pub fn new(ruleset: Arc<Ruleset>, rules: &BrokerRules) -> Result<Self, Errno> {
+    pub fn new(
+        ruleset: Arc<Ruleset>,
+        rules: &BrokerRules,
+        seat: Option<Seat>,
+    ) -> Result<Self, Errno> {
         let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
         let slow = Pool::new(THREADS, QUEUE)?;
         let poll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let desk = Desk::new(rules, seat)?;
         // Which one it is does not matter: all of them are looked at.
         poll.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
         poll.add(slow.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
+        if let Some(seat) = desk.seat() {
+            poll.add(seat, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
+        }
         Ok(Self {
             ruleset,
             spent: HashMap::new(),
+            before: Before::Nothing,
             remembered: Remembered::default(),
-            desk: Desk::new(rules)?,
+            desk,
             slow,
             waiting: HashMap::new(),
             next: 1,
@@ -163,6 +204,11 @@ impl Broker {
             alarm: None,
             poll,
         })
+    }
+
+    /// Goes on with a session that somebody else began, and whose rules have granted so much by then.
+    pub fn resume(&mut self, before: Before) {
+        self.before = before;
     }
 
     /// Considers a claim. What cannot be recorded is not granted.
@@ -192,6 +238,7 @@ impl Broker {
             asker: Asker::of(peer, &claim),
             claim: Arc::new(claim),
             path: None,
+            answered_by: None,
         }
     }
 

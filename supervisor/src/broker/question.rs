@@ -1,9 +1,9 @@
 //! What the approver is told.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use protocol::{Create, OpenFlags};
+use protocol::{Create, OpenFlags, control};
 use serde::Serialize;
 
 use super::claim::{Claim, Purpose};
@@ -11,6 +11,9 @@ use super::locate::{Located, Object};
 use super::peer::Asker;
 use crate::audit::{Bytes, Printable};
 use crate::policy::{Access, Origin};
+
+/// A longer name of a program is not told to who answers over the control socket.
+const LONGEST_PROGRAM: usize = 1024;
 
 /// A claim that the approver must agree to: all that is known about it, none of it a stranger's word but `why`.
 #[derive(Clone, Debug)]
@@ -88,6 +91,34 @@ impl Question {
         })?;
         line.push(b'\n');
         Ok(line)
+    }
+
+    /// As it is told to those who answer over the control socket, who have so long left.
+    pub fn for_operator(&self, number: u64, worker: &str, left: Duration) -> control::Question {
+        let text = |path: &Path| match path.to_str() {
+            Some(text) => text.to_owned(),
+            None => Printable::from(path).to_string(),
+        };
+        // Whatever a question is about fits on a line.
+        let program = self.asker.exe.as_deref();
+        let program = program.filter(|path| path.as_os_str().len() <= LONGEST_PROGRAM);
+        control::Question {
+            question: number,
+            worker: worker.to_owned(),
+            access: match (self.does, self.makes, self.truncates) {
+                (Some(call), ..) => format!("change ({call})"),
+                (None, true, _) => format!("create and {}", verbs(self.access)),
+                (None, false, true) => format!("empty and {}", verbs(self.access)),
+                (None, false, false) => verbs(self.access).to_owned(),
+            },
+            object: text(&self.path),
+            pid: u32::try_from(self.asker.pid).ok(),
+            program: program.map(text),
+            rule: Some(self.rule.to_string()),
+            why: self.why.clone(),
+            holds_ms: self.ttl.map(millis),
+            remaining_ms: Some(millis(left)),
+        }
     }
 
     /// A few lines for a person. What strangers chose cannot drive the terminal.

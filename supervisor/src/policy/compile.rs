@@ -92,6 +92,7 @@ impl Ruleset {
         let broker = broker_rules(first, narrowing);
         warnings.extend(asked_in_vain(&layers, &broker));
         warnings.extend(layers.iter().flat_map(only_opened));
+        warnings.extend(asked_elsewhere(&broker));
         let each = |port_rules: fn(&Policy) -> PortRules| {
             policies
                 .iter()
@@ -340,6 +341,17 @@ fn only_opened(layer: &Layer) -> impl Iterator<Item = Warning> {
                 .to_owned(),
             at_start: false,
         })
+    })
+}
+
+/// Questions that are answered only where there is a daemon.
+fn asked_elsewhere(broker: &BrokerRules) -> Option<Warning> {
+    (broker.approver == Approver::Control).then(|| Warning {
+        origin: None,
+        message: "the approver is `control`: this is a policy for workers of `supervise daemon`; for `supervise run`, \
+                  name another with --approver"
+            .to_owned(),
+        at_start: false,
     })
 }
 

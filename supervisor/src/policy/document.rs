@@ -377,15 +377,12 @@ impl Reader<'_> {
 
     fn approver(&self, node: &Node<'_>) -> Result<Approver, PolicyError> {
         if !node.get_ref().is_table() {
-            if node.get_ref().as_str() == Some("control") {
-                return Err(self.error(node, "`approver = \"control\"` is not there yet (later)"));
-            }
-            let known = [("deny", false), ("terminal", true)];
-            return Ok(if self.choice(node, &known)? {
-                Approver::Terminal
-            } else {
-                Approver::Deny
-            });
+            let known = [
+                ("deny", Approver::Deny),
+                ("terminal", Approver::Terminal),
+                ("control", Approver::Control),
+            ];
+            return self.choice(node, &known);
         }
         let mut command = Vec::new();
         for (key, value) in self.table(node, "{ command = [\"…\"] }")? {

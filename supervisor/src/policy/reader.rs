@@ -111,10 +111,10 @@ impl<'t> Reader<'t> {
     }
 
     /// One of the words that are known here.
-    pub fn choice<T: Copy>(&self, node: &Node<'_>, known: &[(&str, T)]) -> Result<T, PolicyError> {
+    pub fn choice<T: Clone>(&self, node: &Node<'_>, known: &[(&str, T)]) -> Result<T, PolicyError> {
         let word = self.string(node)?;
         let chosen = known.iter().find(|(name, _)| *name == word);
-        chosen.map(|(_, value)| *value).ok_or_else(|| {
+        chosen.map(|(_, value)| value.clone()).ok_or_else(|| {
             let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
             self.error(node, format!("`{word}` is not known here"))
                 .help(suggestion(word, &names))

@@ -84,6 +84,19 @@ impl Ruleset {
         }
     }
 
+    /// The rules that grant so often and no more: where each stands, what it says, and how often.
+    #[must_use]
+    pub fn budgets(&self) -> Vec<String> {
+        let rules = self.layers.iter().flat_map(|layer| &layer.rules);
+        let counted = rules.filter_map(|rule| {
+            let text = rule.origin.rule().unwrap_or_default();
+            Some(format!("{}: {text}, {} times", rule.origin, rule.budget?))
+        });
+        let mut counted: Vec<String> = counted.collect();
+        counted.sort();
+        counted
+    }
+
     /// The ports that the kernel may let the child connect to, whatever the address.
     #[must_use]
     pub fn tcp_connect(&self) -> &PortRules {

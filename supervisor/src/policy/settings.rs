@@ -193,6 +193,8 @@ pub enum Approver {
     Allow,
     /// The person at the controlling terminal.
     Terminal,
+    /// Operators of the daemon that keeps the command, over its control socket.
+    Control,
     /// A program: the question on its standard input, the answer its exit status.
     Command(Vec<String>),
 }

@@ -20,7 +20,7 @@ pub use signals::Signals;
 pub use terminal::Terminal;
 
 use crate::audit::{Counts, Event, Log, Refused, Status};
-use crate::broker::{self, Broker, Claim, Located, Peer, Ticket};
+use crate::broker::{self, Before, Broker, Claim, Located, Peer, Seat, Ticket};
 use crate::launch::{Exit, Progress};
 use crate::policy::Ruleset;
 use crate::sandbox::{Confinement, Tag};
@@ -109,6 +109,8 @@ pub struct Parts {
     pub ruleset: Arc<Ruleset>,
     /// Where decisions are recorded, the start among them.
     pub log: Log,
+    /// Where questions are put, if operators of a daemon answer them.
+    pub seat: Option<Seat>,
     /// Who waits for the command, if anybody does.
     pub caller: Option<Caller>,
     /// The time until everything is ended.
@@ -255,6 +257,7 @@ impl Session {
             tag,
             ruleset,
             log,
+            seat,
             caller,
             wall,
             socket,
@@ -263,8 +266,8 @@ impl Session {
             hold,
         } = parts;
         sys::process::become_subreaper().map_err(failed("become a subreaper"))?;
-        let broker =
-            Broker::new(ruleset.clone(), ruleset.broker()).map_err(failed("open the broker"))?;
+        let broker = Broker::new(ruleset.clone(), ruleset.broker(), seat)
+            .map_err(failed("open the broker"))?;
         sys::caps::restrict_thread(locks.capabilities).map_err(failed("drop capabilities"))?;
         let door = match listener {
             None => None,
@@ -307,11 +310,21 @@ impl Session {
         self.door.as_ref().map(Door::journal)
     }
 
-    /// Serves what an earlier supervisor had received and not answered.
+    /// Goes on with a session that an earlier supervisor began, whose start stands under this name in the log: counts what it
+    /// granted, and serves what it had received and not answered. What an operator was being asked is asked anew.
     ///
     /// # Errors
     /// [`SessionError`]
-    pub fn resume(&mut self) -> Result<(), SessionError> {
+    pub fn resume(&mut self, name: &str) -> Result<(), SessionError> {
+        let budgets = self.ruleset.budgets();
+        let before = match budgets.is_empty() {
+            true => Before::Nothing,
+            false => {
+                let counted = self.log.granted(name, &budgets);
+                counted.map_or(Before::Unknown, Before::Counted)
+            }
+        };
+        self.channels.broker().resume(before);
         let Some(door) = &mut self.door else {
             return Ok(());
         };

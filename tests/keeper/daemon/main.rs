@@ -109,6 +109,7 @@ impl Orders {
             tag,
             is_bound: self.is_bound,
             log: self.log(tag),
+            seat: None,
             socket_path: self.directory.join("socket"),
         }
     }
@@ -121,6 +122,8 @@ impl Orders {
             closed: confinement.layers().opens.closed(),
             ruleset,
             log: self.log(given.tag),
+            session: given.tag.to_string(),
+            seat: None,
             socket_path: self.directory.join("socket"),
             wall: None,
         }

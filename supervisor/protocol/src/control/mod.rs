@@ -145,9 +145,12 @@ pub enum ControlRequest {
     Approve {
         /// Its number.
         question: u64,
-        /// For how long the same needs no new question.
+        /// For how long the same needs no new question; 0: this once. Left out, and never longer than: as the rule says.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         remember_ms: Option<u64>,
+        /// As long as the worker's process lives, if the rule does not say less.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        for_session: bool,
     },
     /// Says no to one.
     Refuse {
@@ -316,4 +319,7 @@ pub struct Findings {
 pub struct Questions {
     /// Those that wait, the oldest first.
     pub questions: Vec<Question>,
+    /// How many more there are, which do not fit on a line: they come when these are answered.
+    #[serde(default)]
+    pub more: u64,
 }

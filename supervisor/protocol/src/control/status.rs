@@ -258,7 +258,7 @@ pub enum Severity {
 /// What a worker asked for, and an operator has to decide. Paths and reasons are a stranger's text, to be shown escaped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
-    /// Its number, never given twice by one daemon.
+    /// Its number: random, so that one of an earlier daemon means nothing to a later one.
     pub question: u64,
     /// Who asks.
     pub worker: String,
@@ -266,12 +266,21 @@ pub struct Question {
     pub access: String,
     /// To what.
     pub object: String,
+    /// The process that asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// The program that it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
     /// Where the rule stands that asks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
     /// What the worker gives as its reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// For how long a yes holds, if the rule says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holds_ms: Option<u64>,
     /// How long it will still wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remaining_ms: Option<u64>,

@@ -85,12 +85,12 @@ impl Program {
         let status = match self.child.try_wait() {
             Ok(None) => return None,
             Ok(Some(status)) => status,
-            Err(_) => return Some(Answer::No("nobody knows how the approver ended")),
+            Err(_) => return Some(Answer::no("nobody knows how the approver ended")),
         };
         Some(match status.code() {
-            Some(0) => Answer::Yes,
-            Some(_) => Answer::No("the approver refused"),
-            None => Answer::No("the approver was killed"),
+            Some(0) => Answer::YES,
+            Some(_) => Answer::no("the approver refused"),
+            None => Answer::no("the approver was killed"),
         })
     }
 

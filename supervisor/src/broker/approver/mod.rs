@@ -7,14 +7,16 @@ mod command;
 mod terminal;
 
 use std::collections::VecDeque;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 
 use super::Ticket;
+use super::board::{Hold, Seat};
 use super::question::Question;
+use crate::audit::Answerer;
 use crate::policy::{Approver, BrokerRules};
 
 use command::Program;
@@ -30,10 +32,29 @@ const PROGRAMS: usize = 4;
 /// What came of a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    Yes,
-    No(&'static str),
+    Yes {
+        hold: Hold,
+        by: Option<Answerer>,
+    },
+    No {
+        why: &'static str,
+        by: Option<Answerer>,
+    },
     /// Nobody answered in time.
     Late,
+}
+
+impl Answer {
+    /// A yes of nobody in particular, for as long as the rule says.
+    const YES: Self = Self::Yes {
+        hold: Hold::AsRuled,
+        by: None,
+    };
+
+    /// A no of nobody in particular.
+    const fn no(why: &'static str) -> Self {
+        Self::No { why, by: None }
+    }
 }
 
 /// What came of asking.
@@ -52,6 +73,8 @@ pub(super) struct Desk {
     approver: Approver,
     /// Where a program answers.
     starter: Option<Starter>,
+    /// Where operators of a daemon answer.
+    seat: Option<Seat>,
     timeout: Duration,
     queue: VecDeque<(Ticket, Question)>,
     running: Vec<Running>,
@@ -100,14 +123,15 @@ impl Teller {
 
 impl Desk {
     /// To be made before the thread that serves gives up its capabilities.
-    pub fn new(rules: &BrokerRules) -> Result<Self, Errno> {
+    pub fn new(rules: &BrokerRules, seat: Option<Seat>) -> Result<Self, Errno> {
         let starter = match rules.approver {
             Approver::Command(_) => Some(Starter::new().map_err(|_| Errno::EAGAIN)?),
-            Approver::Deny | Approver::Allow | Approver::Terminal => None,
+            Approver::Deny | Approver::Allow | Approver::Terminal | Approver::Control => None,
         };
         Ok(Self {
             approver: rules.approver.clone(),
             starter,
+            seat: seat.filter(|_| rules.approver == Approver::Control),
             timeout: rules.timeout,
             queue: VecDeque::new(),
             running: Vec::new(),
@@ -115,11 +139,23 @@ impl Desk {
         })
     }
 
+    /// What says that operators answered, where they do.
+    pub fn seat(&self) -> Option<BorrowedFd<'_>> {
+        self.seat.as_ref().map(AsFd::as_fd)
+    }
+
     /// Takes a question. Its time begins when it is put to the approver.
     pub fn ask(&mut self, ticket: Ticket, question: Question, poll: &Epoll) -> Asked {
         match self.approver {
-            Approver::Deny => Asked::Answered(Answer::No("there is nobody to ask")),
-            Approver::Allow => Asked::Answered(Answer::Yes),
+            Approver::Deny => Asked::Answered(Answer::no("there is nobody to ask")),
+            Approver::Allow => Asked::Answered(Answer::YES),
+            Approver::Control => match &mut self.seat {
+                None => Asked::Answered(Answer::no("there is no control socket to ask over")),
+                Some(seat) => match seat.post(ticket, question, self.timeout) {
+                    true => Asked::Taken,
+                    false => Asked::Full,
+                },
+            },
             Approver::Terminal | Approver::Command(_) if self.queue.len() >= QUEUE => Asked::Full,
             Approver::Terminal | Approver::Command(_) => {
                 self.queue.push_back((ticket, question));
@@ -156,12 +192,16 @@ impl Desk {
         }
         self.advance(poll);
         answered.append(&mut self.refused);
+        answered.extend(self.seat.iter_mut().flat_map(Seat::answers));
         answered
     }
 
     /// Forgets a question.
     pub fn cancel(&mut self, ticket: Ticket, poll: &Epoll) {
         self.queue.retain(|(other, _)| *other != ticket);
+        if let Some(seat) = &mut self.seat {
+            seat.withdraw(ticket);
+        }
         if let Some(at) = self.running.iter().position(|one| one.ticket == ticket) {
             let running = self.running.swap_remove(at);
             leave(poll, &running);
@@ -175,7 +215,9 @@ impl Desk {
         if !self.refused.is_empty() {
             return Some(Instant::now());
         }
-        self.running.iter().map(|running| running.deadline).min()
+        let running = self.running.iter().map(|running| running.deadline);
+        let posted = self.seat.iter().filter_map(Seat::deadline);
+        running.chain(posted).min()
     }
 
     /// Puts the next questions to the approver.
@@ -190,7 +232,7 @@ impl Desk {
             };
             match self.put(ticket, &question, poll) {
                 Ok(running) => self.running.push(running),
-                Err(why) => self.refused.push((ticket, Answer::No(why))),
+                Err(why) => self.refused.push((ticket, Answer::no(why))),
             }
         }
     }

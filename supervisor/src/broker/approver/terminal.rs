@@ -77,14 +77,14 @@ impl Prompt {
                 Ok(count) => drop(self.unsent.drain(..count)),
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return None,
-                Err(_) => return Some(Answer::No("the question cannot be shown")),
+                Err(_) => return Some(Answer::no("the question cannot be shown")),
             }
             if !self.unsent.is_empty() {
                 continue;
             }
             let prompt = self.prompt.take()?;
             if tcflush(&self.terminal, FlushArg::TCIFLUSH).is_err() {
-                return Some(Answer::No(
+                return Some(Answer::no(
                     "what was typed before cannot be told from the answer",
                 ));
             }
@@ -109,24 +109,24 @@ impl Prompt {
         let mut bytes = [0; LONGEST];
         loop {
             match read(&self.terminal, &mut bytes) {
-                Ok(0) => return Some(Answer::No("the terminal is gone")),
+                Ok(0) => return Some(Answer::no("the terminal is gone")),
                 Ok(count) => self.typed.extend_from_slice(&bytes[..count]),
                 Err(Errno::EINTR) => continue,
                 Err(Errno::EAGAIN) => return None,
                 // EIO: in the background, where nobody can be asked.
-                Err(_) => return Some(Answer::No("the terminal cannot be read")),
+                Err(_) => return Some(Answer::no("the terminal cannot be read")),
             }
             // Enter gives the one or the other, as the child has set up the terminal.
             let is_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
             if let Some(end) = self.typed.iter().position(is_end) {
                 let is_all = end + 1 == self.typed.len();
                 return Some(match &self.typed[..end] {
-                    b"y" if is_all => Answer::Yes,
-                    _ => Answer::No("the operator refused"),
+                    b"y" if is_all => Answer::YES,
+                    _ => Answer::no("the operator refused"),
                 });
             }
             if self.typed.len() > LONGEST {
-                return Some(Answer::No("the operator refused"));
+                return Some(Answer::no("the operator refused"));
             }
         }
     }

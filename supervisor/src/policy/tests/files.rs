@@ -1,7 +1,9 @@
 //! What may be done with files.
 
 use super::{Memory, SYSTEM, allows, compile, compile_in, error, facts, natively, parse};
-use crate::policy::{Access, Flag, Mechanism, PortRules, Reason, Ruleset, Subject, Verdict};
+use crate::policy::{
+    Access, Approver, Flag, Mechanism, PortRules, Reason, Ruleset, Subject, Verdict,
+};
 use std::ffi::OsStr;
 use std::ffi::OsString;
 use std::path::Path;
@@ -244,6 +246,12 @@ fn questions_are_asked_and_what_is_allowed_is_not_asked_about() {
     assert!(said.message.contains("move or link names, is refused"));
     let anyway = error("[fs]\nread = [\"$PWD\"]\nask_read = [\"$PWD/secret\"]");
     assert!(anyway.contains("allows without asking"), "{anyway}");
+    let elsewhere = compile("[fs]\nask_read = [\"$PWD\"]\n[broker]\napprover = \"control\"");
+    assert_eq!(elsewhere.broker().approver, Approver::Control);
+    let [warning] = elsewhere.warnings() else {
+        panic!("{:?}", elsewhere.warnings())
+    };
+    assert!(warning.message.contains("supervise daemon") && !warning.at_start);
     let nobody = compile("[fs]\nask_read = [\"$PWD\"]");
     assert!(nobody.warnings()[0].message.contains("answered with no"));
 }

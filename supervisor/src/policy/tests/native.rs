@@ -170,7 +170,6 @@ fn what_cannot_be_enforced_yet_is_an_error() {
             "[[request]]\npath = \"/x\"\naccess = [\"exec\"]\ndecision = \"allow\"",
             "on the child's behalf",
         ),
-        ("[broker]\napprover = \"control\"", "not there yet (later)"),
     ] {
         let found = error(text);
         assert!(found.contains(says), "{text}: {found}");

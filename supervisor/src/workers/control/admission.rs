@@ -1,5 +1,6 @@
 //! Who may control the daemon: the kernel says who connected.
 
+use crate::audit::Answerer;
 use crate::sandbox::Tag;
 use nix::unistd::{Gid, Uid, geteuid};
 use std::os::fd::BorrowedFd;
@@ -27,11 +28,11 @@ pub enum Stranger {
 }
 
 impl Admission {
-    /// Whether whoever connected this socket may come in. Nothing of what it sent is looked at.
+    /// Whether whoever connected this socket may come in, and who that is. Nothing of what it sent is looked at.
     ///
     /// # Errors
     /// [`Stranger`]
-    pub fn consider(&self, socket: BorrowedFd<'_>) -> Result<(), Stranger> {
+    pub fn consider(&self, socket: BorrowedFd<'_>) -> Result<Answerer, Stranger> {
         let peer = sys::peers::credentials(socket).map_err(|_| Stranger::Unknown)?;
         let is_member = || {
             let groups = sys::peers::groups(socket).unwrap_or_default();
@@ -55,10 +56,11 @@ impl Admission {
         if process.has_exited() != Ok(false) {
             return Err(Stranger::Unknown);
         }
+        let uid = peer.uid.as_raw();
         match tag {
-            Ok(None) => Ok(()),
+            Ok(None) => Ok(Answerer { pid, uid }),
             // Where all of this happens inside a sandbox, those of the same one are let in.
-            Ok(Some(tag)) if Tag::of(own_pid()) == Ok(Some(tag)) => Ok(()),
+            Ok(Some(tag)) if Tag::of(own_pid()) == Ok(Some(tag)) => Ok(Answerer { pid, uid }),
             Ok(Some(_)) => Err(Stranger::Sandboxed),
             Err(_) => Err(Stranger::Unknown),
         }

@@ -2,6 +2,7 @@
 
 use super::history::History;
 use super::{Asked, Client, OPERATOR};
+use crate::audit::Answerer;
 use nix::errno::Errno;
 use protocol::control::{ControlRequest, ControlResponse, Hello, VERSION};
 use protocol::lines::Lines;
@@ -27,6 +28,7 @@ pub(super) enum Read {
 #[derive(Debug)]
 pub(super) struct Connection {
     socket: OwnedFd,
+    by: Answerer,
     lines: Lines,
     out: Vec<u8>,
     /// So much of `out` was sent.
@@ -47,9 +49,10 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub fn new(socket: OwnedFd) -> Self {
+    pub fn new(socket: OwnedFd, by: Answerer) -> Self {
         Self {
             socket,
+            by,
             lines: Lines::new(),
             out: Vec::new(),
             sent: 0,
@@ -139,6 +142,7 @@ impl Connection {
             id: request.id,
             request: request.req,
             is_operator: self.is_operator,
+            by: self.by,
         }
     }
 

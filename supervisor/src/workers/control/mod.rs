@@ -12,6 +12,7 @@ mod tests;
 pub use admission::{Admission, Stranger};
 
 use super::poller::{Interest, Poller, Ready, Token};
+use crate::audit::Answerer;
 use connection::{Connection, Read};
 use history::History;
 use nix::errno::Errno;
@@ -36,6 +37,8 @@ pub struct Asked {
     pub request: ControlRequest,
     /// It is the operator's own command that asks, as far as it says so itself.
     pub is_operator: bool,
+    /// Who connected, as the kernel says.
+    pub by: Answerer,
 }
 
 /// What the operator's own command calls itself, before its version.
@@ -278,9 +281,10 @@ impl Control {
                 // Whoever connected is gone again, or nobody is left.
                 Err(_) => return Ok(()),
             };
-            if self.admission.consider(socket.as_fd()).is_err()
-                || self.clients.len() >= MOST_CLIENTS
-            {
+            let Ok(by) = self.admission.consider(socket.as_fd()) else {
+                continue;
+            };
+            if self.clients.len() >= MOST_CLIENTS {
                 continue;
             }
             // What nobody asked for is not to be closed by us, which may take as long as who sent it likes.
@@ -293,7 +297,7 @@ impl Control {
                 Err(Errno::ENOSPC | Errno::ENOMEM) => continue,
                 Err(errno) => return Err(errno),
             }
-            self.clients.insert(key, Connection::new(socket));
+            self.clients.insert(key, Connection::new(socket, by));
         }
         Ok(())
     }

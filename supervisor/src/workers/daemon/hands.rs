@@ -5,11 +5,10 @@ use crate::workers::config::{Kind, PoolFile};
 use crate::workers::lifecycle::Failure;
 use crate::workers::logs::Stream;
 use nix::errno::Errno;
-use protocol::control::{Event, Finding, Question, StopReason};
+use protocol::control::{Event, Finding, StopReason};
 use std::collections::BTreeMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
 
 /// A worker that is to be started.
 #[derive(Clone, Copy, Debug)]
@@ -114,12 +113,6 @@ pub trait Hands {
     /// # Errors
     /// Why nothing can be done any more.
     fn next(&mut self) -> Result<Option<Happened>, String>;
-
-    /// The questions that wait for the operator, the oldest first.
-    fn questions(&self) -> Vec<Question>;
-
-    /// Answers one. Whether there was one.
-    fn settle(&mut self, question: u64, is_granted: bool, remember: Option<Duration>) -> bool;
 
     /// What is not as it should be with this machine and account.
     fn findings(&self) -> Vec<Finding>;

@@ -10,6 +10,7 @@ mod hands;
 mod jobs;
 mod link;
 mod member;
+mod questions;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use super::jobs::Ledger;
 use super::logs::Logs;
 use super::poller::{Interest, Poller, Ready, Token};
 use super::pool::{Pool, Ticket};
+use crate::broker::Board;
 use jobs::Job;
 use member::Member;
 use nix::errno::Errno;
@@ -32,6 +34,7 @@ use protocol::control::{Event, StopReason};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use verbs::Waiter;
 
@@ -56,6 +59,8 @@ pub struct Setup<H> {
     pub logs: Logs,
     /// The processes.
     pub hands: H,
+    /// Where their questions wait.
+    pub board: Arc<Board>,
     /// What became of the workers of the daemon before.
     pub former: BTreeMap<String, Former>,
 }
@@ -96,6 +101,8 @@ const KEEP_AGAIN: Duration = Duration::from_secs(5);
 
 /// The tokens of links to workers begin here; below are those of the hands.
 const LINKS: u64 = 1 << 32;
+/// The token of what is told of questions.
+const QUESTIONS: Token = Token(LINKS - 1);
 
 /// The daemon.
 #[derive(Debug)]
@@ -116,6 +123,7 @@ pub struct Daemon<H> {
     ledger: Ledger,
     logs: Logs,
     hands: H,
+    board: Arc<Board>,
     members: BTreeMap<String, Member>,
     pool: Pool,
     jobs: BTreeMap<Ticket, Job>,
@@ -145,8 +153,12 @@ impl<H: Hands> Daemon<H> {
             ledger,
             logs,
             hands,
+            board,
             former,
         } = setup;
+        poller
+            .add(board.events(), QUESTIONS, Interest::READ)
+            .map_err(failed("watch questions"))?;
         for (at, source) in hands.sources().into_iter().enumerate() {
             poller
                 .add(source, Token(at as u64), Interest::READ)
@@ -170,6 +182,7 @@ impl<H: Hands> Daemon<H> {
             ledger,
             logs,
             hands,
+            board,
             members: BTreeMap::new(),
             pool: Pool::new(),
             jobs: BTreeMap::new(),
@@ -217,6 +230,10 @@ impl<H: Hands> Daemon<H> {
                     .map_err(failed("serve a client"))?;
             } else if one.token.0 >= LINKS {
                 self.on_link(one);
+            } else if one.token == QUESTIONS {
+                for event in self.board.news() {
+                    self.tell(event);
+                }
             }
         }
         // These are few, and asking costs less than telling which of them it was.

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 /// So much of a line is filled with what can be asked for in parts.
-const ROOM: usize = 56 * 1024;
+pub(super) const ROOM: usize = 56 * 1024;
 
 impl<H: Hands> Daemon<H> {
     /// The daemon, and as many of these workers as fit on a line.
@@ -45,7 +45,7 @@ impl<H: Hands> Daemon<H> {
                     .as_ref()
                     .map(|path| path.to_string_lossy().into_owned()),
                 queued: self.pool.queued() as u64,
-                questions: self.hands.questions().len() as u64,
+                questions: self.board.questions().len() as u64,
             },
             workers,
             more,
@@ -176,7 +176,7 @@ fn urgency(state: LifecycleState) -> u8 {
 }
 
 /// How much of a line something takes.
-fn written(one: &impl Serialize) -> usize {
+pub(super) fn written(one: &impl Serialize) -> usize {
     serde_json::to_vec(one).map_or(0, |text| text.len() + 1)
 }
 

@@ -1,7 +1,10 @@
 //! What can be asked of the daemon, verb by verb.
 
 use super::member::Member;
+use super::questions::hold;
 use super::{Asked, Client, Daemon, DaemonError, Ending, Hands, failed};
+use crate::audit::Answerer;
+use crate::broker::Say;
 use crate::workers::lifecycle::Act;
 use crate::workers::logs::Source;
 use crate::workers::pool::For;
@@ -64,6 +67,7 @@ impl<H: Hands> Daemon<H> {
             id,
             request,
             is_operator,
+            by,
         } = asked;
         let reason = match is_operator {
             true => StopReason::User,
@@ -170,14 +174,14 @@ impl<H: Hands> Daemon<H> {
                 });
                 Ok(json!({}))
             }
-            request => self.tell_about(request),
+            request => self.tell_about(request, by),
         };
         self.answer(client, id, outcome);
         Ok(())
     }
 
     /// What changes nothing about any worker.
-    fn tell_about(&mut self, request: ControlRequest) -> Result<Value, Fault> {
+    fn tell_about(&mut self, request: ControlRequest, by: Answerer) -> Result<Value, Fault> {
         match request {
             ControlRequest::Status { worker, after } => {
                 let ids = self.chosen(worker.as_deref())?;
@@ -195,15 +199,13 @@ impl<H: Hands> Daemon<H> {
                 data(&self.lifecycle_status(&ids))
             }
             ControlRequest::ValidateSetup {} => Ok(json!({ "findings": self.hands.findings() })),
-            ControlRequest::Questions {} => Ok(json!({ "questions": self.hands.questions() })),
+            ControlRequest::Questions {} => data(&self.questions()),
             ControlRequest::Approve {
                 question,
                 remember_ms,
-            } => {
-                let remember = remember_ms.map(Duration::from_millis);
-                self.settled(question, true, remember)
-            }
-            ControlRequest::Refuse { question } => self.settled(question, false, None),
+                for_session,
+            } => self.say(question, Say::Yes(hold(remember_ms, for_session)), by),
+            ControlRequest::Refuse { question } => self.say(question, Say::No, by),
             ControlRequest::Logs {
                 worker,
                 stream,
@@ -211,21 +213,6 @@ impl<H: Hands> Daemon<H> {
                 lines,
             } => self.log(&worker, stream, after, lines),
             _ => Err(Fault::new(FaultCode::UnknownRequest, "not here")),
-        }
-    }
-
-    fn settled(
-        &mut self,
-        question: u64,
-        is_granted: bool,
-        remember: Option<Duration>,
-    ) -> Result<Value, Fault> {
-        match self.hands.settle(question, is_granted, remember) {
-            true => Ok(json!({})),
-            false => Err(Fault::new(
-                FaultCode::UnknownQuestion,
-                format!("there is no question {question}, any more or at all"),
-            )),
         }
     }
 

@@ -9,6 +9,7 @@ mod life;
 
 use super::keeper::{Given, Held, Link, LinkError, News, Role};
 use crate::audit::{Log, Status};
+use crate::broker::Seat;
 use crate::launch::{
     Command, Exit, Keeper, LaunchError, PARKED_FROM, Streams, collect, launch_kept,
 };
@@ -47,6 +48,8 @@ pub struct Birth {
     pub is_bound: bool,
     /// Where decisions are recorded, its start among them.
     pub log: Log,
+    /// Where its questions are put, if operators answer them.
+    pub seat: Option<Seat>,
     /// The name under which its programs reach us when they have no descriptor. Nothing lies there.
     pub socket_path: PathBuf,
 }
@@ -54,14 +57,19 @@ pub struct Birth {
 /// What is needed to go on serving a worker, beside what the keeper has.
 #[derive(Debug)]
 pub struct Adoption {
-    /// What decides for it.
+    /// What decides for it: of the same policies as when it was started.
     pub ruleset: Arc<Ruleset>,
     /// The capabilities that it kept.
     pub capabilities: CapSet,
     /// No open of it may be left to the kernel.
     pub closed: bool,
-    /// Where decisions are recorded.
+    /// Where decisions are recorded: the log that it was started with, for what rules granted is read from there. With another
+    /// one, those that grant so often and no more grant nothing more.
     pub log: Log,
+    /// The name under which its start is recorded in it.
+    pub session: String,
+    /// As in [`Birth::seat`].
+    pub seat: Option<Seat>,
     /// As in [`Birth::socket_path`].
     pub socket_path: PathBuf,
     /// What is left of its time on the wall.
@@ -212,6 +220,7 @@ impl Stable {
             tag,
             is_bound,
             log,
+            seat,
             socket_path,
         } = birth;
         let locks = Locks::of(&confinement).map_err(prepare("rulesets"))?;
@@ -261,6 +270,8 @@ impl Stable {
             locks,
             ruleset,
             log,
+            session: None,
+            seat,
             wall,
             socket,
             socket_path,
@@ -319,6 +330,8 @@ impl Stable {
             },
             ruleset: adoption.ruleset,
             log: adoption.log,
+            session: Some(adoption.session),
+            seat: adoption.seat,
             wall: adoption.wall,
             socket: Channel::durable(socket.ok_or(StartError::Missing(Role::Socket))?)?,
             socket_path: adoption.socket_path,
@@ -425,6 +438,9 @@ struct Incoming {
     locks: Locks,
     ruleset: Arc<Ruleset>,
     log: Log,
+    /// Of one that an earlier daemon started.
+    session: Option<String>,
+    seat: Option<Seat>,
     wall: Option<Duration>,
     socket: Channel,
     socket_path: PathBuf,
@@ -466,6 +482,7 @@ fn session_to_its_end(
         tag: Some(tag),
         ruleset: incoming.ruleset,
         log: incoming.log,
+        seat: incoming.seat,
         caller: None,
         wall: incoming.wall,
         socket: incoming.socket,
@@ -474,7 +491,9 @@ fn session_to_its_end(
         hold: Some(Box::new(KeptConnections { link, tag })),
     });
     let result = opened.and_then(|mut session| {
-        session.resume()?;
+        if let Some(name) = &incoming.session {
+            session.resume(name)?;
+        }
         let ending = session.serve(&mut Nobody);
         let status = match &ending {
             Ok(Ending::Command(Exit::Code(code))) => Status::Exited(*code),

@@ -5,7 +5,7 @@ use crate::launch::Exit;
 use crate::workers::control::Admission;
 use crate::workers::lifecycle::Failure;
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use protocol::control::{Finding, FromDaemon, Hello, Numbering, Question};
+use protocol::control::{Finding, FromDaemon, Hello, Numbering};
 use protocol::lines::Lines;
 use protocol::pool::PoolRequest;
 use serde_json::json;
@@ -215,14 +215,6 @@ impl Hands for FakeHands {
         Ok(self.receiver.try_recv().ok())
     }
 
-    fn questions(&self) -> Vec<Question> {
-        Vec::new()
-    }
-
-    fn settle(&mut self, question: u64, _: bool, _: Option<Duration>) -> bool {
-        question == 7
-    }
-
     fn findings(&self) -> Vec<Finding> {
         Vec::new()
     }
@@ -400,6 +392,7 @@ impl House {
             ledger: Ledger::open(&path.join("jobs")).unwrap(),
             logs: Logs::begin(path).unwrap(),
             hands,
+            board: Board::new().unwrap(),
             former,
         };
         Self {

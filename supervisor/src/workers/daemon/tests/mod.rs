@@ -1,6 +1,7 @@
 //! The loop, with real processes.
 
 mod house;
+mod questions;
 
 use super::*;
 use crate::workers::lifecycle::Failure;
