@@ -115,11 +115,43 @@ impl House {
         self.status()["daemon"]["pid"].as_i64().expect("a pid") as i32
     }
 
+    /// The process that keeps everything.
+    pub fn keeper(&self) -> i32 {
+        self.keeper.as_ref().expect("it runs").pid()
+    }
+
+    /// Kills the keeper, and waits until it and its daemon are gone.
+    #[track_caller]
+    pub fn lose_keeper(&mut self) {
+        let daemon = self.daemon_now();
+        let keeper = self.keeper.take().expect("it runs");
+        keeper.signal(Signal::SIGKILL);
+        drop(keeper.wait());
+        if let Some(daemon) = daemon {
+            crate::harness::process::eventually_gone(&[daemon]);
+        }
+    }
+
+    /// Has the worker in Python do this before each step of a session. Before it is started.
+    #[track_caller]
+    pub fn have_the_worker_do(&self, lines: &str) {
+        let path = self.workspace.join("worker.py");
+        let text = std::fs::read_to_string(&path).expect("it is there");
+        let head = "output), or Failed.\"\"\"\n";
+        assert!(text.contains(head), "its first lines are others");
+        let lines = lines.trim_start_matches('\n');
+        std::fs::write(path, text.replace(head, &format!("{head}{lines}"))).expect("written");
+    }
+
     /// Starts the daemon again, whatever it does then.
     #[track_caller]
     pub fn reopen(&mut self) {
-        self.keeper = Some(start(&mut self.daemon()));
-        eventually("the daemon answered", || self.ask(&["status"]).code() == 0);
+        let keeper = self.keeper.insert(start(&mut self.daemon()));
+        let keeper = keeper.pid();
+        eventually("the daemon answered", || {
+            assert!(crate::harness::process::is_alive(keeper), "it gave up");
+            self.ask(&["status"]).code() == 0
+        });
     }
 
     /// Kills the daemon, and waits for the next one.

@@ -3,6 +3,11 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 mod house;
+mod left;
+mod load;
+mod opens;
+mod seen;
+mod storms;
 
 use harness::process::{is_alive, marked};
 use harness::run::{eventually, start};

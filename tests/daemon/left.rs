@@ -1,0 +1,130 @@
+//! What is left when the keeper is killed, and when what was written down about a worker is damaged.
+
+use crate::harness::process::{eventually_gone, is_alive};
+use crate::harness::run::{eventually, start};
+use crate::harness::{feature, require};
+use crate::house::{House, IDLE};
+use crate::seen::kill_now;
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+#[test]
+fn when_the_keeper_is_killed_bound_workers_end_and_the_others_wait_for_the_next_daemon() {
+    require!(feature::landlock(1));
+    let bound = IDLE
+        .replace("\"idle\"", "\"bound\"")
+        .replace("\"survive\"", "\"kill\"");
+    // One that minds no stream that is closed.
+    let free = IDLE.replace("echo i am", "trap '' PIPE; echo i am");
+    let mut house = House::new(&format!("{bound}{free}"));
+    let pids = house.pids();
+    let [(_, bound), (_, free)] = pids[..] else {
+        panic!("{pids:?}");
+    };
+    house.lose_keeper();
+    eventually_gone(&[bound]);
+    assert!(is_alive(free), "it was to go on");
+    house.open();
+    house.until("bound-1", "came back", |worker| {
+        worker["state"] == "running"
+    });
+    let after = house.until("idle-1", "ran", |worker| worker["state"] == "running");
+    assert_ne!(after["pid"], json!(null));
+    house.has_no_orphan();
+    // Whichever it is: there is one of it.
+    let mark = house.mark();
+    let of_idle = |pid: &i32| {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        String::from_utf8_lossy(&environment).contains("SUPERVISE_WORKER_ID=idle-1")
+    };
+    let shells = crate::harness::process::marked(&mark);
+    assert_eq!(shells.iter().filter(|pid| of_idle(pid)).count(), 1);
+}
+
+#[test]
+fn a_damaged_manifest_costs_its_own_worker_and_no_other() {
+    require!(feature::landlock(1));
+    let house = House::new(&IDLE.replace("speaks", "count = 3\nspeaks"));
+    let before = house.pids();
+    let registry = house.workspace.join("run/supervise/daemon/registry");
+    let entry = std::fs::read_dir(&registry)
+        .expect("manifests")
+        .map(|entry| entry.expect("an entry").path())
+        .find(|path| path.to_string_lossy().contains("idle-2"))
+        .expect("it has one");
+    let text = std::fs::read(&entry).expect("it is ours");
+    std::fs::write(&entry, &text[..text.len() / 2]).expect("it is ours");
+    house.kill_daemon();
+    house.until("idle-2", "ran", |worker| worker["state"] == "running");
+    let after = house.pids();
+    assert_eq!(after[0], before[0]);
+    assert_eq!(after[2], before[2]);
+    assert_ne!(after[1], before[1], "nobody could say who it was");
+    eventually_gone(&[before[1].1]);
+    house.has_no_orphan();
+}
+
+#[test]
+fn workers_that_are_no_longer_in_the_pool_file_are_ended_by_the_next_daemon() {
+    require!(feature::landlock(1));
+    let house = House::new(&IDLE.replace("speaks", "count = 4\nspeaks"));
+    let before = house.pids();
+    let pool = house.workspace.join("workers.toml");
+    let text = std::fs::read_to_string(&pool).expect("it is ours");
+    std::fs::write(&pool, text.replace("count = 4", "count = 1")).expect("it is ours");
+    house.kill_daemon();
+    eventually("they were ended", || house.pids() == before[..1]);
+    let ended: Vec<i32> = before[1..].iter().map(|(_, pid)| *pid).collect();
+    eventually_gone(&ended);
+    house.has_no_orphan();
+}
+
+#[test]
+fn a_time_that_is_far_away_changes_nothing() {
+    require!(feature::landlock(1));
+    // What a clock leaves that is set back by years: all that was written is from the future.
+    let mut house = House::new(IDLE);
+    house.ask(&["stop", "idle"]).expect_code(0);
+    let path = house.workspace.join("state/supervise/daemon/desired.json");
+    let later = |path: &std::path::Path| {
+        let text = std::fs::read_to_string(path).expect("it is ours");
+        let mut value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        value["workers"]["idle-1"]["since_unix_ms"] = json!(4_102_444_800_000_u64);
+        std::fs::write(path, value.to_string()).expect("it is ours");
+    };
+    later(&path);
+    house.kill_daemon();
+    assert_eq!(
+        house.worker("idle-1")["desired"],
+        false,
+        "a user's stop is never undone"
+    );
+    house.ask(&["start", "--timeout", "60s"]).expect_code(0);
+    let pid = house.worker("idle-1")["pid"].clone();
+    later(&path);
+    house.kill_daemon();
+    assert_eq!(house.worker("idle-1")["pid"], pid);
+    assert_eq!(house.close().code(), 0);
+}
+
+#[test]
+fn twenty_that_start_at_once_while_the_keeper_is_killed_become_one() {
+    require!(feature::landlock(1));
+    let mut house = House::new(IDLE);
+    house.lose_keeper();
+    let mut racers: Vec<_> = (0..20).map(|_| start(&mut house.daemon())).collect();
+    eventually("one answered", || house.ask(&["status"]).code() == 0);
+    eventually("the others gave up", || {
+        racers.retain_mut(|racer| racer.child.try_wait().expect("our own").is_none());
+        racers.len() == 1
+    });
+    house.ask(&["start", "--timeout", "60s"]).expect_code(0);
+    house.has_no_orphan();
+    house.ask(&["stop"]).expect_code(0);
+    let keeper = racers.pop().expect("one");
+    keeper.signal(Signal::SIGTERM);
+    assert_eq!(keeper.wait().code(), 0);
+    let left = house.tagged();
+    left.iter().for_each(|(pid, _)| kill_now(*pid));
+    assert!(left.is_empty(), "{left:?} were left");
+}
