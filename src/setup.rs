@@ -46,6 +46,23 @@ pub fn findings(kernel: &Kernel, place: &Path) -> Vec<Finding> {
     })
 }
 
+/// What was found, for people.
+pub fn shown(findings: &[Finding]) -> String {
+    let lines = findings.iter().map(|finding| {
+        let severity = match finding.severity {
+            Severity::Error => "ERROR",
+            Severity::Warning => "warning",
+            Severity::Info | Severity::Unknown => "info",
+        };
+        let fix = finding.fix.as_deref().unwrap_or("none");
+        format!(
+            "{:<22} {severity:<8} {}\n{:<31} fix: {fix}\n",
+            finding.code, finding.message, ""
+        )
+    });
+    lines.collect()
+}
+
 fn examine(account: &Account<'_>) -> Vec<Finding> {
     let kernel = account.kernel;
     let mut found = Vec::new();

@@ -1,10 +1,13 @@
 //! `supervise doctor`: which layers of the sandbox this machine can give, and what to do about those it cannot.
 
+use crate::commands::daemon::Place;
 use crate::preload;
+use crate::setup;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use supervisor::sandbox::Kernel;
+use supervisor::workers::config::DaemonSettings;
 
 /// One layer, and how it stands.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -33,15 +36,23 @@ const SCHEMA: u32 = 1;
 
 /// Prints a line for each layer. Fails when one is missing without which no sandbox can be made.
 pub fn doctor(json: bool) -> ExitCode {
-    let findings = examine(&Kernel::probe(), library());
+    let kernel = Kernel::probe();
+    let findings = examine(&kernel, library());
+    let workers = workers(&kernel);
     if json {
         println!(
             "{}",
-            serde_json::json!({ "schema": SCHEMA, "layers": findings })
+            serde_json::json!({ "schema": SCHEMA, "layers": findings, "workers": workers })
         );
     } else {
         for finding in &findings {
             print!("{finding}");
+        }
+        if !workers.is_empty() {
+            print!(
+                "\nfor workers (supervise daemon):\n{}",
+                setup::shown(&workers)
+            );
         }
     }
     if findings
@@ -66,6 +77,19 @@ impl std::fmt::Display for Finding {
             None => Ok(()),
         }
     }
+}
+
+/// What is not as a daemon would need it: beside the layers, which are looked at anyway.
+fn workers(kernel: &Kernel) -> Vec<protocol::control::Finding> {
+    let place = match Place::of(&DaemonSettings::default()) {
+        Ok(place) => place.run(),
+        Err(_) => PathBuf::from("/"),
+    };
+    let mut findings = setup::findings(kernel, &place);
+    // Which is made at the first start.
+    findings.retain(|found| found.code != "runtime-directory" || place.exists());
+    findings.retain(|found| !found.code.ends_with("-missing"));
+    findings
 }
 
 /// What programs preload where there is no listener.

@@ -74,6 +74,12 @@ impl House {
         self.ask(&["start", "--timeout", "60s"]).expect_code(0);
     }
 
+    /// Starts the daemon as a service manager does that listens there.
+    #[track_caller]
+    pub fn open_for(&mut self, manager: &std::path::Path) {
+        self.keeper = Some(start(self.daemon().env("NOTIFY_SOCKET", manager)));
+    }
+
     pub fn daemon(&self) -> Command {
         self.command(&["daemon", "--config", "workers.toml"])
     }

@@ -243,3 +243,55 @@ fn out_of_descriptors_those_who_are_in_are_answered_and_others_later() {
     assert_eq!(Guest::new(&house).asks(json!({"status": {}}))["ok"], true);
     assert!(is_alive(pid), "the same daemon");
 }
+
+#[test]
+fn a_unit_is_printed_validated_and_its_service_says_when_it_is_ready() {
+    require!(feature::landlock(1));
+    let mut house = House::empty(IDLE);
+    let unit = house.ask(&["daemon", "--print-unit", "--config", "workers.toml"]);
+    let unit = unit.expect_code(0).stdout;
+    assert!(unit.contains("KillMode=process"), "{unit}");
+    house.workspace.write("good.service", &unit);
+    house.workspace.write(
+        "bad.service",
+        unit.replace("KillMode=process", "KillMode=mixed"),
+    );
+    let validate = |name| house.ask(&["daemon", "--json", "--validate-unit", name]);
+    let good = validate("good.service").expect_code(0);
+    assert_eq!(good.stdout.trim(), r#"{"findings":[],"schema":1}"#);
+    let bad: Value =
+        serde_json::from_str(&validate("bad.service").expect_code(125).stdout).expect("JSON");
+    assert_eq!(bad["findings"][0]["code"], "unit-kill-mode");
+    let path = house.workspace.join("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&path).expect("a socket");
+    manager
+        .set_read_timeout(Some(harness::run::DEADLINE))
+        .expect("a socket has a timeout");
+    let told = |what: &str| {
+        let mut buffer = [0; 200];
+        let length = manager.recv(&mut buffer).expect("something is said");
+        let said = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        assert!(said.starts_with(what), "{said} and not {what}");
+    };
+    house.open_for(&path);
+    told("READY=1");
+    house.ask(&["daemon", "--upgrade"]).expect_code(0);
+    told("RELOADING=1");
+    told("READY=1");
+    house.ask(&["stop"]).expect_code(0);
+    assert_eq!(house.close().code(), 0);
+    told("STOPPING=1");
+}
+
+#[test]
+fn doctor_says_what_workers_need() {
+    let house = House::empty(IDLE);
+    let ran = house.ask(&["doctor", "--json"]);
+    let report: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    assert_eq!(report["schema"], 1);
+    assert!(report["workers"].is_array(), "{report}");
+    let long = house.workspace.make_dir("x".repeat(90));
+    let mut doctor = house.command(&["doctor"]);
+    let ran = harness::run::run(doctor.env("XDG_RUNTIME_DIR", long));
+    assert!(ran.stdout.contains("socket-path"), "{ran}");
+}

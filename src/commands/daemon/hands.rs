@@ -421,7 +421,7 @@ impl Hands for StableHands {
     }
 
     fn findings(&self) -> Vec<Finding> {
-        crate::setup::findings(&self.kernel, &self.ground.place(""))
+        crate::setup::findings(&self.kernel, &self.ground.run())
     }
 
     fn reread(&mut self) -> Result<PoolFile, String> {

@@ -9,7 +9,7 @@ use crate::places;
 use crate::render::fail;
 use ground::Ground;
 use hands::StableHands;
-use protocol::control::Hello;
+use protocol::control::{Hello, Severity};
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -27,13 +27,14 @@ use supervisor::workers::logs::Logs;
 use supervisor::workers::poller::Poller;
 use supervisor::workers::registry::Registry;
 use supervisor::workers::stable::Stable;
+use supervisor::workers::systemd::{Manager, Notifier, Service};
 
 pub use ground::Ground as Place;
 
 /// How to serve.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  supervise daemon --config workers.toml &\n  supervise status\n  supervise daemon --upgrade            the same workers, served by the new program"
+    after_help = "Examples:\n  supervise daemon --config workers.toml &\n  supervise status\n  supervise daemon --upgrade            the same workers, served by the new program\n  supervise daemon --print-unit > ~/.config/systemd/user/supervise.service"
 )]
 pub struct DaemonArgs {
     /// The pool file
@@ -42,6 +43,15 @@ pub struct DaemonArgs {
     /// Have the running daemon replaced by the program as it is on disk now; workers go on
     #[arg(long)]
     pub upgrade: bool,
+    /// Print a unit for systemd that fits the pool file: a user's, or the system's where root asks
+    #[arg(long, conflicts_with = "upgrade")]
+    pub print_unit: bool,
+    /// Say what is not as it should be in a unit; fails where something cannot work
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["upgrade", "print_unit"])]
+    pub validate_unit: Option<PathBuf>,
+    /// Print JSON, where something is validated
+    #[arg(long, requires = "validate_unit")]
+    pub json: bool,
     /// What the keeper starts
     #[arg(long, hide = true)]
     pub serve: bool,
@@ -51,6 +61,10 @@ pub struct DaemonArgs {
 pub fn daemon(args: &DaemonArgs) -> ExitCode {
     let done = match args.serve {
         true => serve(&args.config),
+        false if args.print_unit => unit(&args.config, None, args.json),
+        false if args.validate_unit.is_some() => {
+            unit(&args.config, args.validate_unit.as_deref(), args.json)
+        }
         false if args.upgrade => crate::commands::workers::upgrade(&args.config),
         false => keep(&args.config),
     };
@@ -74,6 +88,48 @@ pub fn read(path: &Path) -> Result<PoolFile, String> {
 /// This program, as it is found again.
 fn own_program() -> Result<PathBuf, String> {
     places::own_program().map_err(|error| format!("this program: {error}"))
+}
+
+/// Prints a unit, or what is wrong with one.
+fn unit(config: &Path, given: Option<&Path>, json: bool) -> Result<u8, String> {
+    let file = read(config)?;
+    let real = config.canonicalize().map_err(|error| error.to_string())?;
+    let program = own_program()?;
+    let service = Service {
+        program: &program,
+        config: &real,
+        file: &file,
+        manager: match nix::unistd::geteuid().is_root() {
+            true => Manager::System,
+            false => Manager::User,
+        },
+    };
+    let Some(given) = given else {
+        print!("{}", service.unit());
+        return Ok(0);
+    };
+    let text = std::fs::read_to_string(given);
+    let text = text.map_err(|error| format!("{}: {error}", given.display()))?;
+    let findings = service.validate(&text);
+    match json {
+        true => println!(
+            "{}",
+            serde_json::json!({ "schema": 1, "findings": findings })
+        ),
+        false => print!("{}", crate::setup::shown(&findings)),
+    }
+    let fails = findings
+        .iter()
+        .any(|found| found.severity == Severity::Error);
+    Ok(if fails { exit::OURS } else { 0 })
+}
+
+/// Who is told how it goes, where a service manager started this.
+fn notifier() -> Result<Notifier, String> {
+    let told = |name| std::env::var(name).ok();
+    let (socket, watchdog) = (told("NOTIFY_SOCKET"), told("WATCHDOG_USEC"));
+    Notifier::of(socket.as_deref(), watchdog.as_deref())
+        .map_err(|error| format!("NOTIFY_SOCKET: {error}"))
 }
 
 /// The keeper.
@@ -161,6 +217,7 @@ fn serve(config: &Path) -> Result<u8, String> {
         desired: DesiredFile::in_directory(&ground.state).map_err(|error| text(&error))?,
         ledger: ledger.map_err(|error| text(&error))?,
         logs: Logs::begin(&ground.logs()).map_err(|error| text(&error))?,
+        notifier: notifier()?,
         hands,
         board,
         former,

@@ -20,3 +20,4 @@ pub mod poller;
 pub mod pool;
 pub mod registry;
 pub mod stable;
+pub mod systemd;
