@@ -1,6 +1,7 @@
 //! Calls that a process of their own makes: begun, ended, given up.
 
-use super::{Claim, Court, Door, DoorError, FIFOS, failed};
+use super::settling::end;
+use super::{Claim, Court, Door, DoorError, FIFOS};
 use crate::transparent::failure::{out_of_means, refused};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -203,9 +204,13 @@ impl Door {
 
     /// Watches a handshake that goes on without a connect.
     fn goes_on(&mut self, socket: &OwnedFd, address: SocketAddr) -> Result<(), DoorError> {
-        let socket = socket.try_clone().map_err(|_| Errno::EMFILE);
-        let socket = socket.map_err(failed("watch a handshake"))?;
-        let _goes_on = self.settled(socket, address, Err(Errno::EINPROGRESS))?;
+        match socket.try_clone() {
+            Ok(watched) => {
+                let _goes_on = self.settled(watched, address, Err(Errno::EINPROGRESS))?;
+            }
+            // What cannot be watched does not go on. The session does.
+            Err(_) => end(socket),
+        }
         Ok(())
     }
 

@@ -63,7 +63,8 @@ impl Door {
     }
 }
 
-fn end(socket: &OwnedFd) {
+/// Ends a connection, or a handshake.
+pub(super) fn end(socket: &OwnedFd) {
     // A socket that is not connected, and was not about to be, has nothing to end.
     let _ended = inet::disconnect(socket.as_fd());
 }
