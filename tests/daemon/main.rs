@@ -6,6 +6,7 @@ mod house;
 mod left;
 mod load;
 mod opens;
+mod questions;
 mod seen;
 mod storms;
 
