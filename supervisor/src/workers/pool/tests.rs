@@ -92,6 +92,8 @@ fn a_session_is_gone_on_with_where_it_is() {
         [give(4, "b-1")],
         "it waits, and others work"
     );
+    pool.answered(now, "b-1", &sid(1), SessionState::Waiting, 0);
+    assert_eq!(pool.working_on("b-1"), Some(&*sid(4)), "it works on");
     pool.answered(now, "b-1", &sid(4), SessionState::Done, 0);
     assert_eq!(pool.go_on(5, &sid(1), true), [give(5, "b-1")]);
     assert_eq!(
