@@ -18,6 +18,7 @@ pub fn of(exit: Exit) -> u8 {
         // wait(2) gives eight bits.
         Exit::Code(code) => (code & 0xff) as u8,
         Exit::Signal(signal) => 128u8.wrapping_add((signal & 0x7f) as u8),
+        Exit::Unknown => OURS,
     }
 }
 

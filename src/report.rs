@@ -277,6 +277,7 @@ impl Watch for Reporter {
         let status = match exit {
             Exit::Code(code) => Status::Exited(code),
             Exit::Signal(signal) => Status::Killed(signal),
+            Exit::Unknown => Status::Failed(exit::OURS.into()),
         };
         self.tell(&Line::Orphans { status });
     }

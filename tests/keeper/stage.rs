@@ -3,6 +3,7 @@
 use crate::harness::run::{Ran, Running, eventually, eventually_reads, start};
 use crate::harness::{Workspace, built};
 use nix::sys::signal::Signal;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
 use sys::pidfd::Pidfd;
@@ -21,6 +22,21 @@ read = ["/usr", "/etc"]
 exec = ["/usr"]
 "#;
 
+/// What the keeper is told.
+pub fn words(
+    place: &Workspace,
+    count: usize,
+    life: &str,
+    text: &str,
+    command: &[&str],
+) -> Vec<OsString> {
+    let mut words: Vec<OsString> = vec!["keep".into(), place.path().into()];
+    words.push(count.to_string().into());
+    words.extend([life, text, "--"].map(OsString::from));
+    words.extend(command.iter().map(OsString::from));
+    words
+}
+
 impl Stage {
     /// Keeps `count` workers that run `command` under the policy `text`, in a directory of their own.
     pub fn new(count: usize, life: &str, text: &str, command: &[&str]) -> Self {
@@ -37,13 +53,25 @@ impl Stage {
         text: &str,
         command: &[&str],
     ) -> Self {
-        let mut keeper = Command::new(built::keeping());
-        keeper.arg("keep").arg(place.path()).arg(count.to_string());
-        keeper.args([life, text, "--"]).args(command);
-        let keeper = start(&mut keeper);
+        let keeper =
+            start(Command::new(built::keeping()).args(words(&place, count, life, text, command)));
         let stage = Self { place, keeper };
         stage.daemon();
         stage
+    }
+
+    /// The same, started by `starter`, which executes what its arguments say.
+    pub fn started_by(mut starter: Command, place: Workspace, keeper: &[OsString]) -> Self {
+        starter.arg(built::keeping()).args(keeper);
+        let keeper = start(&mut starter);
+        Self { place, keeper }
+    }
+
+    /// Kills the keeper, and gives back the place when its daemon is gone.
+    pub fn kill(self) -> Workspace {
+        self.keeper.signal(Signal::SIGKILL);
+        self.keeper.wait();
+        self.place
     }
 
     pub fn work(&self) -> PathBuf {

@@ -2,16 +2,15 @@
 
 use crate::places;
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
 };
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::Gid;
 use std::fmt::Display;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::DirBuilder;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use supervisor::session::DAEMON;
 use supervisor::workers::config::{DaemonSettings, PoolFile};
@@ -103,26 +102,6 @@ impl Ground {
             std::fs::set_permissions(&self.runtime, mode).map_err(|error| failed(&error))?;
         }
         Ok(())
-    }
-
-    /// The lock that one daemon of this place holds for life.
-    pub fn lock(&self) -> Result<Flock<File>, String> {
-        let path = self.run().join("lock");
-        let failed = |error: &dyn Display| format!("{}: {error}", path.display());
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|error| failed(&error))?;
-        Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-            Errno::EWOULDBLOCK => format!(
-                "a daemon is running already ({} is locked); `supervise status` shows it",
-                path.display()
-            ),
-            errno => failed(&errno.desc()),
-        })
     }
 
     /// The control socket, listening. A socket that a dead daemon left is replaced: the lock says that nobody else is there.

@@ -19,7 +19,7 @@ use supervisor::broker::{Board, Seat};
 use supervisor::launch::{Exit, LaunchError, Step, collect};
 use supervisor::sandbox::{Kernel, Tag};
 use supervisor::session::Ending;
-use supervisor::workers::config::{ExeCheck, Kind, PoolFile, Speaks};
+use supervisor::workers::config::{ExeCheck, Kind, OnSupervisorExit, PoolFile, Speaks};
 use supervisor::workers::daemon::{Born, Former, Hands, Happened, Order, Unborn};
 use supervisor::workers::handle::Prober;
 use supervisor::workers::identity::{
@@ -312,7 +312,14 @@ impl StableHands {
             .and_then(|process| {
                 manifest.process = Some(process);
                 let written = self.registry.write(&manifest);
-                written.map_err(|error| error.to_string())
+                written.map_err(|error| error.to_string())?;
+                match order.kind.on_supervisor_exit {
+                    OnSupervisorExit::Kill => Ok(()),
+                    OnSupervisorExit::Survive => {
+                        let let_go = self.stable.may_outlive(tag);
+                        let_go.map_err(|error| error.to_string())
+                    }
+                }
             });
         if let Err(why) = recorded {
             // Nobody could find it again. That it has ended is told of nobody.
@@ -425,7 +432,11 @@ impl Hands for StableHands {
     }
 
     fn reread(&mut self) -> Result<PoolFile, String> {
-        super::read(&self.config)
+        let link = self.stable.link();
+        link.reloading().map_err(|error| error.to_string())?;
+        let read = super::read(&self.config);
+        link.ready().map_err(|error| error.to_string())?;
+        read
     }
 
     fn prepare_upgrade(&mut self, executable: Option<&str>) -> Result<(), String> {

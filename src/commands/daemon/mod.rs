@@ -138,9 +138,8 @@ fn keep(config: &Path) -> Result<u8, String> {
     let config = config.canonicalize().map_err(|error| error.to_string())?;
     let ground = Ground::of(&file.daemon)?;
     ground.prepare(Ground::group(&file)?)?;
-    // For life, and nobody else's: it is closed where others are executed.
-    let _lock = ground.lock()?;
     let daemon = keeper::Daemon {
+        place: ground.run(),
         program: own_program()?,
         arguments: ["daemon", "--serve", "--config"]
             .into_iter()
@@ -168,9 +167,15 @@ fn serve(config: &Path) -> Result<u8, String> {
     let ground = Ground::of(&file.daemon)?;
     let group = Ground::group(&file)?;
     let mut own = inheritance.own.into_iter();
-    let listener = match own.find(|held| held.role == Role::Control) {
-        Some(held) => held.fd,
-        None => {
+    let held = own.find(|held| held.role == Role::Control);
+    let listener = match held {
+        Some(held) if ground.control().exists() => held.fd,
+        held => {
+            if held.is_some() {
+                // Nobody can connect to it any more.
+                let dropped = stable.link().drop_own(Role::Control);
+                dropped.map_err(|error| text(&error))?;
+            }
             let listener = ground.listen(group)?;
             let kept = stable.link().keep_own(Role::Control, listener.as_fd());
             kept.map_err(|error| text(&error))?;
@@ -226,7 +231,10 @@ fn serve(config: &Path) -> Result<u8, String> {
     let ready = daemon.hands().stable().link().ready();
     ready.map_err(|error| text(&error))?;
     match daemon.serve().map_err(|error| text(&error))? {
-        Ending::Upgrade => {}
+        Ending::Upgrade => {
+            let told = daemon.hands().stable().link().reloading();
+            told.map_err(|error| text(&error))?;
+        }
         Ending::Shutdown | Ending::Left => {
             let last = daemon.hands().stable().link().last();
             last.map_err(|error| text(&error))?;

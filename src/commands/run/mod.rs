@@ -290,6 +290,7 @@ impl Run<'_> {
                 match exit {
                     Exit::Code(code) => Status::Exited(*code),
                     Exit::Signal(signal) => Status::Killed(*signal),
+                    Exit::Unknown => Status::Failed(exit::OURS.into()),
                 },
             ),
             Ok(Ending::TimedOut) => (exit::TIMED_OUT, Status::TimedOut),

@@ -94,6 +94,8 @@ pub enum Exit {
     Code(i32),
     /// By this signal.
     Signal(i32),
+    /// Somebody else was its parent, and the kernel does not tell.
+    Unknown,
 }
 
 /// Where the child is in its life.

@@ -15,6 +15,7 @@ mod terminal;
 pub use channels::{Hold, durable_pair, pair};
 pub use inherited::inherited_descriptor;
 pub use life::Life;
+pub(crate) use remains::own_directory;
 pub use remains::{DAEMON, Place, PlaceError, collect_abandoned};
 pub use signals::Signals;
 pub use terminal::Terminal;

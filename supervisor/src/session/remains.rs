@@ -173,7 +173,7 @@ fn make_private(path: &Path) -> io::Result<()> {
 }
 
 /// Opens `path`, made when absent, and makes sure that it is a directory of ours that nobody else can enter.
-fn own_directory(path: &Path) -> Result<File, PlaceError> {
+pub(crate) fn own_directory(path: &Path) -> Result<File, PlaceError> {
     let flags = (nix::fcntl::OFlag::O_DIRECTORY | nix::fcntl::OFlag::O_NOFOLLOW).bits();
     let open = || OpenOptions::new().read(true).custom_flags(flags).open(path);
     let directory = match open() {

@@ -12,6 +12,8 @@ pub mod entries;
 pub mod errand;
 pub mod fds;
 #[cfg(target_os = "linux")]
+pub mod handed;
+#[cfg(target_os = "linux")]
 pub mod inet;
 #[cfg(target_os = "linux")]
 pub mod journal;

@@ -67,6 +67,12 @@ impl Status {
         self.number("Tgid", 10)?.try_into().ok()
     }
 
+    /// The parent of that process, as the kernel has it now.
+    #[must_use]
+    pub fn parent(&self) -> Option<i32> {
+        self.number("PPid", 10)?.try_into().ok()
+    }
+
     /// How many threads that process has.
     #[must_use]
     pub fn threads(&self) -> Option<u64> {
@@ -144,6 +150,8 @@ mod tests {
         let status = of_another().join().unwrap();
         assert_eq!(status.process(), own);
         assert!(status.threads() >= Some(2));
+        let parent = std::os::unix::process::parent_id();
+        assert_eq!(status.parent(), Some(parent as i32));
         let by_number = Status::of(nix::unistd::gettid().as_raw()).unwrap();
         assert_eq!(by_number.process(), own);
         let user = nix::unistd::geteuid().as_raw();

@@ -1,7 +1,7 @@
 //! A keeper with the least of daemons: it starts so many workers of one command under one policy, serves them, and takes over those
 //! of the daemon before.
 //!
-//! `keeping keep DIR COUNT bound|free TEXT -- COMMAND…` keeps; `keeping serve …` is what it starts. The workers start in DIR/work; DIR/log
+//! `keeping keep DIR COUNT bound|free|unrecorded TEXT -- COMMAND…` keeps; `keeping serve …` is what it starts. The workers start in DIR/work; DIR/log
 //! gets a line for each thing that happens, DIR/daemon the pid of the daemon, DIR/out what the workers say.
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -25,14 +25,17 @@ fn main() -> ExitCode {
     let mut words: Vec<OsString> = std::env::args_os().skip(1).collect();
     let what = words.remove(0);
     if what == "keep" {
+        let place = Path::new(&words[0]).join("place");
         words.insert(0, "serve".into());
         let daemon = Daemon {
+            place,
             program: std::env::current_exe().expect("this program has a name"),
             arguments: words,
         };
         return match keep(&daemon).expect("the keeper keeps") {
             Exit::Code(code) => ExitCode::from(code as u8),
             Exit::Signal(signal) => ExitCode::from(128 + signal as u8),
+            Exit::Unknown => unreachable!("the daemon is the keeper's child"),
         };
     }
     serve(&Orders::read(&words));
@@ -43,6 +46,7 @@ struct Orders {
     directory: PathBuf,
     count: usize,
     is_bound: bool,
+    is_recorded: bool,
     text: String,
     command: Vec<OsString>,
 }
@@ -55,6 +59,7 @@ impl Orders {
             directory: words[0].clone().into(),
             count: text(1).parse().expect("a number"),
             is_bound: text(2) == "bound",
+            is_recorded: text(2) == "free",
             text: text(3),
             command: words[5..].to_vec(),
         }
@@ -153,6 +158,9 @@ fn serve(orders: &Orders) {
     for _ in 0..if is_first { orders.count } else { 0 } {
         match stable.start(orders.birth()) {
             Ok(worker) => {
+                if orders.is_recorded {
+                    stable.may_outlive(worker.tag).expect("a keeper");
+                }
                 say(&format!("started {}", worker.pid));
                 living.push(worker);
             }

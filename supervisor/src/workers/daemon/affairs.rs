@@ -343,6 +343,10 @@ impl<H: Hands> Daemon<H> {
                 code: None,
                 signal: Some(signal),
             },
+            Exit::Unknown => Ended {
+                code: None,
+                signal: None,
+            },
         };
         member.last_exit = Some(ended);
         let process = member.process.take();

@@ -183,6 +183,6 @@ fn how(exit: Option<Exit>) -> String {
     match exit {
         Some(Exit::Code(code)) => format!(" with status {code}"),
         Some(Exit::Signal(signal)) => format!(" by signal {signal}"),
-        None => String::new(),
+        Some(Exit::Unknown) | None => String::new(),
     }
 }

@@ -1,5 +1,7 @@
 //! The daemon's end of the connection to its keeper.
 
+use super::held::UNSEEN;
+use super::marks::Marks;
 use super::message::{Held, MOST, Message, Role, SIZE, Verb};
 use crate::launch::Exit;
 use crate::sandbox::Tag;
@@ -73,6 +75,9 @@ pub enum News {
 #[derive(Debug)]
 pub struct Link {
     socket: OwnedFd,
+    marks: Marks,
+    /// Held as long as this is: no other keeper begins.
+    _lock: OwnedFd,
 }
 
 impl Link {
@@ -83,11 +88,11 @@ impl Link {
     /// # Errors
     /// [`LinkError`]
     pub fn open(socket: OwnedFd) -> Result<Inheritance, LinkError> {
-        let link = Self { socket };
         let mut held: BTreeMap<u64, Given> = BTreeMap::new();
         let mut own = Vec::new();
         loop {
-            let (message, fds) = link.hear(Wait::Yes)?.ok_or(LinkError::Gone)?;
+            let heard = hear(socket.as_fd(), Wait::Yes)?;
+            let (message, fds) = heard.ok_or(LinkError::Gone)?;
             match message.verb {
                 Verb::Held if message.key == OWN => own.extend(fds),
                 Verb::Held => {
@@ -105,6 +110,16 @@ impl Link {
                 _ => return Err(LinkError::Version),
             }
         }
+        let mut take = |role: Role| {
+            let at = own.iter().position(|held: &Held| held.role == role);
+            at.map(|at| own.swap_remove(at).fd)
+                .ok_or(LinkError::Version)
+        };
+        let link = Self {
+            marks: Marks::of(take(Role::Marks)?),
+            _lock: take(Role::Lock)?,
+            socket,
+        };
         Ok(Inheritance {
             link,
             own,
@@ -125,11 +140,24 @@ impl Link {
         self.say(Message::new(Verb::Add, OWN), &[(role, fd)])
     }
 
-    /// A worker is about to be made: what carries its tag is killed should this process die before [`Link::keep`].
+    /// What of the daemon itself is kept with this role is not to be kept any more.
+    ///
+    /// # Errors
+    /// [`LinkError`]
+    pub fn drop_own(&self, role: Role) -> Result<(), LinkError> {
+        self.say(Message::new(Verb::Drop, OWN).with_roles([role]), &[])
+    }
+
+    /// A worker is about to be made: what carries its tag is killed should this process die before [`Link::keep`], and by the next
+    /// keeper should this one die before [`Link::may_outlive`].
     ///
     /// # Errors
     /// [`LinkError`]
     pub fn begin(&self, tag: Tag) -> Result<(), LinkError> {
+        self.marks.mark(tag).map_err(|errno| LinkError::Call {
+            action: "leave a mark for",
+            errno,
+        })?;
         self.say(Message::new(Verb::Begin, tag.number()), &[])
     }
 
@@ -145,9 +173,14 @@ impl Link {
         fds: &[(Role, BorrowedFd<'_>)],
     ) -> Result<(), LinkError> {
         let (first, rest) = fds.split_at(fds.len().min(MOST));
+        let total = u8::try_from(fds.len()).map_err(|_| LinkError::Call {
+            action: "give so many descriptors to",
+            errno: Errno::E2BIG,
+        })?;
         let message = Message {
             pid,
             is_bound,
+            total,
             ..Message::new(Verb::Keep, tag.number())
         };
         self.say(message, first)?;
@@ -155,6 +188,17 @@ impl Link {
             self.say(Message::new(Verb::Add, tag.number()), part)?;
         }
         Ok(())
+    }
+
+    /// It is recorded where the next daemon finds it: from now on it may go on when the keeper is killed.
+    ///
+    /// # Errors
+    /// [`LinkError`]
+    pub fn may_outlive(&self, tag: Tag) -> Result<(), LinkError> {
+        self.marks.remove(tag).map_err(|errno| LinkError::Call {
+            action: "take back a mark for",
+            errno,
+        })
     }
 
     /// Has one more descriptor of a worker kept. `label`: which of those with this role.
@@ -203,6 +247,14 @@ impl Link {
         self.say(Message::new(Verb::Ready, OWN), &[])
     }
 
+    /// As was asked for, nobody is served until the next [`Link::ready`], of this process or another one.
+    ///
+    /// # Errors
+    /// [`LinkError`]
+    pub fn reloading(&self) -> Result<(), LinkError> {
+        self.say(Message::new(Verb::Reloading, OWN), &[])
+    }
+
     /// The end of this process is to be the end of the keeper.
     ///
     /// # Errors
@@ -211,23 +263,26 @@ impl Link {
         self.say(Message::new(Verb::Last, OWN), &[])
     }
 
-    /// What the keeper said, if it said something.
+    /// What the keeper said, if it said something. Where it asks whether this process is there, it is told so: to be called by the
+    /// loop that serves, and by nobody else.
     ///
     /// # Errors
     /// [`LinkError`]
     pub fn news(&self) -> Result<Option<News>, LinkError> {
         loop {
-            let Some((message, _)) = self.hear(Wait::No)? else {
+            let Some((message, _)) = hear(self.socket.as_fd(), Wait::No)? else {
                 return Ok(None);
             };
             match message.verb {
                 Verb::Stop => return Ok(Some(News::Stop)),
+                Verb::AreYouThere => self.say(Message::new(Verb::Here, OWN), &[])?,
                 Verb::Exited => {
                     let Some(tag) = Tag::from_number(message.key) else {
                         continue;
                     };
                     let exit = match message.code {
                         libc::CLD_EXITED => Exit::Code(message.status),
+                        UNSEEN => Exit::Unknown,
                         _ => Exit::Signal(message.status),
                     };
                     return Ok(Some(News::Exited { tag, exit }));
@@ -258,49 +313,6 @@ impl Link {
             }
         }
     }
-
-    fn hear(&self, wait: Wait) -> Result<Option<(Message, Vec<Held>)>, LinkError> {
-        let mut buffer = [0; SIZE + 1];
-        let welcome = Welcome {
-            fds: MOST,
-            sender: false,
-        };
-        if wait == Wait::Yes {
-            let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
-            match nix::poll::poll(&mut fds, PollTimeout::NONE) {
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(errno) => {
-                    return Err(LinkError::Call {
-                        action: "wait for",
-                        errno,
-                    });
-                }
-            }
-        }
-        let received = match receive(self.socket.as_fd(), &mut buffer, welcome, wait) {
-            Ok(received) => received,
-            Err(Errno::EAGAIN) => return Ok(None),
-            Err(Errno::ECONNRESET) => return Err(LinkError::Gone),
-            Err(errno) => {
-                return Err(LinkError::Call {
-                    action: "hear",
-                    errno,
-                });
-            }
-        };
-        if received.length == 0 {
-            return Err(LinkError::Gone);
-        }
-        if received.lost.is_some() {
-            return Err(LinkError::Call {
-                action: "take descriptors from",
-                errno: Errno::EMFILE,
-            });
-        }
-        let message = Message::decode(&buffer[..received.length]).ok_or(LinkError::Version)?;
-        let fds = message.sort(received.fds).ok_or(LinkError::Version)?;
-        Ok(Some((message, fds)))
-    }
 }
 
 impl AsFd for Link {
@@ -308,4 +320,47 @@ impl AsFd for Link {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+fn hear(socket: BorrowedFd<'_>, wait: Wait) -> Result<Option<(Message, Vec<Held>)>, LinkError> {
+    let mut buffer = [0; SIZE + 1];
+    let welcome = Welcome {
+        fds: MOST,
+        sender: false,
+    };
+    if wait == Wait::Yes {
+        let mut fds = [PollFd::new(socket, PollFlags::POLLIN)];
+        match nix::poll::poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => {
+                return Err(LinkError::Call {
+                    action: "wait for",
+                    errno,
+                });
+            }
+        }
+    }
+    let received = match receive(socket, &mut buffer, welcome, wait) {
+        Ok(received) => received,
+        Err(Errno::EAGAIN) => return Ok(None),
+        Err(Errno::ECONNRESET) => return Err(LinkError::Gone),
+        Err(errno) => {
+            return Err(LinkError::Call {
+                action: "hear",
+                errno,
+            });
+        }
+    };
+    if received.length == 0 {
+        return Err(LinkError::Gone);
+    }
+    if received.lost.is_some() {
+        return Err(LinkError::Call {
+            action: "take descriptors from",
+            errno: Errno::EMFILE,
+        });
+    }
+    let message = Message::decode(&buffer[..received.length]).ok_or(LinkError::Version)?;
+    let fds = message.sort(received.fds).ok_or(LinkError::Version)?;
+    Ok(Some((message, fds)))
 }

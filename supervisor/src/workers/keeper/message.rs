@@ -5,7 +5,7 @@
 use std::os::fd::OwnedFd;
 
 /// The version of this page. A daemon that finds another one says so and ends.
-pub(super) const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 2;
 /// The bytes of a message.
 pub(super) const SIZE: usize = 40;
 /// The most descriptors of one message.
@@ -35,10 +35,12 @@ pub enum Role {
     Lock,
     /// Where clients connect.
     Control,
+    /// The directory of the marks ([`super::marks`]).
+    Marks,
 }
 
 impl Role {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Process,
         Self::Listener,
         Self::Journal,
@@ -49,9 +51,15 @@ impl Role {
         Self::Ruleset,
         Self::Lock,
         Self::Control,
+        Self::Marks,
     ];
 
-    fn from_number(number: u8) -> Option<Self> {
+    /// It is of use to a keeper that is not of this one's making.
+    pub(super) fn is_stored(self) -> bool {
+        !matches!(self, Self::Lock | Self::Marks)
+    }
+
+    pub(super) fn from_number(number: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|role| *role as u8 == number)
     }
 }
@@ -65,6 +73,17 @@ pub struct Held {
     pub label: u32,
     /// It.
     pub fd: OwnedFd,
+}
+
+/// Whether a worker cannot be served by who lacks this one.
+pub(super) fn is_essential(role: Role, label: u32) -> bool {
+    match role {
+        Role::Process | Role::Listener | Role::Journal | Role::Ruleset => true,
+        // The others come and go.
+        Role::Socket => label == 0,
+        Role::Output | Role::Errors | Role::Jobs => false,
+        Role::Lock | Role::Control | Role::Marks => false,
+    }
 }
 
 /// What a message means.
@@ -84,8 +103,12 @@ pub(super) enum Verb {
     Forget,
     /// Daemon: everything was taken over, and clients are served.
     Ready,
+    /// Daemon: for a while nobody is served, as was asked for.
+    Reloading,
     /// Daemon: its end is to be the end of the keeper.
     Last,
+    /// Daemon: it is here.
+    Here,
     /// Keeper: this is held.
     Held,
     /// Keeper: that was all.
@@ -94,21 +117,26 @@ pub(super) enum Verb {
     Exited,
     /// Keeper: the daemon is to end everything in order.
     Stop,
+    /// Keeper: is the daemon there? Its loop says so.
+    AreYouThere,
 }
 
 impl Verb {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 14] = [
         Self::Begin,
         Self::Keep,
         Self::Add,
         Self::Drop,
         Self::Forget,
         Self::Ready,
+        Self::Reloading,
         Self::Last,
+        Self::Here,
         Self::Held,
         Self::AllHeld,
         Self::Exited,
         Self::Stop,
+        Self::AreYouThere,
     ];
 }
 
@@ -126,6 +154,8 @@ pub(super) struct Message {
     pub is_bound: bool,
     /// Which of those with the same role; 0 where there is but one.
     pub label: u32,
+    /// With [`Verb::Keep`]: how many descriptors there are, with those of the messages that follow. It is not kept before.
+    pub total: u8,
     /// What each descriptor is, in order; 0 behind the last.
     pub roles: [u8; MOST],
 }
@@ -140,6 +170,7 @@ impl Message {
             status: 0,
             is_bound: false,
             label: 0,
+            total: 0,
             roles: [0; MOST],
         }
     }
@@ -156,6 +187,7 @@ impl Message {
         bytes[0] = VERSION;
         bytes[1] = self.verb as u8;
         bytes[2] = self.is_bound.into();
+        bytes[3] = self.total;
         bytes[8..16].copy_from_slice(&self.key.to_ne_bytes());
         bytes[16..20].copy_from_slice(&self.pid.to_ne_bytes());
         bytes[20..24].copy_from_slice(&self.code.to_ne_bytes());
@@ -181,6 +213,7 @@ impl Message {
             status: number(24),
             is_bound: bytes[2] != 0,
             label: number(28) as u32,
+            total: bytes[3],
             roles: bytes[32..40].try_into().unwrap_or_default(),
         })
     }
@@ -212,6 +245,8 @@ mod tests {
                 code: 1,
                 status: -3,
                 is_bound: true,
+                total: 9,
+                label: 11,
                 ..Message::new(verb, u64::MAX - 5)
             }
             .with_roles(Role::ALL);

@@ -5,33 +5,43 @@
 //! can fail only for want of descriptors or processes.
 //!
 //! What is held of a worker is held under its session's tag, which every process of it carries ([`Tag`]): what a daemon began
-//! and did not finish is found and killed by it.
+//! and did not finish is found and killed by it; after the death of the keeper too, by the marks that are on disk then ([`marks`]).
+//!
+//! Where a service manager stores descriptors, it has all of them too ([`store`]), and the next keeper goes on with workers whose
+//! parent it is not.
 
+mod entry;
 mod held;
+mod line;
 mod link;
+mod marks;
 mod message;
+mod service;
+mod store;
+mod telling;
 
 pub use link::{Given, Inheritance, Link, LinkError, News};
 pub use message::{Held, Role};
 
 use crate::launch::{Exit, collect};
 use crate::sandbox::Tag;
+use crate::session::PlaceError;
 use held::Table;
+use line::{Line, Said};
+use marks::Marks;
 use message::{MOST, Message, SIZE, Verb};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
+use service::{Phase, Service};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use sys::messages::{Wait, Welcome, receive, send};
-use sys::pidfd::Pidfd;
+use sys::messages::{Wait, Welcome, receive};
 use sys::signals::SignalFd;
 
 /// How the daemon is started: this program, found again each time, so that a new one takes the place of the old.
@@ -41,6 +51,9 @@ pub struct Daemon {
     pub program: PathBuf,
     /// Its arguments, the program's name not among them. Standard input is the connection to the keeper.
     pub arguments: Vec<OsString>,
+    /// Where the lock lies that says that one runs, and what is known of workers that are not recorded yet. A directory of ours
+    /// alone, made when absent; but not one that is below the directory of sessions.
+    pub place: PathBuf,
 }
 
 /// Why nothing can be kept.
@@ -62,6 +75,15 @@ pub enum KeeperError {
         /// Why.
         source: io::Error,
     },
+    /// Its directory cannot be used.
+    #[error("keeper: {0}")]
+    Place(#[from] PlaceError),
+    /// There is another one, or its daemon.
+    #[error("a daemon is running already (it holds the lock in {}); `supervise status` shows it", .0.display())]
+    Taken(PathBuf),
+    /// `NOTIFY_SOCKET` names no socket.
+    #[error("NOTIFY_SOCKET is neither a path nor an abstract name: {0:?}")]
+    Address(OsString),
 }
 
 fn failed(action: &'static str) -> impl Fn(Errno) -> KeeperError {
@@ -83,11 +105,17 @@ const ENDING: [i32; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
 
 /// Keeps a daemon running until it ends everything itself, or a signal says so. Returns how the last daemon ended.
 ///
-/// This process must have no other thread and no child.
+/// This process must have no other thread and no child, and must have left alone what it was started with: the variables and the
+/// descriptors of sd_listen_fds(3).
 ///
 /// # Errors
 /// [`KeeperError`]; workers that were bound to the daemon are dead then.
 pub fn keep(daemon: &Daemon) -> Result<Exit, KeeperError> {
+    let variable = |name: &str| std::env::var_os(name);
+    let handed = service::take_handed(&variable)?;
+    let service = Service::find(&variable)?;
+    // Whoever was there before is dead when the lock is free, and begins nothing any more.
+    let (marks, lock) = Marks::lock(&daemon.place)?;
     sys::process::become_subreaper().map_err(failed("become a subreaper"))?;
     let mut watched = ENDING.to_vec();
     watched.push(libc::SIGCHLD);
@@ -95,6 +123,9 @@ pub fn keep(daemon: &Daemon) -> Result<Exit, KeeperError> {
     let signals = SignalFd::new(&watched).map_err(failed("watch signals"))?;
     let mut keeper = Keeper {
         table: Table::default(),
+        marks,
+        service,
+        phase: Phase::Starting,
         begun: BTreeSet::new(),
         early: Vec::new(),
         is_ending: false,
@@ -102,6 +133,14 @@ pub fn keep(daemon: &Daemon) -> Result<Exit, KeeperError> {
         was_ready: false,
         is_ready: false,
     };
+    for set in handed.sets {
+        keeper.table.take_back(set);
+    }
+    for name in handed.torn {
+        keeper.table.unwanted(name);
+    }
+    keeper.end_what_was_begun()?;
+    keeper.keep_own(lock)?;
     let mut pause = Duration::ZERO;
     let mut young = 0;
     loop {
@@ -109,10 +148,11 @@ pub fn keep(daemon: &Daemon) -> Result<Exit, KeeperError> {
         let mut line = Line::start(daemon)?;
         keeper.is_ready = false;
         let exit = keeper.serve(&mut line, &signals)?;
-        keeper.clear_up(&line)?;
+        keeper.clear_up(&mut line)?;
         let is_refusal = !keeper.was_ready && matches!(exit, Exit::Code(code) if code != 0);
         if keeper.is_last || keeper.is_ending || is_refusal {
             keeper.end_bound();
+            keeper.part();
             return Ok(exit);
         }
         let is_sound = started.elapsed() >= SOUND;
@@ -123,74 +163,17 @@ pub fn keep(daemon: &Daemon) -> Result<Exit, KeeperError> {
         };
         if keeper.rest(pause, &signals)? {
             keeper.end_bound();
+            keeper.part();
             return Ok(exit);
         }
     }
 }
 
-/// One daemon and the connection to it.
-struct Line {
-    socket: OwnedFd,
-    process: Pidfd,
-    pid: i32,
-    exit: Option<Exit>,
-    /// Stop was said.
-    told_to_stop: bool,
-    /// AllHeld was said.
-    told_all: bool,
-}
-
-impl Line {
-    fn start(daemon: &Daemon) -> Result<Self, KeeperError> {
-        let (ours, theirs) = socketpair(
-            AddressFamily::Unix,
-            SockType::SeqPacket,
-            None,
-            SockFlag::SOCK_CLOEXEC,
-        )
-        .map_err(failed("make a connection"))?;
-        // Who asks is the kernel's word.
-        sys::peers::pass_credentials(ours.as_fd()).map_err(failed("name the daemon"))?;
-        let mut command = Command::new(&daemon.program);
-        command.args(&daemon.arguments).stdin(Stdio::from(theirs));
-        let child = sys::command::die_with_parent(&mut command).spawn();
-        let child = child.map_err(|source| KeeperError::Start {
-            program: daemon.program.clone(),
-            source,
-        })?;
-        // It is a child of ours that nobody has collected: the number is still its own.
-        let pid = child.id() as i32;
-        Ok(Self {
-            socket: ours,
-            process: Pidfd::open(pid).map_err(failed("watch the daemon"))?,
-            pid,
-            exit: None,
-            told_to_stop: false,
-            told_all: false,
-        })
-    }
-
-    /// Says something, if there is room for it.
-    fn say(&self, message: &Message, fds: &[std::os::fd::BorrowedFd<'_>]) -> Said {
-        match send(self.socket.as_fd(), &message.encode(), fds, Wait::No) {
-            Ok(_) => Said::Yes,
-            // ETOOMANYREFS: too many descriptors are on their way; some of them are taken out sooner or later.
-            Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ETOOMANYREFS | Errno::ENOMEM) => Said::Full,
-            Err(_) => Said::Gone,
-        }
-    }
-}
-
-/// What came of saying something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Said {
-    Yes,
-    Full,
-    Gone,
-}
-
 struct Keeper {
     table: Table,
+    marks: Marks,
+    service: Option<Service>,
+    phase: Phase,
     /// Workers that are being made.
     begun: BTreeSet<u64>,
     /// Who ended while it was: nobody knows yet whether it was the worker.
@@ -209,23 +192,63 @@ struct Keeper {
 const MOST_EARLY: usize = 1024;
 
 impl Keeper {
+    /// Ends what the keeper before was killed over, and what was to die with it.
+    fn end_what_was_begun(&mut self) -> Result<(), KeeperError> {
+        for tag in self.marks.all().map_err(failed("read the marks"))? {
+            // What came back whole is the daemon's to judge.
+            if !self.table.has(tag.number()) {
+                self.end(tag.number())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What each daemon is given of ours.
+    fn keep_own(&mut self, lock: OwnedFd) -> Result<(), KeeperError> {
+        let marks = self.marks.as_fd().try_clone_to_owned();
+        let marks = marks.map_err(|source| {
+            failed("keep the marks")(Errno::from_raw(source.raw_os_error().unwrap_or(0)))
+        })?;
+        let held = |(role, fd)| Held { role, label: 0, fd };
+        let own = [(Role::Lock, lock), (Role::Marks, marks)];
+        self.table.add(0, own.map(held).into());
+        Ok(())
+    }
+
     /// Serves one daemon to its end.
     fn serve(&mut self, line: &mut Line, signals: &SignalFd) -> Result<Exit, KeeperError> {
         self.table.begin_handing();
         loop {
+            let mut now = Instant::now();
+            let is_open = self.table.look_at_foreign(now);
             let is_full = self.tell(line);
+            let is_untold = !self.report();
+            let asks_at = self.ask(line, now);
             let mut interest = PollFlags::POLLIN;
             interest.set(PollFlags::POLLOUT, is_full);
-            let mut fds = [
+            let mut fds = vec![
                 PollFd::new(signals.as_fd(), PollFlags::POLLIN),
                 PollFd::new(line.process.as_fd(), PollFlags::POLLIN),
                 PollFd::new(line.socket.as_fd(), interest),
             ];
-            // A descriptor that cannot be sent yet leaves the socket writable: then it is tried again after a moment.
-            let timeout = match is_full {
-                true => PollTimeout::from(20u8),
-                false => PollTimeout::NONE,
+            let foreign = self.table.foreign();
+            fds.extend(foreign.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)));
+            // A descriptor that cannot be sent yet leaves the socket writable: then it is tried again after a moment. So is an end
+            // that the kernel does not tell of yet.
+            let soon = (is_full || is_open).then(|| now + Duration::from_millis(20));
+            let (socket, later) = match &self.service {
+                Some(service) if is_untold => service.wait(),
+                _ => (None, now),
             };
+            fds.extend(socket.map(|fd| PollFd::new(fd, PollFlags::POLLOUT)));
+            let until = [soon, asks_at, is_untold.then_some(later)];
+            let until = until.into_iter().flatten().min();
+            now = Instant::now();
+            let timeout = until.map_or(PollTimeout::NONE, |until| {
+                // Up, or it would be polled without a wait.
+                let left = until.saturating_duration_since(now) + Duration::from_micros(999);
+                PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+            });
             match nix::poll::poll(&mut fds, timeout) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(failed("poll")(errno)),
@@ -246,30 +269,8 @@ impl Keeper {
         }
     }
 
-    /// Tells the daemon what it does not know yet. Whether there is something for which there was no room.
-    fn tell(&mut self, line: &mut Line) -> bool {
-        if !self.table.hand_over(|message, fds| line.say(message, fds)) {
-            return true;
-        }
-        if !line.told_all {
-            match line.say(&Message::new(Verb::AllHeld, 0), &[]) {
-                Said::Yes => line.told_all = true,
-                Said::Full => return true,
-                Said::Gone => return false,
-            }
-        }
-        if self.is_ending && !line.told_to_stop {
-            match line.say(&Message::new(Verb::Stop, 0), &[]) {
-                Said::Yes => line.told_to_stop = true,
-                Said::Full => return true,
-                Said::Gone => return false,
-            }
-        }
-        !self.table.tell_exits(|message| line.say(message, &[]))
-    }
-
     /// Takes what the daemon says.
-    fn listen(&mut self, line: &Line) {
+    fn listen(&mut self, line: &mut Line) {
         let mut buffer = [0; SIZE + 1];
         let welcome = Welcome {
             fds: MOST,
@@ -293,6 +294,9 @@ impl Keeper {
             if let Some(message) = message
                 && let Some(fds) = message.sort(received.fds)
             {
+                if message.verb == Verb::Here {
+                    line.is_asked = false;
+                }
                 self.obey(&message, fds);
             }
         }
@@ -311,8 +315,7 @@ impl Keeper {
                     .rev()
                     .find(|(pid, ..)| *pid == message.pid);
                 let ended = ended.map(|(_, code, status)| (*code, *status));
-                self.table
-                    .keep(message.key, message.pid, message.is_bound, fds, ended);
+                self.table.keep(message, fds, ended);
                 self.forget_early();
             }
             Verb::Add => self.table.add(message.key, fds),
@@ -322,12 +325,44 @@ impl Keeper {
             Verb::Forget => {
                 self.begun.remove(&message.key);
                 self.table.forget(message.key);
+                self.unmark(message.key);
                 self.forget_early();
             }
-            Verb::Ready => (self.was_ready, self.is_ready) = (true, true),
-            Verb::Last => self.is_last = true,
+            Verb::Ready => {
+                (self.was_ready, self.is_ready) = (true, true);
+                self.go(Phase::Serving);
+            }
+            Verb::Reloading => {
+                self.go(Phase::Reloading);
+                // It may be over before anything else is done.
+                let _later = self.report();
+            }
+            Verb::Last => {
+                self.is_last = true;
+                self.go(Phase::Stopping);
+            }
+            Verb::Here => {
+                let phase = self.phase;
+                if let Some(service) = &mut self.service {
+                    service.alive(phase);
+                }
+            }
             // What only we say.
-            Verb::Held | Verb::AllHeld | Verb::Exited | Verb::Stop => {}
+            Verb::Held | Verb::AllHeld | Verb::Exited | Verb::Stop | Verb::AreYouThere => {}
+        }
+    }
+
+    /// Nothing comes after an end.
+    fn go(&mut self, phase: Phase) {
+        if self.phase != Phase::Stopping {
+            self.phase = phase;
+        }
+    }
+
+    /// A mark that stays has nobody ended but whom it names, which is what is over.
+    fn unmark(&self, key: u64) {
+        if let Some(tag) = Tag::from_number(key) {
+            let _stays = self.marks.remove(tag);
         }
     }
 
@@ -340,6 +375,9 @@ impl Keeper {
     fn take_signals(&mut self, signals: &SignalFd) -> Result<(), KeeperError> {
         while let Some(signal) = signals.next().map_err(failed("read signals"))? {
             self.is_ending |= ENDING.contains(&signal.number);
+        }
+        if self.is_ending {
+            self.go(Phase::Stopping);
         }
         Ok(())
     }
@@ -363,15 +401,19 @@ impl Keeper {
     }
 
     /// After the death of a daemon: what it did not finish, and what was to die with it, is ended.
-    fn clear_up(&mut self, line: &Line) -> Result<(), KeeperError> {
+    fn clear_up(&mut self, line: &mut Line) -> Result<(), KeeperError> {
         // What was said before its death counts.
         self.listen(line);
         for key in std::mem::take(&mut self.begun) {
-            end(key)?;
+            self.end(key)?;
         }
         self.early.clear();
+        for key in self.table.torn() {
+            self.end(key)?;
+            self.table.forget(key);
+        }
         for key in self.table.bound() {
-            end(key)?;
+            self.end(key)?;
             self.table.killed(key);
         }
         Ok(())
@@ -380,9 +422,18 @@ impl Keeper {
     /// Ends what may not be without us.
     fn end_bound(&mut self) {
         for key in self.table.bound() {
-            // The kernel kills the workers themselves when we are gone.
-            let _left = end(key);
+            // The kernel kills the workers themselves when we are gone, and their marks have the rest ended.
+            let _left = self.end(key);
         }
+    }
+
+    /// Kills everything that carries the key, and waits until it is gone.
+    fn end(&self, key: u64) -> Result<(), KeeperError> {
+        if let Some(tag) = Tag::from_number(key) {
+            collect(tag).map_err(failed("end a session"))?;
+        }
+        self.unmark(key);
+        Ok(())
     }
 
     /// Waits before the next daemon. Whether a signal said that there is to be none.
@@ -394,6 +445,8 @@ impl Keeper {
                 break;
             }
             let mut fds = [PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+            // Meanwhile nobody speaks for the service, which says that nobody serves.
+            let _later = self.report();
             let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
             match nix::poll::poll(&mut fds, timeout) {
                 Ok(_) | Err(Errno::EINTR) => self.take_signals(signals)?,
@@ -401,14 +454,6 @@ impl Keeper {
             }
         }
         Ok(self.is_ending)
-    }
-}
-
-/// Kills everything that carries the key, and waits until it is gone.
-fn end(key: u64) -> Result<(), KeeperError> {
-    match Tag::from_number(key) {
-        Some(tag) => collect(tag).map(drop).map_err(failed("end a session")),
-        None => Ok(()),
     }
 }
 

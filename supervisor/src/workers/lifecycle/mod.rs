@@ -459,5 +459,6 @@ pub fn describe(exit: Exit) -> String {
     match exit {
         Exit::Code(code) => format!("it exited with status {code}"),
         Exit::Signal(signal) => format!("it was killed by signal {signal}"),
+        Exit::Unknown => "it ended, and nobody saw how".to_owned(),
     }
 }

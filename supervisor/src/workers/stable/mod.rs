@@ -264,6 +264,7 @@ impl Stable {
             has_listener: kept.listener.is_some(),
         };
         let parts = Incoming {
+            pid: kept.pid,
             process: kept.process,
             listener: kept.listener,
             journal,
@@ -302,7 +303,7 @@ impl Stable {
                 Role::Errors => errors = Some(fd),
                 Role::Jobs => jobs = Some(fd),
                 Role::Ruleset => rulesets.push(fd),
-                Role::Lock | Role::Control => {}
+                Role::Lock | Role::Control | Role::Marks => {}
             }
         }
         let process = process.ok_or(StartError::Missing(Role::Process))?;
@@ -316,6 +317,7 @@ impl Stable {
             has_listener: listener.is_some(),
         };
         let parts = Incoming {
+            pid,
             process,
             journal: match journal {
                 Some(journal) => journal,
@@ -347,9 +349,13 @@ impl Stable {
         let process = duplicate(parts.process.as_fd())?.into();
         let (sender, event) = (self.sender.clone(), self.event.clone());
         let link = self.link.clone();
+        // One that outlived its keeper has been given to another process, and so are those that lose their parent in it.
+        let parent = sys::status::Status::of(parts.pid).ok();
+        let root = parent.and_then(|status| status.parent());
+        let root = root.unwrap_or_else(|| link.keeper());
         let seen = told.clone();
         let work = move || {
-            let how = session_to_its_end(tag, parts, link, seen);
+            let how = session_to_its_end(tag, parts, root, link, seen);
             // Nobody listens only when the daemon ends.
             let _told = sender.send(Happening::Ended { tag, how });
             let _woken = event.write(1);
@@ -360,6 +366,15 @@ impl Stable {
         })?;
         self.members.insert(tag.number(), Member { process, told });
         Ok(())
+    }
+
+    /// A worker is recorded where the next daemon finds it. One that is not is ended when the keeper is killed, and so is one that
+    /// is bound, of which this is not to be said.
+    ///
+    /// # Errors
+    /// [`LinkError`]
+    pub fn may_outlive(&self, tag: Tag) -> Result<(), LinkError> {
+        self.link.may_outlive(tag)
     }
 
     /// Has the connection that a worker's jobs go over kept for the next daemon.
@@ -432,6 +447,7 @@ impl Stable {
 
 /// What a session's thread is given.
 struct Incoming {
+    pid: i32,
     process: Pidfd,
     listener: Option<OwnedFd>,
     journal: OwnedFd,
@@ -468,6 +484,7 @@ impl Hold for KeptConnections {
 fn session_to_its_end(
     tag: Tag,
     incoming: Incoming,
+    root: i32,
     link: Arc<Link>,
     told: Arc<Told>,
 ) -> Result<Ending, SessionError> {
@@ -475,7 +492,7 @@ fn session_to_its_end(
     let life = Kept { tag, process, told };
     let opened = Session::open(Parts {
         life: Box::new(life),
-        root: link.keeper(),
+        root,
         listener: incoming.listener,
         journal: Some(incoming.journal),
         locks: incoming.locks,
@@ -499,7 +516,9 @@ fn session_to_its_end(
             Ok(Ending::Command(Exit::Code(code))) => Status::Exited(*code),
             Ok(Ending::Command(Exit::Signal(signal))) => Status::Killed(*signal),
             Ok(Ending::TimedOut) => Status::TimedOut,
-            Ok(Ending::GuardianLost) | Err(_) => Status::Failed(125),
+            Ok(Ending::GuardianLost | Ending::Command(Exit::Unknown)) | Err(_) => {
+                Status::Failed(125)
+            }
         };
         // A record that could not be written is in what `verify` finds.
         let _unrecorded = session.close(status);
