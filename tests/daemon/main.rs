@@ -269,10 +269,18 @@ fn a_unit_is_printed_validated_and_its_service_says_when_it_is_ready() {
         .set_read_timeout(Some(harness::run::DEADLINE))
         .expect("a socket has a timeout");
     let told = |what: &str| {
-        let mut buffer = [0; 200];
-        let length = manager.recv(&mut buffer).expect("something is said");
-        let said = String::from_utf8_lossy(&buffer[..length]).into_owned();
-        assert!(said.starts_with(what), "{said} and not {what}");
+        // Between these stands what is said for people, and what is to be stored.
+        let states = ["READY=1", "RELOADING=1", "STOPPING=1"];
+        let next = loop {
+            let mut buffer = [0; 400];
+            let length = manager.recv(&mut buffer).expect("something is said");
+            let said = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            let state = said.lines().find(|line| states.contains(line));
+            if let Some(state) = state {
+                break state.to_owned();
+            }
+        };
+        assert_eq!(next, what);
     };
     house.open_for(&path);
     told("READY=1");

@@ -27,7 +27,7 @@ use supervisor::workers::logs::Logs;
 use supervisor::workers::poller::Poller;
 use supervisor::workers::registry::Registry;
 use supervisor::workers::stable::Stable;
-use supervisor::workers::systemd::{Manager, Notifier, Service};
+use supervisor::workers::systemd::{Manager, Service};
 
 pub use ground::Ground as Place;
 
@@ -124,14 +124,6 @@ fn unit(config: &Path, given: Option<&Path>, json: bool) -> Result<u8, String> {
     Ok(if fails { exit::OURS } else { 0 })
 }
 
-/// Who is told how it goes, where a service manager started this.
-fn notifier() -> Result<Notifier, String> {
-    let told = |name| std::env::var(name).ok();
-    let (socket, watchdog) = (told("NOTIFY_SOCKET"), told("WATCHDOG_USEC"));
-    Notifier::of(socket.as_deref(), watchdog.as_deref())
-        .map_err(|error| format!("NOTIFY_SOCKET: {error}"))
-}
-
 /// The keeper.
 fn keep(config: &Path) -> Result<u8, String> {
     let file = read(config)?;
@@ -222,7 +214,6 @@ fn serve(config: &Path) -> Result<u8, String> {
         desired: DesiredFile::in_directory(&ground.state).map_err(|error| text(&error))?,
         ledger: ledger.map_err(|error| text(&error))?,
         logs: Logs::begin(&ground.logs()).map_err(|error| text(&error))?,
-        notifier: notifier()?,
         hands,
         board,
         former,

@@ -1,13 +1,10 @@
-//! Under systemd: what a unit has to say, whether one says it, and what the service manager is told.
+//! Under systemd: what a unit has to say, and whether one says it.
 
 use super::config::{OnSupervisorExit, PoolFile};
 use protocol::control::{Finding, Severity};
 use std::collections::BTreeMap;
-use std::io;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Whose service it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +33,9 @@ const WATCHDOG: Duration = Duration::from_secs(30);
 
 /// How much longer the end of everything takes than that of the slowest worker.
 const END: Duration = Duration::from_secs(10);
+
+/// Enough for hundreds of workers: each has a dozen.
+const STORED: u32 = 4096;
 
 impl Service<'_> {
     fn survives(&self) -> bool {
@@ -70,15 +70,17 @@ impl Service<'_> {
              Description=Sandboxed workers of supervise\n\
              \n\
              [Service]\n\
-             # The daemon says when it is ready, and that it lives; the keeper is what was started.\n\
+             # The keeper says when its daemon serves, and that it lives; nobody else is heard.\n\
              Type=notify\n\
-             NotifyAccess=all\n\
+             NotifyAccess=main\n\
              ExecStart={} daemon --config {}\n\
              # {why}.\n\
              KillMode={kill}\n\
              TimeoutStopSec={}\n\
              Restart=on-failure\n\
              WatchdogSec={}\n\
+             # What the keeper holds of workers that survive, for the next one.\n\
+             FileDescriptorStoreMax={STORED}\n\
              Delegate=yes\n\
              \n\
              [Install]\n\
@@ -127,13 +129,16 @@ impl Service<'_> {
         );
         let access = get("NotifyAccess").unwrap_or("main");
         note(
-            kind == "notify" && access != "all",
+            kind == "notify" && access != "main",
             "unit-notify-access",
             Severity::Error,
-            format!(
-                "with NotifyAccess={access} the daemon, which is not the main process, is not heard"
-            ),
-            "NotifyAccess=all",
+            match access {
+                "none" => "with NotifyAccess=none nobody is heard".to_owned(),
+                _ => format!(
+                    "with NotifyAccess={access} others than the keeper are heard, its workers too"
+                ),
+            },
+            "NotifyAccess=main",
         );
         let kill = get("KillMode").unwrap_or("control-group");
         note(
@@ -151,6 +156,15 @@ impl Service<'_> {
             Severity::Info,
             "with KillMode=process nobody but the keeper ends what it leaves".to_owned(),
             "KillMode=mixed",
+        );
+        let stored = get("FileDescriptorStoreMax").and_then(|most| most.parse().ok());
+        note(
+            self.survives() && stored.unwrap_or(0) == 0,
+            "unit-store",
+            Severity::Warning,
+            "without FileDescriptorStoreMax= workers that survive their keeper are cut off"
+                .to_owned(),
+            "FileDescriptorStoreMax=4096",
         );
         let restart = get("Restart").unwrap_or("no");
         note(
@@ -214,81 +228,6 @@ fn quoted(path: &Path) -> String {
     }
 }
 
-/// Who tells the service manager how it goes; nobody where there is none.
-#[derive(Debug, Default)]
-pub struct Notifier {
-    socket: Option<(UnixDatagram, SocketAddr)>,
-    /// How often it is to be told that we live.
-    every: Option<Duration>,
-    next: Option<Instant>,
-}
-
-impl Notifier {
-    /// Begins with what the service manager put into the environment: `NOTIFY_SOCKET` and `WATCHDOG_USEC`.
-    ///
-    /// # Errors
-    /// There is a service manager, and it cannot be told anything.
-    pub fn of(socket: Option<&str>, watchdog_usec: Option<&str>) -> io::Result<Self> {
-        let Some(name) = socket.filter(|name| !name.is_empty()) else {
-            return Ok(Self::default());
-        };
-        let address = match name.strip_prefix('@') {
-            Some(name) => SocketAddr::from_abstract_name(name)?,
-            None => SocketAddr::from_pathname(name)?,
-        };
-        let socket = UnixDatagram::unbound()?;
-        socket.set_nonblocking(true)?;
-        let every = watchdog_usec.and_then(|time| time.parse().ok());
-        // Half of it, as sd_watchdog_enabled(3) has it.
-        let every = every.map(|time: u64| Duration::from_micros(time / 2));
-        Ok(Self {
-            socket: Some((socket, address)),
-            every: every.filter(|every| !every.is_zero()),
-            next: Some(Instant::now()),
-        })
-    }
-
-    fn say(&self, state: &str) {
-        if let Some((socket, address)) = &self.socket {
-            // A service manager that hears nothing does what its unit says.
-            let _unheard = socket.send_to_addr(state.as_bytes(), address);
-        }
-    }
-
-    /// Everything is served.
-    pub fn ready(&self) {
-        self.say("READY=1");
-    }
-
-    /// Another daemon takes over, or the pool file is read again.
-    pub fn reloading(&self) {
-        let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
-        let usec = now.map_or(0, |now| now.tv_sec() * 1_000_000 + now.tv_nsec() / 1000);
-        self.say(&format!("RELOADING=1\nMONOTONIC_USEC={usec}"));
-    }
-
-    /// Everything ends.
-    pub fn stopping(&self) {
-        self.say("STOPPING=1");
-    }
-
-    /// When [`Notifier::live`] has something to say.
-    #[must_use]
-    pub fn due(&self) -> Option<Instant> {
-        self.next.filter(|_| self.every.is_some())
-    }
-
-    /// Says that we live, as often as that is wanted.
-    pub fn live(&mut self, now: Instant) {
-        if let Some(every) = self.every
-            && self.due().is_some_and(|due| due <= now)
-        {
-            self.say("WATCHDOG=1");
-            self.next = Some(now + every);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -335,13 +274,15 @@ mod tests {
         for (good, bad, code) in [
             ("Type=notify", "Type=simple", "unit-type"),
             (
-                "NotifyAccess=all",
                 "NotifyAccess=main",
+                "NotifyAccess=all",
                 "unit-notify-access",
             ),
             ("KillMode=process", "KillMode=mixed", "unit-kill-mode"),
             ("KillMode=process", "", "unit-kill-mode"),
             ("Restart=on-failure", "", "unit-restart"),
+            ("FileDescriptorStoreMax=4096", "", "unit-store"),
+            ("StoreMax=4096", "StoreMax=0", "unit-store"),
             ("Delegate=yes", "Delegate=false", "unit-delegate"),
             (" daemon ", " run ", "unit-exec-start"),
             (
@@ -359,34 +300,5 @@ mod tests {
             [""; 0],
             "of other sections and comments nothing"
         );
-    }
-
-    #[test]
-    fn the_service_manager_is_told_and_told_again_that_we_live() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("notify");
-        let manager = UnixDatagram::bind(&path).unwrap();
-        manager.set_nonblocking(true).unwrap();
-        let heard = || {
-            let mut buffer = [0; 200];
-            let length = manager.recv(&mut buffer).ok()?;
-            Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
-        };
-        let mut notifier = Notifier::of(path.to_str(), Some("2000000")).unwrap();
-        notifier.ready();
-        assert_eq!(heard().as_deref(), Some("READY=1"));
-        let now = Instant::now();
-        notifier.live(now);
-        assert_eq!(heard().as_deref(), Some("WATCHDOG=1"));
-        assert_eq!(notifier.due(), Some(now + Duration::from_secs(1)));
-        notifier.live(now);
-        assert_eq!(heard(), None);
-        notifier.reloading();
-        assert!(heard().unwrap().starts_with("RELOADING=1\nMONOTONIC_USEC="));
-        notifier.stopping();
-        assert_eq!(heard().as_deref(), Some("STOPPING=1"));
-        let mut nobody = Notifier::of(None, Some("1")).unwrap();
-        nobody.live(now);
-        assert_eq!(nobody.due(), None);
     }
 }

@@ -370,7 +370,6 @@ impl<H: Hands> Daemon<H> {
     /// The pool file was read again.
     pub(super) fn reload(&mut self, file: PoolFile) {
         let now = self.now;
-        self.notifier.reloading();
         let mut wanted = BTreeMap::new();
         for kind in &file.kinds {
             wanted.extend(kind.ids().map(|id| (id, kind.clone())));
@@ -424,7 +423,6 @@ impl<H: Hands> Daemon<H> {
             self.begin_first(&id);
         }
         self.file = file;
-        self.notifier.ready();
         self.tell(Event::Reloaded {});
     }
 
@@ -433,10 +431,6 @@ impl<H: Hands> Daemon<H> {
         use super::Ending;
         let now = self.now;
         self.ending = Some(ending);
-        match ending {
-            Ending::Upgrade => self.notifier.reloading(),
-            Ending::Left | Ending::Shutdown => self.notifier.stopping(),
-        }
         let ids: Vec<String> = self.members.keys().cloned().collect();
         for id in ids {
             let Some(member) = self.members.get_mut(&id) else {

@@ -25,7 +25,6 @@ use super::jobs::Ledger;
 use super::logs::Logs;
 use super::poller::{Interest, Poller, Ready, Token};
 use super::pool::{Pool, Ticket};
-use super::systemd::Notifier;
 use crate::broker::Board;
 use jobs::Job;
 use member::Member;
@@ -58,8 +57,6 @@ pub struct Setup<H> {
     pub ledger: Ledger,
     /// What workers write.
     pub logs: Logs,
-    /// The service manager.
-    pub notifier: Notifier,
     /// The processes.
     pub hands: H,
     /// Where their questions wait.
@@ -125,7 +122,6 @@ pub struct Daemon<H> {
     unkept: Option<(Instant, Option<String>)>,
     ledger: Ledger,
     logs: Logs,
-    notifier: Notifier,
     hands: H,
     board: Arc<Board>,
     members: BTreeMap<String, Member>,
@@ -156,7 +152,6 @@ impl<H: Hands> Daemon<H> {
             desired,
             ledger,
             logs,
-            notifier,
             hands,
             board,
             former,
@@ -186,7 +181,6 @@ impl<H: Hands> Daemon<H> {
             unkept: None,
             ledger,
             logs,
-            notifier,
             hands,
             board,
             members: BTreeMap::new(),
@@ -208,13 +202,12 @@ impl<H: Hands> Daemon<H> {
         Ok(daemon)
     }
 
-    /// Says that everything is served, and serves until everything is to end.
+    /// Serves until everything is to end.
     ///
     /// # Errors
     /// [`DaemonError`]; workers go on.
     pub fn serve(&mut self) -> Result<Ending, DaemonError> {
         let mut ready = Vec::new();
-        self.notifier.ready();
         loop {
             if let Some(ending) = self.is_over() {
                 self.part()?;
@@ -286,7 +279,6 @@ impl<H: Hands> Daemon<H> {
         let steps = self.pool.tick(now);
         self.take_steps(steps);
         self.expire_jobs();
-        self.notifier.live(now);
         // A client that is let in later is let in later.
         let _later = self.control.tick(&self.poller, now);
     }
@@ -303,12 +295,7 @@ impl<H: Hands> Daemon<H> {
         members
             .chain(jobs)
             .chain(waiters)
-            .chain([
-                self.pool.due(),
-                self.control.due(),
-                self.notifier.due(),
-                unkept,
-            ])
+            .chain([self.pool.due(), self.control.due(), unkept])
             .flatten()
             .min()
     }

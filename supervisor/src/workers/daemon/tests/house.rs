@@ -391,7 +391,6 @@ impl House {
             desired: DesiredFile::in_directory(path).unwrap(),
             ledger: Ledger::open(&path.join("jobs")).unwrap(),
             logs: Logs::begin(path).unwrap(),
-            notifier: Notifier::default(),
             hands,
             board: Board::new().unwrap(),
             former,
