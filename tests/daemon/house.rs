@@ -152,10 +152,11 @@ impl House {
     /// Starts the daemon again, whatever it does then.
     #[track_caller]
     pub fn reopen(&mut self) {
-        let keeper = self.keeper.insert(start(&mut self.daemon()));
-        let keeper = keeper.pid();
+        self.keeper = Some(start(&mut self.daemon()));
         eventually("the daemon answered", || {
-            assert!(crate::harness::process::is_alive(keeper), "it gave up");
+            if !crate::harness::process::is_alive(self.keeper()) {
+                panic!("{}", self.keeper.take().expect("it ran").wait());
+            }
             self.ask(&["status"]).code() == 0
         });
     }

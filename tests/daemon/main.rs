@@ -1,15 +1,20 @@
 //! The daemon, its keeper and its workers, as their operator meets them.
 
+mod full;
+mod guest;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod house;
 mod left;
+mod lives;
 mod load;
+mod misbehaving;
 mod opens;
 mod questions;
 mod seen;
 mod storms;
 
+use guest::Guest;
 use harness::process::{is_alive, marked};
 use harness::run::{eventually, start};
 use harness::{feature, require};
@@ -17,44 +22,10 @@ use house::{House, IDLE, POOL};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use sys::process::{Limit, resource, set_limit_of};
-
-/// A client by hand.
-struct Guest {
-    stream: BufReader<UnixStream>,
-    next: u64,
-}
-
-impl Guest {
-    fn new(house: &House) -> Self {
-        let stream = UnixStream::connect(house.socket()).expect("it listens");
-        let time = Some(harness::run::DEADLINE);
-        stream
-            .set_read_timeout(time)
-            .expect("a socket has a timeout");
-        let mut guest = Self {
-            stream: BufReader::new(stream),
-            next: 1,
-        };
-        guest.asks(json!({"hello": {"version": 1}}));
-        guest
-    }
-
-    fn asks(&mut self, request: Value) -> Value {
-        let line = format!("{}\n", json!({"id": self.next, "req": request}));
-        self.next += 1;
-        self.stream
-            .get_mut()
-            .write_all(line.as_bytes())
-            .expect("it reads");
-        let mut answer = String::new();
-        self.stream.read_line(&mut answer).expect("it answers");
-        serde_json::from_str(&answer).expect("JSON")
-    }
-}
 
 #[test]
 fn workers_go_on_when_their_daemon_is_killed_and_the_next_one_finds_them() {

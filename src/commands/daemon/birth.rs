@@ -1,6 +1,6 @@
 //! From a kind of worker to a program that is ready to run: policy, environment, sockets, as for `supervise run`.
 
-use super::ground::{Ground, bound, make_private};
+use super::ground::{Ground, JOBS, bound, make_private};
 use crate::args::PolicyArgs;
 use crate::commands::run::door::Confined;
 use crate::commands::run::found::{
@@ -118,7 +118,7 @@ impl Lawful {
 
     /// Where it listens for its jobs.
     pub fn endpoint(&self) -> PathBuf {
-        self.place.join("jobs")
+        self.place.join(JOBS)
     }
 
     /// Prepares everything that a start needs. With a commission it gets a socket, bound to its endpoint, and is told who it is.

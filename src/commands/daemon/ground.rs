@@ -29,6 +29,9 @@ pub struct Ground {
 /// The name of the control socket.
 const CONTROL: &str = "control.sock";
 
+/// The name of the socket of a worker's jobs, in the directory of its sockets.
+pub const JOBS: &str = "jobs";
+
 impl Ground {
     /// The directories that the pool file names, or the usual ones.
     pub fn of(settings: &DaemonSettings) -> Result<Self, String> {

@@ -2,7 +2,7 @@
 //! at their endpoints by threads of their own.
 
 use super::birth::{Lawful, session, shown};
-use super::ground::Ground;
+use super::ground::{Ground, JOBS};
 use crate::commands::run::Failure;
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -177,7 +177,15 @@ impl StableHands {
         link.forget(tag).map_err(|error| error.to_string())
     }
 
+    /// Nothing of a worker is left: neither what is written down about it nor the name that it was reached by.
     fn forget(&self, id: &str) {
+        let endpoint = self.ground.place(id).join(JOBS);
+        match std::fs::remove_file(&endpoint) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                crate::render::warn(format!("{}: {error}", endpoint.display()));
+            }
+            _ => {}
+        }
         if let Err(error) = self.registry.remove(id) {
             crate::render::warn(error);
         }
