@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// One way of linking: the command, the floor, the program that asks for files, and the worker.
+/// One way of linking: the command, the floor, the program that asks for files, the worker that echoes, and the one that does jobs.
 pub struct Pair {
     pub supervise: PathBuf,
     pub floor: PathBuf,
     pub asker: PathBuf,
     pub kept: PathBuf,
+    pub worker: PathBuf,
 }
 
 pub struct Built {
@@ -59,6 +60,14 @@ impl Built {
         command
     }
 
+    /// A directory of ours where what sessions keep while they live is.
+    pub fn in_memory(&self, name: &str) -> PathBuf {
+        let path = self.runtime.path().join(name);
+        std::fs::create_dir_all(&path)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        path
+    }
+
     /// Whether that command runs anything here; if not, what it says.
     pub fn runs(&self, pair: &Pair) -> Result<(), String> {
         let output = self
@@ -106,11 +115,12 @@ impl Built {
     }
 }
 
-/// Where everything is built. The benchmark lies in TARGET/release/deps.
+/// Where everything is built that is measured. The benchmark lies in TARGET/release/deps, among programs that may have been built in
+/// another way.
 fn directory() -> Result<PathBuf, String> {
     let own = std::env::current_exe().map_err(|error| error.to_string())?;
     let directory = own.ancestors().nth(3).ok_or("the benchmark lies nowhere")?;
-    Ok(directory.to_owned())
+    Ok(directory.join("measured"))
 }
 
 fn build(target: Option<&str>) -> Result<Pair, String> {
@@ -130,8 +140,13 @@ fn build(target: Option<&str>) -> Result<Pair, String> {
         "asker",
         "--example",
         "kept",
+        "--package",
+        "child-shim",
+        "--example",
+        "worker",
     ]);
     cargo
+        .env_remove("CARGO_PROFILE_RELEASE_PANIC")
         .arg("--target-dir")
         .arg(&directory)
         .current_dir(env!("CARGO_MANIFEST_DIR"));
@@ -159,5 +174,6 @@ fn build(target: Option<&str>) -> Result<Pair, String> {
         floor: release.join("examples/floor"),
         asker: release.join("examples/asker"),
         kept: release.join("examples/kept"),
+        worker: release.join("examples/worker"),
     })
 }

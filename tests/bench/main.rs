@@ -1,5 +1,8 @@
 //! `cargo bench`: what a supervised launch and a grant cost, against the least that they can cost and against others.
 //!
+//! Where it does not link, say `CARGO_PROFILE_RELEASE_PANIC=unwind cargo bench`: cargo builds the shim's library in two ways then, under
+//! one name. What is measured is built by itself, as it is released.
+//!
 //! `cargo bench -- start` runs only the rows whose name holds that word. `cargo bench -- --against NAME='COMMAND'…` holds the
 //! command against other programs instead. Nothing here is a test: machines differ, ratios are for people to read.
 
@@ -17,11 +20,12 @@ mod programs;
 mod start;
 mod table;
 mod told;
+mod workers;
 
 /// A group of rows and the word that selects it.
 type Group = (&'static str, fn(&built::Built));
 
-const GROUPS: [Group; 7] = [
+const GROUPS: [Group; 8] = [
     ("start", start::rows),
     ("library", library::rows),
     ("grant", grants::rows),
@@ -29,6 +33,7 @@ const GROUPS: [Group; 7] = [
     ("programs", programs::rows),
     ("memory", memory::rows),
     ("attach", attach::rows),
+    ("workers", workers::rows),
 ];
 
 fn main() {

@@ -54,6 +54,19 @@ pub fn within(what: &str, took: Duration, goal: Duration) {
     );
 }
 
+/// The same for sorted times of which the last is the worst.
+pub fn spread(what: &str, times: &[Duration], goal: Duration) {
+    let median = times[times.len() / 2];
+    within(what, median, goal);
+    let all = format!("{} to {}", time(times[0]), time(times[times.len() - 1]));
+    note(&format!("of {}", times.len()), &all);
+}
+
+/// What more is to be said of the line before.
+pub fn note(what: &str, value: &str) {
+    println!("  {what:<42} {value:>11}");
+}
+
 /// A line for what could not be measured.
 pub fn missing(what: &str, reason: &str) {
     println!("{what:<44} not measured: {reason}");

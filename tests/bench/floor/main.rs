@@ -4,9 +4,14 @@
 //! `floor launch PLAN COMMAND…` confines and runs a command as the plan says. `floor grants FILE` hands out a file over a socket, as
 //! often as it is told to on its standard input. `floor HOW FILE PROCESSES` answers trapped opens of that file
 //! by so many processes (`continued`, `looked`, `injected`), `floor opens FILE PROCESSES` makes such opens, trapped by whom they may be.
+//!
+//! `floor echo THERE BACK` has so many bytes answered by so many, as often as it is told to. `floor job TEXT` says it. `floor idle` waits,
+//! and `floor gaps FILE NOTES` opens the file without end and notes when it had to wait.
 
 mod calls;
+mod echo;
 mod grants;
+mod kept;
 mod launch;
 mod opens;
 mod plan;
@@ -38,6 +43,13 @@ fn main() -> ExitCode {
         Some("looked") => calls::serve(calls::Answer::Looked, &words[1], &words[2]),
         Some("injected") => calls::serve(calls::Answer::Injected, &words[1], &words[2]),
         Some("opens") => opens::open_as_told(&words[1], &words[2]),
+        Some("echo") => echo::serve_and_ask(&words[1], &words[2]),
+        Some("job") => {
+            println!("{}", words[1].display());
+            ExitCode::SUCCESS
+        }
+        Some("idle") => kept::idle(),
+        Some("gaps") => kept::open_and_note(&words[1], &words[2]),
         _ => ExitCode::from(64),
     }
 }

@@ -1,0 +1,176 @@
+//! A job for a worker that is there, against the bytes alone, and against a sandbox of its own.
+
+use super::kept::{Kept, Kind};
+use crate::built::{Built, Pair};
+use crate::paired::{Subject, measure};
+use crate::table;
+use crate::told::Told;
+use client::{Options, PersistentIpcClientHandle, PoolClient};
+use protocol::Numbered;
+use protocol::pool::{PoolRequest, VERSION};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
+
+const ROUNDS: usize = 60;
+/// Requests in one round.
+const COUNT: u32 = 200;
+const WORKER: &str = "w-1";
+const TEXT: &str = "forty characters of work, more or less..";
+
+pub fn rows(built: &Built, pair: &Pair) {
+    let kind = Kind {
+        program: &pair.worker,
+        arguments: Vec::new(),
+        count: 1,
+        speaks: true,
+        asks: None,
+    };
+    let made = Kept::start(built, pair, "jobs", &kind).and_then(|kept| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let runtime = runtime.map_err(|error| error.to_string())?;
+        requests(built, pair, &kept, &runtime)?;
+        sandboxes(built, pair, &kept, &runtime)
+    });
+    if let Err(reason) = made {
+        table::missing("job", &reason);
+    }
+}
+
+fn run() -> PoolRequest {
+    PoolRequest::Run {
+        job: TEXT.into(),
+        deadline_ms: None,
+        queue_ms: None,
+        sid: None,
+    }
+}
+
+fn status() -> PoolRequest {
+    PoolRequest::Status {
+        include_history: false,
+    }
+}
+
+fn requests(built: &Built, pair: &Pair, kept: &Kept, runtime: &Runtime) -> Result<(), String> {
+    for (name, request) in [("job at a worker", run()), ("status of a worker", status())] {
+        let mut raw = Raw::connect(kept)?;
+        let (there, back) = raw.sizes(&request)?;
+        let mut floor = built.command(&pair.floor);
+        floor.args(["echo", &there.to_string(), &back.to_string()]);
+        let mut floor = Told::start(&mut floor);
+        let client = runtime.block_on(PoolClient::connect(kept.endpoint(WORKER)));
+        let client = client.map_err(|error| error.to_string())?;
+        let samples = measure(
+            ROUNDS,
+            vec![
+                Subject::new("client", || {
+                    let start = Instant::now();
+                    runtime.block_on(async {
+                        for _ in 0..COUNT {
+                            let answer = client.send_request(request.clone()).await;
+                            answer
+                                .expect("the worker is there")
+                                .outcome
+                                .expect("it works");
+                        }
+                    });
+                    start.elapsed() / COUNT
+                }),
+                Subject::new("an echo", || floor.tell(&COUNT.to_string()) / COUNT),
+                Subject::new("lines", || {
+                    let start = Instant::now();
+                    for _ in 0..COUNT {
+                        raw.ask(&request).expect("the worker is there");
+                    }
+                    start.elapsed() / COUNT
+                }),
+            ],
+        );
+        table::row(name, &samples[0], &samples[1], Some(1.5));
+        table::row(&format!("{name}, by lines"), &samples[2], &samples[1], None);
+    }
+    Ok(())
+}
+
+/// A client that does nothing but write lines and read them.
+struct Raw {
+    stream: BufReader<UnixStream>,
+    next: u64,
+}
+
+impl Raw {
+    fn connect(kept: &Kept) -> Result<Self, String> {
+        let stream = UnixStream::connect(kept.endpoint(WORKER));
+        let stream = stream.map_err(|error| error.to_string())?;
+        let mut raw = Self {
+            stream: BufReader::new(stream),
+            next: 1,
+        };
+        raw.ask(&PoolRequest::Handshake { version: VERSION })?;
+        Ok(raw)
+    }
+
+    /// The lengths of both lines.
+    fn ask(&mut self, request: &PoolRequest) -> Result<(usize, usize), String> {
+        let (id, req) = (self.next, request.clone());
+        self.next += 1;
+        let mut line = Vec::new();
+        let encoded = Numbered { id, req }.encode(&mut line);
+        encoded.map_err(|error| error.to_string())?;
+        let written = self.stream.get_mut().write_all(&line);
+        written.map_err(|error| error.to_string())?;
+        let mut answer = Vec::new();
+        let read = self.stream.read_until(b'\n', &mut answer);
+        match read.map_err(|error| error.to_string())? {
+            0 => Err("the worker is gone".to_owned()),
+            read => Ok((line.len(), read)),
+        }
+    }
+
+    /// Those of such a request, as they are after some of them.
+    fn sizes(&mut self, request: &PoolRequest) -> Result<(usize, usize), String> {
+        for _ in 0..1000 {
+            self.ask(request)?;
+        }
+        self.ask(request)
+    }
+}
+
+/// The same through the daemon, and in a new sandbox.
+fn sandboxes(built: &Built, pair: &Pair, kept: &Kept, runtime: &Runtime) -> Result<(), String> {
+    let handle = {
+        let _inside = runtime.enter();
+        PersistentIpcClientHandle::spawn(kept.control(), Options::default())
+    };
+    if !runtime.block_on(handle.wait_for_connected(Duration::from_secs(10))) {
+        return Err("no connection to the daemon".to_owned());
+    }
+    let policy = built.place.path().join("fresh.toml");
+    let text = format!("version = 1\n[fs]\nexec = [{:?}]\n", pair.floor);
+    std::fs::write(&policy, text).map_err(|error| error.to_string())?;
+    let mut fresh = built.command(&pair.supervise);
+    fresh
+        .arg("--policy")
+        .arg(&policy)
+        .arg("--")
+        .arg(&pair.floor)
+        .args(["job", TEXT]);
+    let samples = measure(
+        ROUNDS,
+        vec![
+            Subject::new("daemon", || {
+                let start = Instant::now();
+                let answer = runtime.block_on(handle.run(TEXT.into(), None, None));
+                answer.expect("the worker is there");
+                start.elapsed()
+            }),
+            Subject::new("a sandbox of its own", || crate::start::time(&mut fresh)),
+        ],
+    );
+    table::row("job at the daemon", &samples[0], &samples[1], Some(1.0));
+    Ok(())
+}
