@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use supervisor::audit::{Bytes, Digest, Named};
 use supervisor::policy::{
     Access, Approver, Facts, Flag, Library, Policy, PolicyError, PolicyText, Preset, Protected,
-    Ruleset, Tmp,
+    Ruleset, Tmp, World,
 };
 use supervisor::sources::{self, FactsError, FileSystem, PolicyFiles};
 
@@ -180,6 +180,18 @@ impl Law {
     /// # Errors
     /// [`LawError`]
     pub fn compile(&self, audit: Option<&Path>) -> Result<Ruleset, LawError> {
+        self.compile_for(&FileSystem, audit)
+    }
+
+    /// The same for a file system that is seen in another way.
+    ///
+    /// # Errors
+    /// [`LawError`]
+    pub fn compile_for(
+        &self,
+        world: &dyn World,
+        audit: Option<&Path>,
+    ) -> Result<Ruleset, LawError> {
         let protect = |path: &Path, what| Protected {
             path: path.to_owned(),
             access: Access::ALL,
@@ -195,7 +207,7 @@ impl Law {
         Ok(Ruleset::compile(
             &self.policies,
             &self.facts,
-            &FileSystem,
+            world,
             &protected,
         )?)
     }

@@ -12,9 +12,9 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use supervisor::policy::{Access, Facts, FileId, NoFiles, Policy, Ruleset, Subject};
-use supervisor::sandbox::{Kernel, Listener, prepare};
-use supervisor::sources::FileSystem;
+use supervisor::policy::{Access, Facts, FileId, NoFiles, Policy, Ruleset, Subject, World};
+use supervisor::sandbox::{Kernel, Listener, inherit, prepare};
+use supervisor::sources::{FileSystem, Glance};
 
 /// What is tried.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -285,6 +285,54 @@ fn the_kernel_allows_nothing_that_the_policy_does_not() {
         compared > 1000 && passed > 100 && passed < compared,
         "{passed} of {compared}"
     );
+}
+
+#[test]
+fn who_takes_a_child_over_knows_of_its_locks_what_who_made_them_knew() {
+    require!(harness::feature::landlock(3));
+    let place = Workspace::new();
+    let (top, tmpdir) = (place.make_dir("tree"), place.make_dir("tmp"));
+    plant(&top);
+    let mut kernel = Kernel::probe();
+    // Whoever answers opens is not asked here.
+    kernel.notification = true;
+    let pattern = ("deny", "/**/f.x".to_owned());
+    let plain = text(&[("exec", String::new())]);
+    let policies = [
+        (plain.clone(), false),
+        (text(&[("exec", String::new()), pattern]), true),
+        (
+            format!("{plain}[process]\nkeep_caps = [\"CHOWN\"]\n"),
+            false,
+        ),
+    ];
+    for (policy, is_closed) in policies {
+        let ruleset = compile(std::slice::from_ref(&policy), &top, &tmpdir).expect("good");
+        let made = prepare(&ruleset, &kernel, Listener::Wanted, None).expect("it can be enforced");
+        let known = inherit(&ruleset, &kernel, Listener::Wanted).expect("as before");
+        assert_eq!(known.capabilities, made.capabilities(), "{policy}");
+        assert_eq!(known.closed, made.layers().opens.closed(), "{policy}");
+        assert_eq!(known.closed, is_closed, "{policy}");
+    }
+}
+
+#[test]
+fn a_glance_sees_what_is_there_and_looks_at_each_name_once() {
+    let place = Workspace::new();
+    let (top, tmpdir) = (place.make_dir("tree"), place.make_dir("tmp"));
+    plant(&top);
+    let glance = Glance::default();
+    let (file, link) = (top.join("a/f.x"), top.join("link"));
+    for name in [&top, &file, &link, &top.join("absent"), &tmpdir] {
+        assert_eq!(glance.look(name), FileSystem.look(name));
+    }
+    assert_eq!(glance.link(&link), FileSystem.link(&link));
+    assert_eq!(glance.link(&file), FileSystem.link(&file));
+    let seen = (glance.look(&file), glance.link(&link));
+    fs::remove_file(&file).expect("it was planted");
+    fs::remove_file(&link).expect("it was planted");
+    assert_eq!((glance.look(&file), glance.link(&link)), seen);
+    assert_eq!(Glance::default().look(&file), Ok(None));
 }
 
 /// What is tried, of what in the tree, and whether it goes through.

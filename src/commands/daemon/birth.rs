@@ -19,8 +19,9 @@ use std::sync::Arc;
 use supervisor::audit::Log;
 use supervisor::broker::Seat;
 use supervisor::launch::{Command, Orphans};
-use supervisor::policy::Ruleset;
+use supervisor::policy::{Ruleset, World};
 use supervisor::sandbox::{Kernel, Listener, Tag};
+use supervisor::sources::FileSystem;
 use supervisor::workers::config::{OnSupervisorExit, Speaks, Variables};
 use supervisor::workers::daemon::Order;
 use supervisor::workers::identity::Executable;
@@ -32,8 +33,6 @@ pub struct Lawful {
     law: Law,
     /// What decides.
     pub ruleset: Arc<Ruleset>,
-    /// What confines it.
-    pub confined: Confined,
     /// The directory of its own.
     directory: PathBuf,
     tmp: PathBuf,
@@ -52,13 +51,13 @@ pub struct Ready {
 }
 
 impl Lawful {
-    /// Reads the policy of a worker, and what it means here and now.
-    pub fn read(
-        ground: &Ground,
-        order: &Order<'_>,
-        kernel: &Kernel,
-        tag: Tag,
-    ) -> Result<Self, Failure> {
+    /// Reads the policy of a worker that is to be started, and what it means here and now.
+    pub fn read(ground: &Ground, order: &Order<'_>) -> Result<Self, Failure> {
+        Self::seen(ground, order, &FileSystem)
+    }
+
+    /// The same of one that runs, among many others.
+    pub fn seen(ground: &Ground, order: &Order<'_>, world: &dyn World) -> Result<Self, Failure> {
         let directory = ground.workers.join(order.id);
         make_private(&directory).map_err(ours)?;
         let directory = directory.canonicalize().map_err(ours)?;
@@ -92,23 +91,27 @@ impl Lawful {
         };
         let mut law = Law::read(&args, tmp.clone()).map_err(ours)?;
         law.protect(ground.own());
-        let ruleset = law.compile(Some(&ground.audit(order.id))).map_err(ours)?;
+        let ruleset = law.compile_for(world, Some(&ground.audit(order.id)));
+        let ruleset = ruleset.map_err(ours)?;
         check_approver(&ruleset)?;
-        // What confines it names them.
-        if Law::wants_tmp(&ruleset) {
-            make_private(&tmp).map_err(ours)?;
-        }
-        make_directories(&ruleset)?;
-        let ruleset = Arc::new(ruleset);
-        let confined = Confined::prepare(&law, &ruleset, kernel, Some(tag), Listener::Wanted)?;
         Ok(Self {
             law,
-            ruleset,
-            confined,
+            ruleset: Arc::new(ruleset),
             place: ground.place(order.id),
             directory,
             tmp,
         })
+    }
+
+    /// What confines it, from its birth on.
+    fn confine(&self, kernel: &Kernel, tag: Tag) -> Result<Confined, Failure> {
+        // What confines it names them.
+        if Law::wants_tmp(&self.ruleset) {
+            make_private(&self.tmp).map_err(ours)?;
+        }
+        make_directories(&self.ruleset)?;
+        let (law, ruleset) = (&self.law, &self.ruleset);
+        Confined::prepare(law, ruleset, kernel, Some(tag), Listener::Wanted)
     }
 
     /// The name under which its programs reach us when they have no descriptor.
@@ -125,10 +128,11 @@ impl Lawful {
     pub fn ready(
         &self,
         order: &Order<'_>,
-        tag: Tag,
+        (kernel, tag): (&Kernel, Tag),
         (mut log, seat): (Log, Seat),
         commission: Option<&Commission>,
     ) -> Result<Ready, Failure> {
+        let confined = self.confine(kernel, tag)?;
         make_private(&self.place).map_err(ours)?;
         let cwd = self.law.cwd();
         let directory = working_directory(&self.ruleset, cwd)?;
@@ -149,7 +153,7 @@ impl Lawful {
             set("SUPERVISE_WORKER_SECRET_FD", "5".as_ref());
             pass = vec![self.listening()?, told(commission)?];
         }
-        let environment = self.confined.adapt(&environment);
+        let environment = confined.adapt(&environment);
         let variables = Variables {
             id: order.id,
             directory: &self.directory,
@@ -179,12 +183,12 @@ impl Lawful {
             command: &words,
             law: &self.law,
             ruleset: &self.ruleset,
-            layers: self.confined.confinement.layers(),
+            layers: confined.confinement.layers(),
         };
         origin.record(&mut log)?;
         let birth = Birth {
             command,
-            confinement: Arc::clone(&self.confined.confinement),
+            confinement: confined.confinement,
             ruleset: Arc::clone(&self.ruleset),
             tag,
             is_bound: order.kind.on_supervisor_exit == OnSupervisorExit::Kill,

@@ -17,8 +17,9 @@ use std::time::Duration;
 use supervisor::audit::Log;
 use supervisor::broker::{Board, Seat};
 use supervisor::launch::{Exit, LaunchError, Step, collect};
-use supervisor::sandbox::{Kernel, Tag};
+use supervisor::sandbox::{Kernel, Listener, Tag, inherit};
 use supervisor::session::Ending;
+use supervisor::sources::Glance;
 use supervisor::workers::config::{ExeCheck, Kind, OnSupervisorExit, PoolFile, Speaks};
 use supervisor::workers::daemon::{Born, Former, Hands, Happened, Order, Unborn};
 use supervisor::workers::handle::Prober;
@@ -30,7 +31,7 @@ use supervisor::workers::lifecycle::Failure as How;
 use supervisor::workers::logs::Stream;
 use supervisor::workers::manifest::{Manifest, State};
 use supervisor::workers::registry::Registry;
-use supervisor::workers::stable::{Adoption, Happening, Stable, StartError, Worker};
+use supervisor::workers::stable::{Adoption, Happening, Stable, StartError, Worker, by_need};
 
 /// How many workers are reached at a time.
 const REACHING: usize = 4;
@@ -116,11 +117,12 @@ impl StableHands {
         given: Vec<Given>,
     ) -> Result<BTreeMap<String, Former>, String> {
         let mut former = BTreeMap::new();
-        for manifest in self.registry.collect().map_err(|error| error.to_string())? {
+        let (removed, left) = self.registry.sift().map_err(|error| error.to_string())?;
+        for manifest in removed {
             former.insert(manifest.id, Former::Missing(StopReason::OsRestart));
         }
         let mut recorded = BTreeMap::new();
-        for (id, manifest) in self.registry.list().map_err(|error| error.to_string())? {
+        for (id, manifest) in left {
             match manifest {
                 Ok(manifest) => {
                     if let Some(tag) = tag_of(&manifest) {
@@ -130,7 +132,10 @@ impl StableHands {
                 Err(error) => crate::render::warn(format!("worker {id}: {error}")),
             }
         }
-        for given in given {
+        // Those for whom somebody waits are served first, and each before anybody looks closer at any.
+        let glance = Glance::default();
+        let mut served = Vec::new();
+        for given in by_need(given) {
             let tag = given.tag;
             let Some(manifest) = recorded.remove(&tag.number()) else {
                 // Begun, and never recorded as running.
@@ -143,13 +148,11 @@ impl StableHands {
                 .iter()
                 .find(|kind| kind.name == manifest.service_name);
             let taken = match kind {
-                Some(kind) => self.adopt(kind, given, manifest),
+                Some(kind) => self.adopt(kind, given, manifest, &glance),
                 None => Err("its kind is no longer in the pool file".to_owned()),
             };
             match taken {
-                Ok(born) => {
-                    former.insert(id, Former::Here(born));
-                }
+                Ok(worker) => served.push(worker),
                 Err(why) => {
                     crate::render::warn(format!(
                         "worker {id} cannot be taken over, and is ended: {why}"
@@ -159,6 +162,10 @@ impl StableHands {
                     former.insert(id, Former::Missing(StopReason::Error));
                 }
             }
+        }
+        for (worker, member) in served {
+            let id = member.manifest.id.clone();
+            former.insert(id, Former::Here(self.know(worker, member)));
         }
         // Recorded, and not held by anybody: the keeper is another one.
         for manifest in recorded.into_values() {
@@ -191,47 +198,60 @@ impl StableHands {
         }
     }
 
-    fn adopt(&mut self, kind: &Kind, given: Given, manifest: Manifest) -> Result<Born, String> {
+    /// Serves a worker from now on, on the keeper's word alone.
+    fn adopt(
+        &mut self,
+        kind: &Kind,
+        given: Given,
+        manifest: Manifest,
+        glance: &Glance,
+    ) -> Result<(Worker, Member), String> {
         let no_env = BTreeMap::new();
-        let id = manifest.id.clone();
         let order = Order {
-            id: &id,
+            id: &manifest.id,
             kind,
             env: &no_env,
         };
         let tag = given.tag;
-        let lawful = Lawful::read(&self.ground, &order, &self.kernel, tag)
-            .map_err(|failure| failure.message)?;
-        let log = Log::create(&self.ground.audit(&id)).map_err(|error| error.to_string())?;
-        let confinement = &lawful.confined.confinement;
+        let lawful = Lawful::seen(&self.ground, &order, glance);
+        let lawful = lawful.map_err(|failure| failure.message)?;
+        let locked = inherit(&lawful.ruleset, &self.kernel, Listener::Wanted);
+        let locked = locked.map_err(|error| error.to_string())?;
+        let log = Log::create(&self.ground.audit(order.id)).map_err(|error| error.to_string())?;
         let adoption = Adoption {
             ruleset: Arc::clone(&lawful.ruleset),
-            capabilities: confinement.capabilities(),
-            closed: confinement.layers().opens.closed(),
+            capabilities: locked.capabilities,
+            closed: locked.closed,
             log,
-            session: session(&id, tag),
-            seat: Some(self.seat(&id).map_err(|errno| errno.to_string())?),
+            session: session(order.id, tag),
+            seat: Some(self.seat(order.id).map_err(|errno| errno.to_string())?),
             socket_path: lawful.socket_path(),
             wall: None,
         };
         let worker = self.stable.adopt(given, adoption);
         let worker = worker.map_err(|error| error.to_string())?;
-        let process = manifest.process.as_ref();
         let prober = prober(kind, &manifest);
-        let verified = process.map(|process| match process.find(prober.executables) {
-            Ok((_, found)) => format!("process by {}", found.rung),
-            Err(why) => format!("by the keeper alone: {why}"),
-        });
-        let born = self.born(worker, &manifest, true, verified);
-        self.members.insert(
-            id,
-            Member {
-                tag,
-                manifest,
-                prober,
-            },
-        );
-        Ok(born)
+        let member = Member {
+            tag,
+            manifest,
+            prober,
+        };
+        Ok((worker, member))
+    }
+
+    /// Finds out whether a worker that is served is the one that was recorded.
+    fn know(&mut self, worker: Worker, member: Member) -> Born {
+        let process = member.manifest.process.as_ref();
+        let verified =
+            process.map(
+                |process| match process.find_from(&self.here, member.prober.executables) {
+                    Ok((_, found)) => format!("process by {}", found.rung),
+                    Err(why) => format!("by the keeper alone: {why}"),
+                },
+            );
+        let born = self.born(worker, &member.manifest, true, verified);
+        self.members.insert(member.manifest.id.clone(), member);
+        born
     }
 
     fn born(
@@ -272,7 +292,7 @@ impl StableHands {
             ));
         }
         let tag = Tag::random().map_err(|error| unborn(How::Passing, error))?;
-        let lawful = Lawful::read(&self.ground, order, &self.kernel, tag).map_err(lasting)?;
+        let lawful = Lawful::read(&self.ground, order).map_err(lasting)?;
         let log = Log::create(&self.ground.audit(order.id));
         let log = log.map_err(|error| unborn(How::Passing, error))?;
         let (instance, secret) = fresh().map_err(|error| unborn(How::Passing, error))?;
@@ -292,7 +312,7 @@ impl StableHands {
         let seat = self.seat(order.id);
         let seat = seat.map_err(|errno| unborn(How::Passing, errno))?;
         let ready = lawful
-            .ready(order, tag, (log, seat), commission.as_ref())
+            .ready(order, (&self.kernel, tag), (log, seat), commission.as_ref())
             .map_err(lasting)?;
         // Before it may run.
         let mut manifest = Manifest::new(order.id, &order.kind.name, version, &self.here);

@@ -134,10 +134,7 @@ pub fn prepare(
     tag: Option<Tag>,
 ) -> Result<Confinement, ConfineError> {
     let doors = Doors::find(ruleset, kernel, listener)?;
-    let held = sys::caps::permitted().map_err(|errno| ConfineError::Read {
-        what: "capabilities",
-        errno,
-    })?;
+    let held = held()?;
     let keep_caps = keep_caps(ruleset)?.intersection(held);
     let mut limits = limits::make(ruleset.limits()).map_err(|errno| ConfineError::Read {
         what: "resource limits",
@@ -225,6 +222,31 @@ pub fn prepare(
         filter,
         filter_flags,
         layers,
+    })
+}
+
+/// What a supervisor that takes over a child must know of what locks it.
+#[derive(Debug, Clone, Copy)]
+pub struct Inherited {
+    /// As [`Confinement::capabilities`].
+    pub capabilities: CapSet,
+    /// No open of it may be left to the kernel.
+    pub closed: bool,
+}
+
+/// Finds out what [`prepare`] made of `ruleset` for a child that is locked already, without making it again.
+///
+/// # Errors
+/// [`ConfineError`]
+pub fn inherit(
+    ruleset: &Ruleset,
+    kernel: &Kernel,
+    listener: Listener,
+) -> Result<Inherited, ConfineError> {
+    let doors = Doors::find(ruleset, kernel, listener)?;
+    Ok(Inherited {
+        capabilities: keep_caps(ruleset)?.intersection(held()?),
+        closed: doors.opens.closed(),
     })
 }
 
@@ -317,6 +339,14 @@ const NEVER_KEPT: [&str; 15] = [
     "CHECKPOINT_RESTORE",
     "MKNOD",
 ];
+
+/// What this process has.
+fn held() -> Result<CapSet, ConfineError> {
+    sys::caps::permitted().map_err(|errno| ConfineError::Read {
+        what: "capabilities",
+        errno,
+    })
+}
 
 /// What the policy names. What of it the caller has is kept.
 fn keep_caps(ruleset: &Ruleset) -> Result<CapSet, ConfineError> {

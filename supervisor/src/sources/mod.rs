@@ -10,4 +10,4 @@ mod world;
 
 pub use facts::{FactsError, gather};
 pub use files::PolicyFiles;
-pub use world::FileSystem;
+pub use world::{FileSystem, Glance};

@@ -7,6 +7,7 @@
 use crate::seccomp::{Listener, Notification};
 use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use std::mem::offset_of;
 use std::num::NonZero;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
@@ -88,11 +89,10 @@ impl Journal {
     /// # Errors
     /// The errno of `fstat(2)` or `mmap(2)`.
     pub fn inherited(file: OwnedFd) -> Result<Self, Errno> {
-        let size = nix::sys::stat::fstat(&file)?.st_size as usize;
-        let count = size.saturating_sub(size_of::<[u64; NUMBERS]>()) / size_of::<Slot>();
-        let journal = Self::of(file, count.try_into().map_err(|_| Errno::EINVAL)?)?;
+        let count = count_of(file.as_fd())?;
+        let journal = Self::of(file, count)?;
         let mut state = journal.lock();
-        for (slot, bytes) in journal.touched()? {
+        for (slot, bytes) in touched(journal.as_file(), count)? {
             if bytes.iter().all(|byte| *byte == 0) {
                 continue;
             }
@@ -111,26 +111,17 @@ impl Journal {
         Ok(journal)
     }
 
-    /// The slots on pages that were ever written, and their bytes. The others are not even looked at: to look at a page makes it.
-    fn touched(&self) -> Result<Vec<(u16, Vec<u8>)>, Errno> {
-        use nix::unistd::{Whence, lseek};
-        let mut slots = Vec::new();
-        let mut at = 0;
-        loop {
-            let data = match lseek(&self.file, at, Whence::SeekData) {
-                Ok(data) => data,
-                // Behind the last.
-                Err(Errno::ENXIO) => return Ok(slots),
-                Err(errno) => return Err(errno),
-            };
-            at = lseek(&self.file, data, Whence::SeekHole)?;
-            let size = size_of::<Slot>() as libc::off_t;
-            for slot in data / size..(at / size).min(self.count.into()) {
-                let mut bytes = vec![0; size_of::<Slot>()];
-                nix::sys::uio::pread(&self.file, &mut bytes, slot * size)?;
-                slots.push((slot as u16, bytes));
-            }
-        }
+    /// Whether something waits in the journal that somebody else began.
+    ///
+    /// # Errors
+    /// The errno of `fstat(2)`, `lseek(2)` or `pread(2)`.
+    pub fn has_pending(file: BorrowedFd<'_>) -> Result<bool, Errno> {
+        let slots = touched(file, count_of(file)?)?;
+        let id = offset_of!(Slot, call) + offset_of!(libc::seccomp_notif, id);
+        let mut ids = slots
+            .iter()
+            .map(|(_, bytes)| &bytes[id..id + size_of::<u64>()]);
+        Ok(ids.any(|id| id.iter().any(|byte| *byte != 0)))
     }
 
     fn of(file: OwnedFd, count: u16) -> Result<Self, Errno> {
@@ -301,6 +292,37 @@ fn size_for(count: u16) -> usize {
     usize::from(count) * size_of::<Slot>() + size_of::<[u64; NUMBERS]>()
 }
 
+/// The slots of a journal.
+fn count_of(file: BorrowedFd<'_>) -> Result<u16, Errno> {
+    let size = nix::sys::stat::fstat(file)?.st_size as usize;
+    let count = size.saturating_sub(size_of::<[u64; NUMBERS]>()) / size_of::<Slot>();
+    count.try_into().map_err(|_| Errno::EINVAL)
+}
+
+/// The slots on pages that were ever written, and their bytes. The others are not even looked at: to look at a page makes it.
+fn touched(file: BorrowedFd<'_>, count: u16) -> Result<Vec<(u16, Vec<u8>)>, Errno> {
+    use nix::unistd::{Whence, lseek};
+    let size = size_of::<Slot>() as libc::off_t;
+    let mut slots = Vec::new();
+    let mut at = 0;
+    loop {
+        let data = match lseek(file, at, Whence::SeekData) {
+            Ok(data) => data,
+            // Behind the last.
+            Err(Errno::ENXIO) => return Ok(slots),
+            Err(errno) => return Err(errno),
+        };
+        at = lseek(file, data, Whence::SeekHole)?;
+        let first = data / size;
+        let behind = (at / size).min(count.into());
+        // Behind the slots are the numbers.
+        let mut bytes = vec![0; usize::try_from((behind - first) * size).unwrap_or(0)];
+        let had = nix::sys::uio::pread(file, &mut bytes, first * size)?;
+        let whole = bytes[..had].chunks_exact(size_of::<Slot>());
+        slots.extend((first as u16..).zip(whole.map(<[u8]>::to_vec)));
+    }
+}
+
 impl Drop for Journal {
     fn drop(&mut self) {
         let size = size_for(self.count);
@@ -369,6 +391,7 @@ mod tests {
                 }
             }
             // Nobody is told of it again; the memory has it.
+            assert_eq!(Journal::has_pending(journal.as_file()), Ok(true));
             let file = journal.as_file().try_clone_to_owned().unwrap();
             let successor = Journal::inherited(file).unwrap();
             let pending = successor.pending();
@@ -379,6 +402,7 @@ mod tests {
             assert_eq!(listener.respond_value(pending[0].id, 4711), Ok(true));
             successor.answered(pending[0].id);
             assert!(successor.pending().is_empty());
+            assert_eq!(Journal::has_pending(journal.as_file()), Ok(false));
             assert_eq!(successor.note(pending[0].id), Note::default());
             let file = journal.as_file().try_clone_to_owned().unwrap();
             assert!(Journal::inherited(file).unwrap().pending().is_empty());
@@ -397,6 +421,7 @@ mod tests {
         let file = journal.as_file().try_clone_to_owned().unwrap();
         let successor = Journal::inherited(file).unwrap();
         assert_eq!(successor.left(), Ok(vec![(0, 7), (NUMBERS - 1, 1)]));
+        assert_eq!(Journal::has_pending(journal.as_file()), Ok(false));
         assert!(successor.pending().is_empty());
     }
 

@@ -56,7 +56,19 @@ impl DaemonProcess {
     /// # Errors
     /// The first thing that is not as recorded.
     pub fn find(&self, executables: Executables) -> Result<(Held, Found), Mismatch> {
-        self.is_of(&Here::now()?)?;
+        self.find_from(&Here::now()?, executables)
+    }
+
+    /// The same where it is known already where this process is.
+    ///
+    /// # Errors
+    /// As [`DaemonProcess::find`].
+    pub fn find_from(
+        &self,
+        here: &Here,
+        executables: Executables,
+    ) -> Result<(Held, Found), Mismatch> {
+        self.is_of(here)?;
         let (held, rung) = Held::reopen(self)?;
         let process = held.proc()?;
         let start_time = match process.start_ticks() {

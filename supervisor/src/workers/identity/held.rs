@@ -222,7 +222,8 @@ impl<'a> ProcDir<'a> {
 
     fn read(&self, name: &str) -> Result<Result<String, Errno>, Mismatch> {
         let text = self.open_file(name).and_then(|mut file| {
-            let mut text = Vec::new();
+            // Its size is not told. Most of what is asked for here fits.
+            let mut text = Vec::with_capacity(4096);
             file.read_to_end(&mut text).map_err(errno)?;
             Ok(String::from_utf8_lossy(&text).into_owned())
         });

@@ -104,7 +104,7 @@ pub(super) fn read(directory: &OwnedFd, id: &str) -> Result<Option<Manifest>, En
     if size > MAX {
         return Err(EntryError::TooLarge { size });
     }
-    let mut text = Vec::new();
+    let mut text = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
     // It may have grown since.
     let read = file.take(MAX + 1).read_to_end(&mut text);
     read.map_err(errno).map_err(io("read"))?;

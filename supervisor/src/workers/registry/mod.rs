@@ -203,19 +203,29 @@ impl Registry {
     /// # Errors
     /// [`RegistryError`]
     pub fn collect(&self) -> Result<Vec<Manifest>, RegistryError> {
+        self.sift().map(|(removed, _)| removed)
+    }
+
+    /// The same, and returns beside it all that are left, as [`Registry::list`] does.
+    ///
+    /// # Errors
+    /// [`RegistryError`]
+    pub fn sift(&self) -> Result<(Vec<Manifest>, Vec<Entry>), RegistryError> {
         let here = Here::now()?;
         let locked = self.lock()?;
         entries::remove_unfinished(&self.directory).map_err(io(&self.path, "clear"))?;
-        let mut removed = Vec::new();
+        let (mut removed, mut left) = (Vec::new(), Vec::new());
         for (id, manifest) in self.list()? {
-            // One that cannot be read is somebody's to look at.
-            let Ok(manifest) = manifest else { continue };
-            if manifest.boot_id != here.boot_id {
-                locked.remove(&id)?;
-                removed.push(manifest);
+            match manifest {
+                Ok(manifest) if manifest.boot_id != here.boot_id => {
+                    locked.remove(&id)?;
+                    removed.push(manifest);
+                }
+                // One that cannot be read is somebody's to look at.
+                manifest => left.push((id, manifest)),
             }
         }
-        Ok(removed)
+        Ok((removed, left))
     }
 
     /// Keeps everybody else from writing, until it is dropped. Whoever starts a worker only where there is none looks, starts and

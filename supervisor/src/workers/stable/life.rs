@@ -38,7 +38,7 @@ impl Told {
 #[derive(Debug)]
 pub(super) struct Kept {
     pub tag: Tag,
-    pub process: Pidfd,
+    pub process: Arc<Pidfd>,
     pub told: Arc<Told>,
 }
 

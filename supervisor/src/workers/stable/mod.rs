@@ -6,6 +6,9 @@
 //! What never happens here: a decision about what is to run. What happens to a worker when this is dropped: nothing.
 
 mod life;
+mod need;
+
+pub use need::by_need;
 
 use super::keeper::{Given, Held, Link, LinkError, News, Role};
 use crate::audit::{Log, Status};
@@ -156,7 +159,7 @@ pub struct Stable {
 
 #[derive(Debug)]
 struct Member {
-    process: Pidfd,
+    process: Arc<Pidfd>,
     told: Arc<Told>,
 }
 
@@ -265,7 +268,7 @@ impl Stable {
         };
         let parts = Incoming {
             pid: kept.pid,
-            process: kept.process,
+            process: Arc::new(kept.process),
             listener: kept.listener,
             journal,
             locks,
@@ -318,7 +321,7 @@ impl Stable {
         };
         let parts = Incoming {
             pid,
-            process,
+            process: Arc::new(process),
             journal: match journal {
                 Some(journal) => journal,
                 None if listener.is_some() => return Err(StartError::Missing(Role::Journal)),
@@ -346,7 +349,7 @@ impl Stable {
     /// Starts the thread that serves a session to its end.
     fn serve(&mut self, tag: Tag, parts: Incoming) -> Result<(), StartError> {
         let told = Told::new().map_err(prepare("eventfd"))?;
-        let process = duplicate(parts.process.as_fd())?.into();
+        let process = Arc::clone(&parts.process);
         let (sender, event) = (self.sender.clone(), self.event.clone());
         let link = self.link.clone();
         // One that outlived its keeper has been given to another process, and so are those that lose their parent in it.
@@ -448,7 +451,7 @@ impl Stable {
 /// What a session's thread is given.
 struct Incoming {
     pid: i32,
-    process: Pidfd,
+    process: Arc<Pidfd>,
     listener: Option<OwnedFd>,
     journal: OwnedFd,
     locks: Locks,
