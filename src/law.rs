@@ -52,11 +52,23 @@ impl Law {
     /// # Errors
     /// [`LawError`]
     pub fn read(args: &PolicyArgs, tmp: PathBuf) -> Result<Self, LawError> {
+        Self::read_from(&mut PolicyFiles, args, tmp)
+    }
+
+    /// The same, with policy files from elsewhere.
+    ///
+    /// # Errors
+    /// [`LawError`]
+    pub fn read_from(
+        files: &mut dyn Library,
+        args: &PolicyArgs,
+        tmp: PathBuf,
+    ) -> Result<Self, LawError> {
         // Files are named from where the operator is.
         let mut policies = Vec::new();
         let mut names = Vec::new();
         for name in &args.policy {
-            let (policy, digest) = named(name)?;
+            let (policy, digest) = named(name, files)?;
             policies.push(policy);
             names.push((name.clone(), digest));
         }
@@ -224,11 +236,11 @@ fn home(variable: &OsStr) -> Option<PathBuf> {
 }
 
 /// Reads a policy, and takes the hash of the text that bears the name.
-fn named(name: &OsStr) -> Result<(Policy, Digest), LawError> {
+fn named(name: &OsStr, files: &mut dyn Library) -> Result<(Policy, Digest), LawError> {
     let name = name
         .to_str()
         .ok_or_else(|| LawError::Usage(format!("--policy {}: not UTF-8", name.display())))?;
-    let mut library = Hashing(None);
+    let mut library = Hashing { first: None, files };
     let policy = Policy::named(name, &mut library)?;
     let preset = || {
         Preset::ALL
@@ -236,17 +248,23 @@ fn named(name: &OsStr) -> Result<(Policy, Digest), LawError> {
             .find(|preset| preset.name == name)
             .map(|preset| Digest::of(preset.text.as_bytes()))
     };
-    let digest = library.0.or_else(preset).unwrap_or_else(|| Digest::of(b""));
+    let digest = library
+        .first
+        .or_else(preset)
+        .unwrap_or_else(|| Digest::of(b""));
     Ok((policy, digest))
 }
 
 /// The policy files, and the hash of the first that is read: the one that was named. What it extends comes after.
-struct Hashing(Option<Digest>);
+struct Hashing<'a> {
+    first: Option<Digest>,
+    files: &'a mut dyn Library,
+}
 
-impl Library for Hashing {
+impl Library for Hashing<'_> {
     fn text(&mut self, path: &Path) -> Result<PolicyText, String> {
-        let text = PolicyFiles.text(path)?;
-        self.0
+        let text = self.files.text(path)?;
+        self.first
             .get_or_insert_with(|| Digest::of(text.text.as_bytes()));
         Ok(text)
     }

@@ -5,6 +5,7 @@ mod guest;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod house;
+mod law;
 mod left;
 mod lives;
 mod load;

@@ -285,11 +285,17 @@ fn where_it_cannot_be_told_what_a_budget_has_left_nothing_is() {
     let asking = Asking::new(&[("again", &command)], &counting(50));
     asking.tell(1);
     asking.until_said("again-1", "1 content");
-    // A line more: the rule that stands where the old one stood is not the old one.
+    // A line more: the rule that stands where the old one stood is not the old one, and is for those who start later.
     let policy = asking.house.workspace.join("asking.toml");
     let text = fs::read_to_string(&policy).expect("a policy");
     fs::write(&policy, format!("# A remark.\n{text}")).expect("it can be changed");
     asking.house.kill_daemon();
     asking.tell(2);
-    asking.until_said("again-1", "2 refused");
+    asking.until_said("again-1", "2 content");
+    // Nobody knows what was granted.
+    let record = "state/supervise/daemon/audit/again-1.jsonl";
+    fs::write(asking.house.workspace.join(record), "").expect("it can be emptied");
+    asking.house.kill_daemon();
+    asking.tell(3);
+    asking.until_said("again-1", "3 refused");
 }

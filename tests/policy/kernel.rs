@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use supervisor::policy::{Access, Facts, FileId, NoFiles, Policy, Ruleset, Subject, World};
 use supervisor::sandbox::{Kernel, Listener, inherit, prepare};
-use supervisor::sources::{FileSystem, Glance};
+use supervisor::sources::{FileSystem, Seen};
 
 /// What is tried.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -321,7 +321,7 @@ fn a_glance_sees_what_is_there_and_looks_at_each_name_once() {
     let place = Workspace::new();
     let (top, tmpdir) = (place.make_dir("tree"), place.make_dir("tmp"));
     plant(&top);
-    let glance = Glance::default();
+    let glance = Seen::default();
     let (file, link) = (top.join("a/f.x"), top.join("link"));
     for name in [&top, &file, &link, &top.join("absent"), &tmpdir] {
         assert_eq!(glance.look(name), FileSystem.look(name));
@@ -332,7 +332,7 @@ fn a_glance_sees_what_is_there_and_looks_at_each_name_once() {
     fs::remove_file(&file).expect("it was planted");
     fs::remove_file(&link).expect("it was planted");
     assert_eq!((glance.look(&file), glance.link(&link)), seen);
-    assert_eq!(Glance::default().look(&file), Ok(None));
+    assert_eq!(Seen::default().look(&file), Ok(None));
 }
 
 /// What is tried, of what in the tree, and whether it goes through.

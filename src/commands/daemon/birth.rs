@@ -19,9 +19,9 @@ use std::sync::Arc;
 use supervisor::audit::Log;
 use supervisor::broker::Seat;
 use supervisor::launch::{Command, Orphans};
-use supervisor::policy::{Ruleset, World};
+use supervisor::policy::Ruleset;
 use supervisor::sandbox::{Kernel, Listener, Tag};
-use supervisor::sources::FileSystem;
+use supervisor::sources::{Remembered, Seen};
 use supervisor::workers::config::{OnSupervisorExit, Speaks, Variables};
 use supervisor::workers::daemon::Order;
 use supervisor::workers::identity::Executable;
@@ -51,13 +51,12 @@ pub struct Ready {
 }
 
 impl Lawful {
-    /// Reads the policy of a worker that is to be started, and what it means here and now.
-    pub fn read(ground: &Ground, order: &Order<'_>) -> Result<Self, Failure> {
-        Self::seen(ground, order, &FileSystem)
-    }
-
-    /// The same of one that runs, among many others.
-    pub fn seen(ground: &Ground, order: &Order<'_>, world: &dyn World) -> Result<Self, Failure> {
+    /// Reads the policy of a worker from `files`, and what it means in this world.
+    pub fn read(
+        ground: &Ground,
+        order: &Order<'_>,
+        (files, world): (&mut Remembered, &Seen),
+    ) -> Result<Self, Failure> {
         let directory = ground.workers.join(order.id);
         make_private(&directory).map_err(ours)?;
         let directory = directory.canonicalize().map_err(ours)?;
@@ -89,7 +88,7 @@ impl Lawful {
                 .collect(),
             ..PolicyArgs::default()
         };
-        let mut law = Law::read(&args, tmp.clone()).map_err(ours)?;
+        let mut law = Law::read_from(files, &args, tmp.clone()).map_err(ours)?;
         law.protect(ground.own());
         let ruleset = law.compile_for(world, Some(&ground.audit(order.id)));
         let ruleset = ruleset.map_err(ours)?;

@@ -60,6 +60,11 @@ impl Ground {
         self.runtime.join(DAEMON)
     }
 
+    /// The pool file as it was when it could last be read.
+    pub fn last(&self) -> PathBuf {
+        self.run().join("last.toml")
+    }
+
     /// Where the manifests are.
     pub fn registry(&self) -> PathBuf {
         self.run().join("registry")

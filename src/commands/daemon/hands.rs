@@ -3,6 +3,7 @@
 
 use super::birth::{Lawful, session, shown};
 use super::ground::{Ground, JOBS};
+use super::recorded::Recorded;
 use crate::commands::run::Failure;
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -19,7 +20,7 @@ use supervisor::broker::{Board, Seat};
 use supervisor::launch::{Exit, LaunchError, Step, collect};
 use supervisor::sandbox::{Kernel, Listener, Tag, inherit};
 use supervisor::session::Ending;
-use supervisor::sources::Glance;
+use supervisor::sources::{Remembered, Seen};
 use supervisor::workers::config::{ExeCheck, Kind, OnSupervisorExit, PoolFile, Speaks};
 use supervisor::workers::daemon::{Born, Former, Hands, Happened, Order, Unborn};
 use supervisor::workers::handle::Prober;
@@ -133,7 +134,6 @@ impl StableHands {
             }
         }
         // Those for whom somebody waits are served first, and each before anybody looks closer at any.
-        let glance = Glance::default();
         let mut served = Vec::new();
         for given in by_need(given) {
             let tag = given.tag;
@@ -148,7 +148,7 @@ impl StableHands {
                 .iter()
                 .find(|kind| kind.name == manifest.service_name);
             let taken = match kind {
-                Some(kind) => self.adopt(kind, given, manifest, &glance),
+                Some(kind) => self.adopt(kind, given, manifest),
                 None => Err("its kind is no longer in the pool file".to_owned()),
             };
             match taken {
@@ -204,16 +204,18 @@ impl StableHands {
         kind: &Kind,
         given: Given,
         manifest: Manifest,
-        glance: &Glance,
     ) -> Result<(Worker, Member), String> {
         let no_env = BTreeMap::new();
+        let recorded = Recorded::of(&manifest).ok_or("its record is of another version")?;
+        let then = recorded.kind(kind);
         let order = Order {
             id: &manifest.id,
-            kind,
+            kind: &then,
             env: &no_env,
         };
         let tag = given.tag;
-        let lawful = Lawful::seen(&self.ground, &order, glance);
+        let (mut files, world) = recorded.sources();
+        let lawful = Lawful::read(&self.ground, &order, (&mut files, &world));
         let lawful = lawful.map_err(|failure| failure.message)?;
         let locked = inherit(&lawful.ruleset, &self.kernel, Listener::Wanted);
         let locked = locked.map_err(|error| error.to_string())?;
@@ -292,7 +294,9 @@ impl StableHands {
             ));
         }
         let tag = Tag::random().map_err(|error| unborn(How::Passing, error))?;
-        let lawful = Lawful::read(&self.ground, order).map_err(lasting)?;
+        let (mut files, world) = (Remembered::default(), Seen::default());
+        let lawful = Lawful::read(&self.ground, order, (&mut files, &world));
+        let lawful = lawful.map_err(lasting)?;
         let log = Log::create(&self.ground.audit(order.id));
         let log = log.map_err(|error| unborn(How::Passing, error))?;
         let (instance, secret) = fresh().map_err(|error| unborn(How::Passing, error))?;
@@ -316,10 +320,9 @@ impl StableHands {
             .map_err(lasting)?;
         // Before it may run.
         let mut manifest = Manifest::new(order.id, &order.kind.name, version, &self.here);
-        manifest.extra = serde_json::json!({
-            "tag": tag.to_string(),
-            "is_script": ready.is_script,
-        });
+        let recorded = Recorded::new(tag, ready.is_script, order.kind, &files, &world);
+        let recorded = recorded.to_value();
+        manifest.extra = recorded.map_err(|error| unborn(How::Lasting, error))?;
         let unwritten = |error| unborn(How::Passing, error);
         self.registry.write(&manifest).map_err(unwritten)?;
         let started = self.stable.start(ready.birth);
@@ -500,11 +503,11 @@ fn not_started(error: &StartError) -> Unborn {
 }
 
 fn tag_of(manifest: &Manifest) -> Option<Tag> {
-    Tag::parse(manifest.extra.get("tag")?.as_str()?)
+    Recorded::of(manifest)?.tag()
 }
 
 fn prober(kind: &Kind, manifest: &Manifest) -> Prober {
-    let is_script = manifest.extra.get("is_script") == Some(&true.into());
+    let is_script = Recorded::of(manifest).is_some_and(|recorded| recorded.is_script);
     let executables = match kind.exe_check {
         // What was executed is the interpreter, and not what was recorded.
         _ if is_script => Executables::Skip,

@@ -3,6 +3,7 @@
 mod birth;
 mod ground;
 mod hands;
+mod recorded;
 
 use crate::exit;
 use crate::places;
@@ -10,7 +11,6 @@ use crate::render::fail;
 use ground::Ground;
 use hands::StableHands;
 use protocol::control::{Hello, Severity};
-use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -55,12 +55,15 @@ pub struct DaemonArgs {
     /// What the keeper starts
     #[arg(long, hide = true)]
     pub serve: bool,
+    /// Where the daemon keeps the pool file as it was when it could last be read
+    #[arg(long, hide = true, requires = "serve")]
+    pub last: Option<PathBuf>,
 }
 
 /// Does what the flags say.
 pub fn daemon(args: &DaemonArgs) -> ExitCode {
     let done = match args.serve {
-        true => serve(&args.config),
+        true => serve(&args.config, args.last.as_deref()),
         false if args.print_unit => unit(&args.config, None, args.json),
         false if args.validate_unit.is_some() => {
             unit(&args.config, args.validate_unit.as_deref(), args.json)
@@ -81,8 +84,40 @@ pub fn read(path: &Path) -> Result<PoolFile, String> {
     let real = real.map_err(|error| format!("pool file {shown}: {error}; --config names one"))?;
     let text = std::fs::read_to_string(&real);
     let text = text.map_err(|error| format!("pool file {shown}: {error}"))?;
+    parse(path, &real, text)
+}
+
+fn parse(path: &Path, real: &Path, text: String) -> Result<PoolFile, String> {
     let directory = real.parent().unwrap_or(Path::new("/"));
-    PoolFile::parse(&shown.to_string(), text, directory).map_err(|error| error.to_string())
+    let shown = path.display().to_string();
+    PoolFile::parse(&shown, text, directory).map_err(|error| error.to_string())
+}
+
+/// The pool file for a daemon that goes on: as it is, or, where it cannot be read now, as it was when it last could. Workers that wait
+/// for their daemon are not to wait for whoever edits a file.
+fn read_or_last(config: &Path, last: Option<&Path>) -> Result<PoolFile, String> {
+    let now = std::fs::read_to_string(config).map_err(|error| error.to_string());
+    let now = now.and_then(|text| parse(config, config, text.clone()).map(|file| (file, text)));
+    let Some(last) = last else {
+        return now.map(|(file, _)| file);
+    };
+    match now {
+        Ok((file, text)) => {
+            let new = last.with_extension("new");
+            let kept = std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, last));
+            if let Err(error) = kept {
+                crate::render::warn(format!("{}: {error}", last.display()));
+            }
+            Ok(file)
+        }
+        Err(why) => {
+            let text = std::fs::read_to_string(last).map_err(|_| why.clone())?;
+            crate::render::warn(format!(
+                "{why}\nthe pool file is used as it was when it could last be read"
+            ));
+            parse(config, config, text)
+        }
+    }
 }
 
 /// This program, as it is found again.
@@ -133,11 +168,15 @@ fn keep(config: &Path) -> Result<u8, String> {
     let daemon = keeper::Daemon {
         place: ground.run(),
         program: own_program()?,
-        arguments: ["daemon", "--serve", "--config"]
-            .into_iter()
-            .map(OsString::from)
-            .chain([config.into_os_string()])
-            .collect(),
+        arguments: [
+            "daemon".into(),
+            "--serve".into(),
+            "--config".into(),
+            config.into_os_string(),
+            "--last".into(),
+            ground.last().into_os_string(),
+        ]
+        .into(),
     };
     let exit = keeper::keep(&daemon).map_err(|error| error.to_string())?;
     Ok(match exit {
@@ -147,7 +186,7 @@ fn keep(config: &Path) -> Result<u8, String> {
 }
 
 /// The daemon.
-fn serve(config: &Path) -> Result<u8, String> {
+fn serve(config: &Path, last: Option<&Path>) -> Result<u8, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let socket = std::io::stdin().as_fd().try_clone_to_owned();
     let inheritance = Link::open(socket.map_err(|error| text(&error))?);
@@ -155,7 +194,7 @@ fn serve(config: &Path) -> Result<u8, String> {
         format!("{error}; --serve is for the keeper, `supervise daemon` starts both")
     })?;
     let stable = Stable::new(inheritance.link).map_err(|errno| text(&errno))?;
-    let file = read(config)?;
+    let file = read_or_last(config, last)?;
     let ground = Ground::of(&file.daemon)?;
     let group = Ground::group(&file)?;
     let mut own = inheritance.own.into_iter();

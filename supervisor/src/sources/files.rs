@@ -1,5 +1,6 @@
 //! Policy files: read once, from a descriptor of a plain file.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
@@ -51,6 +52,46 @@ impl Library for PolicyFiles {
             text,
             path: place(&file)?,
         })
+    }
+}
+
+/// Policy files that are read once for a worker, and again for whoever goes on with it: what was read is remembered, and what is
+/// remembered is not read.
+#[derive(Clone, Debug, Default)]
+pub struct Remembered {
+    texts: BTreeMap<PathBuf, PolicyText>,
+    /// Only what is remembered is there.
+    is_closed: bool,
+}
+
+impl Remembered {
+    /// With what was remembered: by the name under which it was asked for, where it was, and its text. Nothing else is there.
+    pub fn only(texts: impl IntoIterator<Item = (PathBuf, PolicyText)>) -> Self {
+        Self {
+            texts: texts.into_iter().collect(),
+            is_closed: true,
+        }
+    }
+
+    /// What was read, by the name under which it was asked for.
+    pub fn texts(&self) -> impl Iterator<Item = (&Path, &PolicyText)> {
+        self.texts.iter().map(|(name, text)| (&**name, text))
+    }
+}
+
+impl Library for Remembered {
+    fn text(&mut self, path: &Path) -> Result<PolicyText, String> {
+        match self.texts.get(path) {
+            Some(text) => Ok(text.clone()),
+            None if self.is_closed => {
+                Err("it was not there when the worker was started".to_owned())
+            }
+            None => {
+                let text = PolicyFiles.text(path)?;
+                self.texts.insert(path.to_owned(), text.clone());
+                Ok(text)
+            }
+        }
     }
 }
 

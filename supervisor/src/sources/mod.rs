@@ -6,8 +6,10 @@
 
 mod facts;
 mod files;
+mod seen;
 mod world;
 
 pub use facts::{FactsError, gather};
-pub use files::PolicyFiles;
-pub use world::{FileSystem, Glance};
+pub use files::{PolicyFiles, Remembered};
+pub use seen::{Seen, Sight};
+pub use world::FileSystem;

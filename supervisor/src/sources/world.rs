@@ -1,7 +1,5 @@
 //! The file system, as the policy room asks about it.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -64,37 +62,5 @@ impl World for FileSystem {
             }
         }
         Ok(names)
-    }
-}
-
-/// The file system, each name of which is looked at once: for whoever compiles many policies about the same places in a moment. What
-/// changes meanwhile is no other matter than what changes after a policy was compiled.
-#[derive(Debug, Default)]
-pub struct Glance {
-    entries: RefCell<HashMap<OsString, Option<Entry>>>,
-    links: RefCell<HashMap<OsString, PathBuf>>,
-}
-
-impl World for Glance {
-    fn look(&self, path: &Path) -> Result<Option<Entry>, Errno> {
-        if let Some(known) = self.entries.borrow().get(path.as_os_str()) {
-            return Ok(*known);
-        }
-        let found = FileSystem.look(path)?;
-        self.entries.borrow_mut().insert(path.into(), found);
-        Ok(found)
-    }
-
-    fn link(&self, path: &Path) -> Result<PathBuf, Errno> {
-        if let Some(known) = self.links.borrow().get(path.as_os_str()) {
-            return Ok(known.clone());
-        }
-        let target = FileSystem.link(path)?;
-        self.links.borrow_mut().insert(path.into(), target.clone());
-        Ok(target)
-    }
-
-    fn list(&self, path: &Path) -> Result<Vec<OsString>, Errno> {
-        FileSystem.list(path)
     }
 }

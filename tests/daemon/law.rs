@@ -1,0 +1,65 @@
+//! Under which law a worker goes on when its daemon is killed.
+
+use crate::harness::run::{eventually, eventually_reads};
+use crate::harness::{feature, require};
+use crate::house::House;
+use std::fs;
+
+/// A worker that says again and again what it may read.
+const READER: &str = r#"
+[[worker]]
+name = "reader"
+command = ["sh", "-c", "while :; do for f in given other; do cat $f >/dev/null 2>&1 && echo $f >> new || echo no $f >> new; done; mv new said; sleep 0.05; done"]
+policy = "reader.toml"
+speaks = "nothing"
+on_supervisor_exit = "survive"
+"#;
+
+/// A pattern beside it keeps the kernel from giving what is given: the daemon does.
+fn policy(files: &str) -> String {
+    format!(
+        "version = 1\nextends = [\"base\"]\ntmp = \"none\"\n[fs]\nread = [\"/usr\", \"/etc\"]\nexec = [\"/usr\"]\nwrite = [\"$WORKER_DIR\"]\ndeny = [{files}]\n"
+    )
+}
+
+#[test]
+fn a_worker_keeps_the_law_that_it_was_started_under_whatever_becomes_of_the_files() {
+    require!(feature::listener());
+    let mut house = House::empty(READER);
+    let file = house.workspace.join("reader.toml");
+    let denied = r#""$WORKER_DIR/oth*""#;
+    fs::write(&file, policy(denied)).expect("a policy");
+    house.open();
+    let directory = house.workspace.join("data/supervise/workers/reader-1");
+    for name in ["given", "other"] {
+        fs::write(directory.join(name), "content").expect("a file");
+    }
+    let said = directory.join("said");
+    let says = |what: &str| eventually(what, || eventually_reads(&said) == "given\nno other\n");
+    says("one is given and one is not");
+    let before = house.worker("reader-1")["pid"].clone();
+    // Wider, gone, and a pool file that nobody can read.
+    for (law, pool) in [
+        (Some(policy("")), None),
+        (None, None),
+        (None, Some("version = 1\n[[worker]]\nname = ")),
+    ] {
+        match law {
+            Some(law) => fs::write(&file, law).expect("a policy"),
+            None => drop(fs::remove_file(&file)),
+        }
+        if let Some(pool) = pool {
+            house.workspace.write("workers.toml", pool);
+        }
+        house.kill_daemon();
+        fs::remove_file(&said).expect("it was said");
+        says("it is as it was");
+        assert_eq!(house.worker("reader-1")["pid"], before);
+    }
+    // Whoever starts now starts under the law of now.
+    fs::write(&file, policy("")).expect("a policy");
+    house.ask(&["restart", "reader-1"]).expect_code(0);
+    eventually("both are given", || {
+        eventually_reads(&said) == "given\nother\n"
+    });
+}
