@@ -22,10 +22,12 @@ pub fn fill(bytes: &mut [u8]) -> Result<(), Errno> {
     }
 }
 
+/// By its number: the standard library names `getrandom` weakly, and where all of a static program is optimized as one, so does
+/// everybody. Then nothing brings in the function, and what would be called is at address 0.
 #[cfg(target_os = "linux")]
-fn ask(bytes: &mut [u8]) -> isize {
+fn ask(bytes: &mut [u8]) -> libc::c_long {
     // SAFETY: writes `bytes.len()` bytes to `bytes`, which has that many.
-    unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) }
+    unsafe { libc::syscall(libc::SYS_getrandom, bytes.as_mut_ptr(), bytes.len(), 0) }
 }
 
 #[cfg(not(target_os = "linux"))]
