@@ -38,13 +38,14 @@ pub fn rows(built: &Built, pair: &Pair) {
 
 fn measure(built: &Built, pair: &Pair, count: usize) -> Result<Measured, String> {
     let kind = Kind {
+        name: "w",
         program: &pair.floor,
         arguments: vec!["idle".to_owned()],
         count,
         speaks: false,
         asks: None,
     };
-    let mut kept = Kept::start(built, pair, &format!("again-{count}"), &kind)?;
+    let mut kept = Kept::start(built, pair, &format!("again-{count}"), &[kind])?;
     let (mut took, mut worked) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let (time, daemon) = kept.kill_daemon()?;

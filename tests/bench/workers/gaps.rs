@@ -26,18 +26,30 @@ fn measure(built: &Built, pair: &Pair, others: usize) -> Result<Vec<Duration>, S
     let asked = built.in_memory("asked");
     let file = asked.join("file");
     std::fs::write(&file, b"asked for").map_err(|error| error.to_string())?;
-    let kind = Kind {
+    let opener = Kind {
+        name: "w",
         program: &pair.floor,
         arguments: ["gaps", &file.to_string_lossy(), "notes"]
             .map(str::to_owned)
             .to_vec(),
-        count: others + 1,
+        count: 1,
         speaks: false,
         asks: Some(&asked),
     };
-    let mut kept = Kept::start(built, pair, &format!("gaps-{others}"), &kind)?;
-    // The last one is taken over last.
-    let notes = kept.own(&format!("w-{}", others + 1)).join("notes");
+    let idle = Kind {
+        name: "idle",
+        program: &pair.floor,
+        arguments: vec!["idle".to_owned()],
+        count: others.max(1),
+        speaks: false,
+        asks: None,
+    };
+    let mut kinds = vec![idle, opener];
+    if others == 0 {
+        kinds.remove(0);
+    }
+    let mut kept = Kept::start(built, pair, &format!("gaps-{others}"), &kinds)?;
+    let notes = kept.own("w-1").join("notes");
     let mut gaps = Vec::new();
     for _ in 0..KILLS {
         let before = now()?;

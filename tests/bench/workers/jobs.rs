@@ -21,13 +21,14 @@ const TEXT: &str = "forty characters of work, more or less..";
 
 pub fn rows(built: &Built, pair: &Pair) {
     let kind = Kind {
+        name: "w",
         program: &pair.worker,
         arguments: Vec::new(),
         count: 1,
         speaks: true,
         asks: None,
     };
-    let made = Kept::start(built, pair, "jobs", &kind).and_then(|kept| {
+    let made = Kept::start(built, pair, "jobs", &[kind]).and_then(|kept| {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();

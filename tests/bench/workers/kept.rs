@@ -22,6 +22,7 @@ pub struct Kept {
 
 /// One kind of worker: a program and its arguments, and what it may ask for.
 pub struct Kind<'a> {
+    pub name: &'a str,
     pub program: &'a Path,
     pub arguments: Vec<String>,
     pub count: usize,
@@ -31,31 +32,50 @@ pub struct Kind<'a> {
     pub asks: Option<&'a Path>,
 }
 
-impl Kept {
-    /// Starts them, and waits until all workers run.
-    pub fn start(built: &Built, pair: &Pair, name: &str, kind: &Kind<'_>) -> Result<Self, String> {
-        let place = built.in_memory(name);
-        let policy = place.join("worker.toml");
-        let asked = kind.asks.map(|asked| {
+impl Kind<'_> {
+    fn rules(&self) -> String {
+        let asked = self.asks.map(|asked| {
             format!("[[request]]\npath = {asked:?}\naccess = [\"read\"]\ndecision = \"allow\"\n")
         });
-        let rules = format!(
+        format!(
             "version = 1\n[fs]\nexec = [{:?}]\n{}",
-            kind.program,
+            self.program,
             asked.unwrap_or_default()
-        );
-        write(&policy, &rules)?;
-        let command: Vec<String> = std::iter::once(kind.program.display().to_string())
-            .chain(kind.arguments.iter().cloned())
+        )
+    }
+
+    fn entry(&self, policy: &Path) -> String {
+        let command: Vec<String> = std::iter::once(self.program.display().to_string())
+            .chain(self.arguments.iter().cloned())
             .collect();
-        let speaks = if kind.speaks { "pool" } else { "nothing" };
-        let pool = format!(
-            "version = 1\n[daemon]\nruntime = {:?}\nstate = {:?}\nworkers = {:?}\n[[worker]]\nname = \"w\"\ncommand = {command:?}\npolicy = [{policy:?}]\ncount = {}\nspeaks = \"{speaks}\"\non_supervisor_exit = \"survive\"\n",
+        let speaks = if self.speaks { "pool" } else { "nothing" };
+        format!(
+            "[[worker]]\nname = {:?}\ncommand = {command:?}\npolicy = [{policy:?}]\ncount = {}\nspeaks = \"{speaks}\"\non_supervisor_exit = \"survive\"\n",
+            self.name, self.count,
+        )
+    }
+}
+
+impl Kept {
+    /// Starts them, and waits until all workers run.
+    pub fn start(
+        built: &Built,
+        pair: &Pair,
+        name: &str,
+        kinds: &[Kind<'_>],
+    ) -> Result<Self, String> {
+        let place = built.in_memory(name);
+        let mut pool = format!(
+            "version = 1\n[daemon]\nruntime = {:?}\nstate = {:?}\nworkers = {:?}\n",
             place.join("run"),
             place.join("state"),
             place.join("own"),
-            kind.count,
         );
+        for kind in kinds {
+            let policy = place.join(kind.name).with_extension("toml");
+            write(&policy, &kind.rules())?;
+            pool.push_str(&kind.entry(&policy));
+        }
         let config = place.join("workers.toml");
         write(&config, &pool)?;
         let keeper = built
@@ -66,7 +86,7 @@ impl Kept {
             .spawn()
             .map_err(|error| error.to_string())?;
         let mut kept = Self { keeper, place };
-        kept.wait_for_all(kind.count)?;
+        kept.wait_for_all(kinds.iter().map(|kind| kind.count).sum())?;
         Ok(kept)
     }
 
