@@ -1,44 +1,79 @@
 //! What is left when the keeper is killed, and when what was written down about a worker is damaged.
 
-use crate::harness::process::{eventually_gone, is_alive};
+use crate::guest::Guest;
+use crate::harness::process::{eventually_gone, is_alive, until_it_waits_in};
 use crate::harness::run::{eventually, start};
 use crate::harness::{feature, require};
-use crate::house::{House, IDLE};
+use crate::house::{House, IDLE, POOL};
 use crate::seen::kill_now;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
 #[test]
-fn when_the_keeper_is_killed_bound_workers_end_and_the_others_wait_for_the_next_daemon() {
+fn when_the_keeper_is_killed_bound_workers_end_and_the_next_daemon_finds_the_others_again() {
     require!(feature::landlock(1));
     let bound = IDLE
         .replace("\"idle\"", "\"bound\"")
         .replace("\"survive\"", "\"kill\"");
-    // One that minds no stream that is closed.
-    let free = IDLE.replace("echo i am", "trap '' PIPE; echo i am");
+    // One that asks nobody for anything, says nothing, and is the program that was started.
+    let free = "[[worker]]\nname = \"idle\"\ncommand = [\"sleep\", \"1000\"]\npolicy = \"worker\"\nspeaks = \"nothing\"\nrestart = \"always\"\nbackoff = \"20ms\"\non_supervisor_exit = \"survive\"\n";
     let mut house = House::new(&format!("{bound}{free}"));
-    let pids = house.pids();
-    let [(_, bound), (_, free)] = pids[..] else {
-        panic!("{pids:?}");
+    let before = house.pids();
+    let [(_, bound), (_, free)] = before[..] else {
+        panic!("{before:?}");
     };
+    // One that has not come to its rest is refused what it needs for that.
+    until_it_waits_in(free, &[libc::SYS_clock_nanosleep]);
     house.lose_keeper();
     eventually_gone(&[bound]);
     assert!(is_alive(free), "it was to go on");
     house.open();
-    house.until("bound-1", "came back", |worker| {
-        worker["state"] == "running"
+    // Each further daemon finds it like this one did.
+    for _ in 0..3 {
+        let after = house.worker("idle-1");
+        assert_eq!(after["pid"], free, "{after}");
+        assert_eq!(after["state"], "running");
+        assert_eq!(after["reattached"], true);
+        let lost = after["degraded"].as_str().unwrap_or_default();
+        assert!(lost.contains("its keeper was killed"), "{after}");
+        assert_eq!(house.worker("bound-1")["degraded"], json!(null));
+        house.has_no_orphan();
+        house.kill_daemon();
+    }
+    // Its end is seen, though it is nobody's child here, and its successor has lost nothing.
+    kill_now(free);
+    let next = house.until("idle-1", "came back", |worker| {
+        worker["state"] == "running" && worker["pid"] != free
     });
-    let after = house.until("idle-1", "ran", |worker| worker["state"] == "running");
-    assert_ne!(after["pid"], json!(null));
+    assert_eq!(next["degraded"], json!(null));
+    assert_eq!(next["last_exit"], json!({"signal": 9}));
     house.has_no_orphan();
-    // Whichever it is: there is one of it.
-    let mark = house.mark();
-    let of_idle = |pid: &i32| {
-        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        String::from_utf8_lossy(&environment).contains("SUPERVISE_WORKER_ID=idle-1")
-    };
-    let shells = crate::harness::process::marked(&mark);
-    assert_eq!(shells.iter().filter(|pid| of_idle(pid)).count(), 1);
+}
+
+#[test]
+fn a_worker_that_lost_its_keeper_does_jobs_and_can_be_restarted() {
+    require!(feature::landlock(1));
+    require!(feature::program("python3"));
+    let mut house = House::new(POOL);
+    let mut guest = Guest::new(&house);
+    let ran = guest.asks(json!({"run": {"job": 1, "sid": "0".repeat(32)}}));
+    assert_eq!(ran["data"]["output"], 1, "{ran}");
+    let before = house.pids();
+    house.lose_keeper();
+    house.open();
+    assert_eq!(house.pids(), before);
+    let mut guest = Guest::new(&house);
+    let again = guest.asks(json!({"continue": {"sid": "0".repeat(32)}}));
+    assert_eq!(again["data"]["output"], 1, "{again}");
+    house.ask(&["restart"]).expect_code(0);
+    eventually_gone(&before.iter().map(|(_, pid)| *pid).collect::<Vec<_>>());
+    let status = house.status();
+    let workers = status["workers"].as_array().expect("workers");
+    assert!(
+        workers.iter().all(|worker| worker["degraded"].is_null()),
+        "{status}"
+    );
+    house.has_no_orphan();
 }
 
 #[test]

@@ -40,6 +40,9 @@ const REACHING: usize = 4;
 /// How long a worker may take to prove who it is.
 const PROBE: Duration = Duration::from_millis(500);
 
+/// What a worker has lost with its keeper.
+const LOST: &str = "its keeper was killed: what the kernel does not give it is refused, and what it writes is lost (a signal ends it for that, unless it ignores SIGPIPE), until it is restarted";
+
 /// A worker that is to be reached.
 struct Call {
     id: String,
@@ -169,13 +172,63 @@ impl StableHands {
         }
         // Recorded, and not held by anybody: the keeper is another one.
         for manifest in recorded.into_values() {
-            if let Some(tag) = tag_of(&manifest) {
-                collect(tag).map_err(|errno| format!("worker {}: {errno}", manifest.id))?;
-            }
-            self.forget(&manifest.id);
-            former.insert(manifest.id, Former::Missing(StopReason::ProcessExit));
+            let id = manifest.id.clone();
+            let tag = tag_of(&manifest);
+            let found = match self.find_again(file, manifest) {
+                Ok(born) => Former::Here(born),
+                Err(why) => {
+                    crate::render::warn(format!(
+                        "worker {id} lost its keeper, and is ended: {why}"
+                    ));
+                    if let Some(tag) = tag {
+                        collect(tag).map_err(|errno| format!("worker {id}: {errno}"))?;
+                    }
+                    self.forget(&id);
+                    Former::Missing(StopReason::ProcessExit)
+                }
+            };
+            former.insert(id, found);
         }
         Ok(former)
+    }
+
+    /// A worker that survived its keeper is known by its process alone.
+    fn find_again(&mut self, file: &PoolFile, manifest: Manifest) -> Result<Born, String> {
+        let mut kinds = file.kinds.iter();
+        let kind = kinds.find(|kind| kind.name == manifest.service_name);
+        let kind = kind.ok_or("its kind is no longer in the pool file")?;
+        if kind.on_supervisor_exit != OnSupervisorExit::Survive {
+            return Err("it was not to survive that".to_owned());
+        }
+        let tag = tag_of(&manifest).ok_or("it has no tag")?;
+        let process = manifest.process.as_ref().ok_or("it had not begun")?;
+        let prober = prober(kind, &manifest);
+        let found = process.find(prober.executables);
+        let (held, found) = found.map_err(|mismatch| mismatch.to_string())?;
+        let pid = held.pid();
+        if !tag.is_on(pid) {
+            return Err("its process does not carry its tag".to_owned());
+        }
+        let endpoint = process.endpoint.as_ref();
+        let born = Born {
+            pid: u32::try_from(pid).unwrap_or(0),
+            instance: process.instance.to_string(),
+            endpoint: endpoint.map(|endpoint| shown(&endpoint.path)),
+            output: Vec::new(),
+            is_reattached: true,
+            verified: Some(format!("process by {}", found.rung)),
+            degraded: Some(LOST.to_owned()),
+        };
+        let watched = self.stable.watch(tag, held);
+        watched.map_err(|error| error.to_string())?;
+        let id = manifest.id.clone();
+        let member = Member {
+            tag,
+            manifest,
+            prober,
+        };
+        self.members.insert(id, member);
+        Ok(born)
     }
 
     fn end(&self, tag: Tag) -> Result<(), String> {

@@ -5,6 +5,7 @@
 //!
 //! What never happens here: a decision about what is to run. What happens to a worker when this is dropped: nothing.
 
+mod left;
 mod life;
 mod need;
 
