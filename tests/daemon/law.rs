@@ -46,7 +46,8 @@ fn a_worker_keeps_the_law_that_it_was_started_under_whatever_becomes_of_the_file
     ] {
         match law {
             Some(law) => fs::write(&file, law).expect("a policy"),
-            None => drop(fs::remove_file(&file)),
+            // Its number stays its own: a file that got it would be taken for it, and refused.
+            None => drop(fs::rename(&file, file.with_extension("away"))),
         }
         if let Some(pool) = pool {
             house.workspace.write("workers.toml", pool);

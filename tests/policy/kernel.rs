@@ -317,21 +317,21 @@ fn who_takes_a_child_over_knows_of_its_locks_what_who_made_them_knew() {
 }
 
 #[test]
-fn a_glance_sees_what_is_there_and_looks_at_each_name_once() {
+fn what_was_seen_once_is_not_looked_at_again() {
     let place = Workspace::new();
     let (top, tmpdir) = (place.make_dir("tree"), place.make_dir("tmp"));
     plant(&top);
-    let glance = Seen::default();
+    let seen_once = Seen::default();
     let (file, link) = (top.join("a/f.x"), top.join("link"));
     for name in [&top, &file, &link, &top.join("absent"), &tmpdir] {
-        assert_eq!(glance.look(name), FileSystem.look(name));
+        assert_eq!(seen_once.look(name), FileSystem.look(name));
     }
-    assert_eq!(glance.link(&link), FileSystem.link(&link));
-    assert_eq!(glance.link(&file), FileSystem.link(&file));
-    let seen = (glance.look(&file), glance.link(&link));
+    assert_eq!(seen_once.link(&link), FileSystem.link(&link));
+    assert_eq!(seen_once.link(&file), FileSystem.link(&file));
+    let seen = (seen_once.look(&file), seen_once.link(&link));
     fs::remove_file(&file).expect("it was planted");
     fs::remove_file(&link).expect("it was planted");
-    assert_eq!((glance.look(&file), glance.link(&link)), seen);
+    assert_eq!((seen_once.look(&file), seen_once.link(&link)), seen);
     assert_eq!(Seen::default().look(&file), Ok(None));
 }
 
