@@ -25,7 +25,7 @@ mod workers;
 /// A group of rows and the word that selects it.
 type Group = (&'static str, fn(&built::Built));
 
-const GROUPS: [Group; 8] = [
+const GROUPS: [Group; 9] = [
     ("start", start::rows),
     ("library", library::rows),
     ("grant", grants::rows),
@@ -34,6 +34,7 @@ const GROUPS: [Group; 8] = [
     ("memory", memory::rows),
     ("attach", attach::rows),
     ("workers", workers::rows),
+    ("workers' jobs", workers::jobs),
 ];
 
 fn main() {

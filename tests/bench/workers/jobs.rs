@@ -3,6 +3,7 @@
 use super::kept::{Kept, Kind};
 use crate::built::{Built, Pair};
 use crate::paired::{Subject, measure};
+use crate::processor;
 use crate::table;
 use crate::told::Told;
 use client::{Options, PersistentIpcClientHandle, PoolClient};
@@ -20,6 +21,31 @@ const WORKER: &str = "w-1";
 const TEXT: &str = "forty characters of work, more or less..";
 
 pub fn rows(built: &Built, pair: &Pair) {
+    report(with_worker(built, pair, "jobs", |kept, runtime| {
+        requests(built, pair, kept, runtime, "")?;
+        sandboxes(built, pair, kept, runtime)
+    }));
+    // Whoever is started meanwhile stays there too.
+    let pinned = processor::on_one(|| {
+        report(with_worker(built, pair, "pinned", |kept, runtime| {
+            requests(built, pair, kept, runtime, ", one processor")
+        }));
+    });
+    report(pinned);
+}
+
+fn report(made: Result<(), String>) {
+    if let Err(reason) = made {
+        table::missing("job", &reason);
+    }
+}
+
+fn with_worker(
+    built: &Built,
+    pair: &Pair,
+    name: &str,
+    measure: impl FnOnce(&Kept, &Runtime) -> Result<(), String>,
+) -> Result<(), String> {
     let kind = Kind {
         name: "w",
         program: &pair.worker,
@@ -28,17 +54,11 @@ pub fn rows(built: &Built, pair: &Pair) {
         speaks: true,
         asks: None,
     };
-    let made = Kept::start(built, pair, "jobs", &[kind]).and_then(|kept| {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        let runtime = runtime.map_err(|error| error.to_string())?;
-        requests(built, pair, &kept, &runtime)?;
-        sandboxes(built, pair, &kept, &runtime)
-    });
-    if let Err(reason) = made {
-        table::missing("job", &reason);
-    }
+    let kept = Kept::start(built, pair, name, &[kind])?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    measure(&kept, &runtime.map_err(|error| error.to_string())?)
 }
 
 fn run() -> PoolRequest {
@@ -56,8 +76,15 @@ fn status() -> PoolRequest {
     }
 }
 
-fn requests(built: &Built, pair: &Pair, kept: &Kept, runtime: &Runtime) -> Result<(), String> {
+fn requests(
+    built: &Built,
+    pair: &Pair,
+    kept: &Kept,
+    runtime: &Runtime,
+    place: &str,
+) -> Result<(), String> {
     for (name, request) in [("job at a worker", run()), ("status of a worker", status())] {
+        let name = format!("{name}{place}");
         let mut raw = Raw::connect(kept)?;
         let (there, back) = raw.sizes(&request)?;
         let mut floor = built.command(&pair.floor);
@@ -91,7 +118,7 @@ fn requests(built: &Built, pair: &Pair, kept: &Kept, runtime: &Runtime) -> Resul
                 }),
             ],
         );
-        table::row(name, &samples[0], &samples[1], Some(1.5));
+        table::row(&name, &samples[0], &samples[1], Some(1.5));
         table::row(&format!("{name}, by lines"), &samples[2], &samples[1], None);
     }
     Ok(())
@@ -151,7 +178,10 @@ fn sandboxes(built: &Built, pair: &Pair, kept: &Kept, runtime: &Runtime) -> Resu
         return Err("no connection to the daemon".to_owned());
     }
     let policy = built.place.path().join("fresh.toml");
-    let text = format!("version = 1\n[fs]\nexec = [{:?}]\n", pair.floor);
+    let text = format!(
+        "version = 1\n[fs]\nread = [\"$PWD\"]\nexec = [{:?}]\n",
+        pair.floor
+    );
     std::fs::write(&policy, text).map_err(|error| error.to_string())?;
     let mut fresh = built.command(&pair.supervise);
     fresh

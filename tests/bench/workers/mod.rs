@@ -9,11 +9,19 @@ use crate::built::Built;
 use crate::table;
 
 pub fn rows(built: &Built) {
-    let pair = match built.best() {
-        Ok(pair) => pair,
-        Err(reason) => return table::missing("workers", &reason),
-    };
-    again::rows(built, pair);
-    gaps::rows(built, pair);
-    jobs::rows(built, pair);
+    match built.best() {
+        Ok(pair) => {
+            again::rows(built, pair);
+            gaps::rows(built, pair);
+        }
+        Err(reason) => table::missing("workers", &reason),
+    }
+}
+
+/// What they do.
+pub fn jobs(built: &Built) {
+    match built.best() {
+        Ok(pair) => jobs::rows(built, pair),
+        Err(reason) => table::missing("jobs", &reason),
+    }
 }
