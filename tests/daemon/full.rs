@@ -80,6 +80,7 @@ fn a_job_that_cannot_be_written_down_is_refused_and_not_done() {
         let mut refused = Vec::new();
         // What is left of the ledger's last page is room.
         while refused.len() < 20 {
+            assert!(answered.len() < 2000, "all of them were written down");
             let (sid, answer) = give(numbers.next().expect("numbers do not end"));
             match &answer["error"]["code"] {
                 code if code == "unavailable" => refused.push(sid),
