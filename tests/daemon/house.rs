@@ -152,7 +152,13 @@ impl House {
     /// Starts the daemon again, whatever it does then.
     #[track_caller]
     pub fn reopen(&mut self) {
-        self.keeper = Some(start(&mut self.daemon()));
+        self.started(&mut self.daemon());
+    }
+
+    /// Starts it so.
+    #[track_caller]
+    pub fn started(&mut self, daemon: &mut Command) {
+        self.keeper = Some(start(daemon));
         eventually("the daemon answered", || {
             if !crate::harness::process::is_alive(self.keeper()) {
                 panic!("{}", self.keeper.take().expect("it ran").wait());

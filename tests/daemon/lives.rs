@@ -216,3 +216,32 @@ on_supervisor_exit = "survive"
     assert_eq!(exits.len(), 1, "{told:?}");
     assert_eq!(exits[0]["event"]["worker_exited"]["code"], 7, "{told:?}");
 }
+
+#[test]
+fn a_daemon_has_files_open_for_many_workers_and_each_of_them_as_many_as_it_would_have() {
+    let mut house = House::empty(IDLE);
+    let pool = house.workspace.join("workers.toml");
+    let text = std::fs::read_to_string(&pool).expect("a pool file");
+    // The policy of that name says nothing of open files.
+    let text = text.replace("speaks = ", "count = 20\nspeaks = ");
+    let text = text.replace("\"worker\"", "\"policy.toml\"");
+    std::fs::write(&pool, text).expect("a pool file");
+    // As on most desktops, but fewer: twenty workers take more than that.
+    let mut daemon = std::process::Command::new("sh");
+    let usual = house.daemon();
+    daemon.args(["-c", "ulimit -Sn 100; exec \"$@\"", "sh"]);
+    daemon.arg(usual.get_program()).args(usual.get_args());
+    daemon.current_dir(house.workspace.path());
+    for (name, value) in usual.get_envs() {
+        match value {
+            Some(value) => daemon.env(name, value),
+            None => daemon.env_remove(name),
+        };
+    }
+    house.started(&mut daemon);
+    house.ask(&["start", "--timeout", "60s"]).expect_code(0);
+    let soft = |pid: i32| limit_of(pid, resource::NOFILE).expect("it runs").soft;
+    let pid = house.worker("idle-20")["pid"].as_i64().expect("a pid") as i32;
+    assert_eq!(soft(pid), 100);
+    assert_ne!(soft(house.pid()), 100);
+}

@@ -37,6 +37,7 @@ pub struct Lawful {
     directory: PathBuf,
     tmp: PathBuf,
     place: PathBuf,
+    open_files: Option<u64>,
 }
 
 /// A worker that can be started.
@@ -97,6 +98,7 @@ impl Lawful {
             law,
             ruleset: Arc::new(ruleset),
             place: ground.place(order.id),
+            open_files: ground.open_files,
             directory,
             tmp,
         })
@@ -110,7 +112,11 @@ impl Lawful {
         }
         make_directories(&self.ruleset)?;
         let (law, ruleset) = (&self.law, &self.ruleset);
-        Confined::prepare(law, ruleset, kernel, Some(tag), Listener::Wanted)
+        let mut confined = Confined::prepare(law, ruleset, kernel, Some(tag), Listener::Wanted)?;
+        if let Some(soft) = self.open_files {
+            confined.limit_open_files(soft).map_err(ours)?;
+        }
+        Ok(confined)
     }
 
     /// The name under which its programs reach us when they have no descriptor.

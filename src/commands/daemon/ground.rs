@@ -24,6 +24,8 @@ pub struct Ground {
     pub state: PathBuf,
     /// Where each worker has its directory.
     pub workers: PathBuf,
+    /// How many files a worker may have open, where its policy does not say, and it is not as many as the daemon.
+    pub open_files: Option<u64>,
 }
 
 /// The name of the control socket.
@@ -47,6 +49,7 @@ impl Ground {
             runtime: named(&settings.runtime, places::runtime(&home)),
             state: named(&settings.state, places::state(&home)).join(DAEMON),
             workers: named(&settings.workers, places::data(&home).join("workers")),
+            open_files: None,
         })
     }
 

@@ -58,12 +58,15 @@ pub struct DaemonArgs {
     /// Where the daemon keeps the pool file as it was when it could last be read
     #[arg(long, hide = true, requires = "serve")]
     pub last: Option<PathBuf>,
+    /// How many files a worker may have open, where its policy does not say
+    #[arg(long, hide = true, requires = "serve")]
+    pub open_files: Option<u64>,
 }
 
 /// Does what the flags say.
 pub fn daemon(args: &DaemonArgs) -> ExitCode {
     let done = match args.serve {
-        true => serve(&args.config, args.last.as_deref()),
+        true => serve(args),
         false if args.print_unit => unit(&args.config, None, args.json),
         false if args.validate_unit.is_some() => {
             unit(&args.config, args.validate_unit.as_deref(), args.json)
@@ -165,6 +168,8 @@ fn keep(config: &Path) -> Result<u8, String> {
     let config = config.canonicalize().map_err(|error| error.to_string())?;
     let ground = Ground::of(&file.daemon)?;
     ground.prepare(Ground::group(&file)?)?;
+    let files = keeper::open_many_files();
+    let files = files.map_err(|errno| format!("cannot have many files open: {}", errno.desc()))?;
     let daemon = keeper::Daemon {
         place: ground.run(),
         program: own_program()?,
@@ -175,6 +180,8 @@ fn keep(config: &Path) -> Result<u8, String> {
             config.into_os_string(),
             "--last".into(),
             ground.last().into_os_string(),
+            "--open-files".into(),
+            files.to_string().into(),
         ]
         .into(),
     };
@@ -186,7 +193,8 @@ fn keep(config: &Path) -> Result<u8, String> {
 }
 
 /// The daemon.
-fn serve(config: &Path, last: Option<&Path>) -> Result<u8, String> {
+fn serve(args: &DaemonArgs) -> Result<u8, String> {
+    let (config, last) = (&*args.config, args.last.as_deref());
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let socket = std::io::stdin().as_fd().try_clone_to_owned();
     let inheritance = Link::open(socket.map_err(|error| text(&error))?);
@@ -195,7 +203,8 @@ fn serve(config: &Path, last: Option<&Path>) -> Result<u8, String> {
     })?;
     let stable = Stable::new(inheritance.link).map_err(|errno| text(&errno))?;
     let file = read_or_last(config, last)?;
-    let ground = Ground::of(&file.daemon)?;
+    let mut ground = Ground::of(&file.daemon)?;
+    ground.open_files = args.open_files;
     let group = Ground::group(&file)?;
     let mut own = inheritance.own.into_iter();
     let held = own.find(|held| held.role == Role::Control);

@@ -68,6 +68,15 @@ impl Confined {
         })
     }
 
+    /// Has it start with this soft limit of open files, where the policy sets none.
+    pub fn limit_open_files(&mut self, soft: u64) -> Result<(), String> {
+        let failed = |why: &str| format!("cannot limit open files: {why}");
+        // Nobody else has it yet.
+        let own = Arc::get_mut(&mut self.confinement).ok_or_else(|| failed("it is in use"))?;
+        own.limit_open_files(soft)
+            .map_err(|errno| failed(errno.desc()))
+    }
+
     /// What more the command finds in its environment, and what it does not find there.
     pub fn adapt(&self, environment: &[(OsString, OsString)]) -> Vec<(OsString, OsString)> {
         let mut adapted = environment.to_vec();

@@ -493,7 +493,7 @@ type Take = fn(&Plan, &Report) -> Result<(), Errno>;
 /// - Landlock before seccomp, so that the filter may forbid what Landlock's own set-up needed;
 /// - seccomp while the table of descriptors is still shared: so the listener appears in the supervisor's table, and nothing
 ///   has to be sent through a call that the filter traps;
-/// - then only calls that the filter neither traps nor denies: descriptors, signals, exec.
+/// - then only calls that the filter neither traps nor denies: descriptors and how many there may be, signals, exec.
 const STEPS: &[(Step, Take)] = &[
     (Step::ParentDeath, parent_death),
     (Step::OwnSession, own_session),
@@ -505,6 +505,7 @@ const STEPS: &[(Step, Take)] = &[
     (Step::Seccomp, seccomp),
     (Step::Descriptors, descriptors),
     (Step::StandardStreams, standard_streams),
+    (Step::OpenFiles, open_files),
     (Step::Signals, signals),
 ];
 
@@ -547,7 +548,20 @@ fn own_session(plan: &Plan, _: &Report) -> Result<(), Errno> {
 }
 
 fn limits(plan: &Plan, _: &Report) -> Result<(), Errno> {
+    limit(plan, |resource| resource != sys::process::resource::NOFILE)
+}
+
+/// The number of open files is limited last: until it was unshared the table was the supervisor's, whose numbers may be higher than
+/// ours may become, the listener's among them.
+fn open_files(plan: &Plan, _: &Report) -> Result<(), Errno> {
+    limit(plan, |resource| resource == sys::process::resource::NOFILE)
+}
+
+fn limit(plan: &Plan, is_meant: fn(u32) -> bool) -> Result<(), Errno> {
     for (resource, limit) in &plan.confinement.limits {
+        if !is_meant(*resource) {
+            continue;
+        }
         // SAFETY: pid 0 is ourselves; the limit is live and of the kernel's layout; no old value is wanted.
         unsafe {
             raw_syscall!(

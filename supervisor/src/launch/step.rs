@@ -28,6 +28,8 @@ pub enum Step {
     Descriptors,
     /// Standard input, output, error and what is passed on.
     StandardStreams,
+    /// How many files may be open.
+    OpenFiles,
     /// Signal dispositions and mask.
     Signals,
     /// The program itself.
@@ -35,7 +37,7 @@ pub enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Guardian,
         Self::Clone,
         Self::ParentDeath,
@@ -48,6 +50,7 @@ impl Step {
         Self::Seccomp,
         Self::Descriptors,
         Self::StandardStreams,
+        Self::OpenFiles,
         Self::Signals,
         Self::Exec,
     ];
@@ -73,6 +76,7 @@ impl std::fmt::Display for Step {
             Self::Seccomp => "install the seccomp filter",
             Self::Descriptors => "close inherited file descriptors",
             Self::StandardStreams => "place standard streams",
+            Self::OpenFiles => "limit open files",
             Self::Signals => "restore signals",
             Self::Exec => "execute the program",
         })

@@ -24,7 +24,7 @@ use nix::errno::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use sys::caps::CapSet;
-use sys::process::Limit;
+use sys::process::{Limit, resource};
 
 /// Everything that the child is locked with. May be used for any number of launches.
 #[derive(Debug)]
@@ -303,6 +303,20 @@ impl Confinement {
     pub fn preloaded(mut self) -> Self {
         self.layers.opens = self.layers.opens.preloaded();
         self
+    }
+
+    /// Has a child start with this soft limit of open files, where the policy sets none: its supervisor may have more.
+    ///
+    /// # Errors
+    /// The errno with which the hard limit could not be read.
+    pub fn limit_open_files(&mut self, soft: u64) -> Result<(), Errno> {
+        let is_open_files = |(resource, _): &(u32, Limit)| *resource == resource::NOFILE;
+        if !self.limits.iter().any(is_open_files) {
+            let hard = sys::process::limit(resource::NOFILE)?.hard;
+            let soft = soft.min(hard);
+            self.limits.push((resource::NOFILE, Limit { soft, hard }));
+        }
+        Ok(())
     }
 
     /// The capabilities of the child, which those who act for it must have and no others.

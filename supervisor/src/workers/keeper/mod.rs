@@ -103,6 +103,19 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// The signals that end everything.
 const ENDING: [i32; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
 
+/// Lets this process, and the daemon that it starts, have as many files open as the hard limit says: each worker takes some. Returns the
+/// soft limit as it was, which is for workers.
+///
+/// # Errors
+/// The errno of `prlimit(2)`.
+pub fn open_many_files() -> Result<u64, Errno> {
+    use sys::process::{Limit, limit, resource, set_limit_of};
+    let Limit { soft, hard } = limit(resource::NOFILE)?;
+    let raised = Limit { soft: hard, hard };
+    set_limit_of(0, resource::NOFILE, raised)?;
+    Ok(soft)
+}
+
 /// Keeps a daemon running until it ends everything itself, or a signal says so. Returns how the last daemon ended.
 ///
 /// This process must have no other thread and no child, and must have left alone what it was started with: the variables and the

@@ -177,8 +177,10 @@ impl Stable {
     /// capabilities it has, and makes all workers.
     ///
     /// # Errors
-    /// The errno of `eventfd(2)` or of reserving descriptors.
+    /// The errno of `eventfd(2)`, of reserving descriptors, or of blocking a signal.
     pub fn new(link: Link) -> Result<Self, Errno> {
+        // Where the size of files is limited, a record that is one too much is an error, and not the end of all who are served.
+        sys::signals::block(&[libc::SIGXFSZ])?;
         let (sender, receiver) = channel();
         let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         Ok(Self {
