@@ -35,7 +35,7 @@ pub enum Role {
     Lock,
     /// Where clients connect.
     Control,
-    /// The directory of the marks ([`super::marks`]).
+    /// The directory of the marks (`keeper/marks.rs`).
     Marks,
 }
 

@@ -5,9 +5,9 @@
 //! can fail only for want of descriptors or processes.
 //!
 //! What is held of a worker is held under its session's tag, which every process of it carries ([`Tag`]): what a daemon began
-//! and did not finish is found and killed by it; after the death of the keeper too, by the marks that are on disk then ([`marks`]).
+//! and did not finish is found and killed by it; after the death of the keeper too, by the marks that are on disk then (`marks`).
 //!
-//! Where a service manager stores descriptors, it has all of them too ([`store`]), and the next keeper goes on with workers whose
+//! Where a service manager stores descriptors, it has all of them too (`store`), and the next keeper goes on with workers whose
 //! parent it is not.
 
 mod entry;
