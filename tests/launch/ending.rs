@@ -196,3 +196,27 @@ fn the_private_temporary_directory_is_gone_afterwards() {
     assert!(tmp.starts_with('/'), "{ran}");
     assert!(!std::path::Path::new(&tmp).exists());
 }
+
+#[test]
+fn the_end_of_a_command_hangs_up_on_nobody_where_somebody_is_stopped() {
+    let scene = Scene::new();
+    // Nobody outside could continue this group: when it becomes so, the kernel ends all in it if one of them is stopped.
+    let supervised = scene.supervise(&[], &["true"]);
+    let script = "sleep 1000 & kill -STOP $!; while ! grep -q 'T (stopped)' /proc/$!/status; do :; done; \"$@\"; kill -9 $!; echo survived";
+    let mut command = std::process::Command::new("setsid");
+    command.args(["--wait", "sh", "-c", script, "sh"]);
+    command
+        .arg(supervised.get_program())
+        .args(supervised.get_args());
+    if let Some(directory) = supervised.get_current_dir() {
+        command.current_dir(directory);
+    }
+    for (name, value) in supervised.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let ran = run(&mut command).expect_code(0);
+    assert_eq!(ran.lines(), ["survived"]);
+}

@@ -228,9 +228,11 @@ unsafe extern "C" fn guardian(argument: *mut c_void) -> ! {
     if report.errno.load(Ordering::Acquire) == 0 {
         report.state.store(State::Running as u32, Ordering::Release);
         // A `kill -9` of the caller's whole process group must leave somebody who cleans up. The child stays in the group: it
-        // was cloned before. Failure leaves the guardian where it was, which costs only that.
-        // SAFETY: scalars only.
-        let _left = unsafe { raw_syscall!(libc::SYS_setpgid, 0, 0) };
+        // was cloned before. A session of its own, not only a group: a child whose parent is in another group of its session is
+        // what the kernel tells orphaned groups by, and when such a child ends it hangs up on all of a group in which somebody is
+        // stopped. Failure leaves the guardian where it was, which costs only that.
+        // SAFETY: no arguments.
+        let _left = unsafe { raw_syscall!(libc::SYS_setsid) };
     } else {
         report.state.store(State::Failed as u32, Ordering::Release);
     }
