@@ -450,8 +450,12 @@ fn a_peer_that_closes_while_nothing_more_is_read_of_it_is_noticed() {
     assert_eq!(requests(&mut channel).len(), MAX_CONSIDERED);
     assert!(channel.interest().is_empty());
     drop((program, theirs));
-    turn(&mut channel);
-    assert!(channel.is_over());
+    // What another test forks has copies of these ends until it executes.
+    let end = Instant::now() + Duration::from_secs(20);
+    while !channel.is_over() {
+        assert!(Instant::now() < end, "nobody noticed");
+        turn(&mut channel);
+    }
 }
 
 #[test]
