@@ -1,7 +1,7 @@
 //! Looking at processes from the outside, and being another user.
 
 use super::run::eventually;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -25,17 +25,25 @@ pub fn as_uid(command: &mut Command, uid: u32) -> &mut Command {
     unsafe { command.pre_exec(become_that_user) }
 }
 
-/// Gives `command` each of these descriptors under its number, open across exec, and nothing else of this process.
-pub fn inherit(command: &mut Command, fds: Vec<(OwnedFd, i32)>) -> &mut Command {
-    // Above all numbers that are given: none is overwritten before it was given.
-    let lift = |(fd, number): (OwnedFd, i32)| {
-        let lifted = nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(200));
-        // SAFETY: fcntl(2) made that descriptor, and nobody else has it.
-        let lifted = lifted.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
-        (lifted.expect("a number is free"), number)
+/// Gives `command` each of these descriptors under its number, which must be below 100, and otherwise its standard streams alone:
+/// not what whoever started the tests left open.
+pub fn inherit(command: &mut Command, fds: Vec<(OwnedFd, RawFd)>) -> &mut Command {
+    // Above all numbers that are given, lest one be lost before its turn.
+    let lift = |(fd, number): (OwnedFd, RawFd)| {
+        let lifted = sys::fds::duplicate_from(fd.as_fd(), 100).expect("a number is free");
+        (lifted, number)
     };
-    let fds: Vec<(OwnedFd, i32)> = fds.into_iter().map(lift).collect();
+    let fds: Vec<(OwnedFd, RawFd)> = fds.into_iter().map(lift).collect();
     let give = move || {
+        // SAFETY: close_range(2) takes numbers, and closes nothing before this process executes another program.
+        nix::errno::Errno::result(unsafe {
+            libc::syscall(
+                libc::SYS_close_range,
+                3,
+                u32::MAX,
+                libc::CLOSE_RANGE_CLOEXEC,
+            )
+        })?;
         for (fd, number) in &fds {
             // SAFETY: dup2(2) takes two numbers, and changes this process alone, which is about to execute another program.
             nix::errno::Errno::result(unsafe { libc::dup2(fd.as_raw_fd(), *number) })?;
@@ -56,29 +64,6 @@ pub fn lead_terminal(command: &mut Command) -> &mut Command {
     };
     // SAFETY: runs between fork and exec: two system calls, and an error without allocation.
     unsafe { command.pre_exec(lead) }
-}
-
-/// Gives `command` these descriptors, at these numbers, which must be below 100.
-pub fn give(command: &mut Command, fds: Vec<(OwnedFd, RawFd)>) -> &mut Command {
-    // Above all numbers that are given, lest one be lost before its turn.
-    let fds: Vec<(OwnedFd, RawFd)> = fds
-        .iter()
-        .map(|(fd, number)| {
-            (
-                sys::fds::duplicate_from(fd.as_fd(), 100).expect("a number"),
-                *number,
-            )
-        })
-        .collect();
-    let place = move || {
-        for (fd, number) in &fds {
-            // SAFETY: dup2(2) takes two numbers, and this process is about to execute another program.
-            nix::errno::Errno::result(unsafe { libc::dup2(fd.as_raw_fd(), *number) })?;
-        }
-        Ok(())
-    };
-    // SAFETY: runs between fork and exec: only system calls, and an error without allocation.
-    unsafe { command.pre_exec(place) }
 }
 
 /// Whether there is such a process, and it is not merely waiting to be reaped.

@@ -2,7 +2,7 @@
 
 use crate::harness::Workspace;
 use crate::harness::built::kept;
-use crate::harness::process::give;
+use crate::harness::process::inherit;
 use crate::harness::run::eventually;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, socket};
 use protocol::probe::{Instance, Secret};
@@ -138,7 +138,7 @@ impl Worker {
     ) -> Self {
         let outfit = Outfit::new(&workspace.join("w"));
         let birth = outfit.birth();
-        give(&mut command, outfit.fds)
+        inherit(&mut command, outfit.fds)
             .envs(ENVIRONMENT)
             .stdin(Stdio::null());
         let child = command.spawn().unwrap();

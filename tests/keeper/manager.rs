@@ -1,7 +1,7 @@
 //! What plays the service manager: it starts the keeper, hears what it says, and stores what it is given to store.
 
 use crate::harness::Workspace;
-use crate::harness::process::give;
+use crate::harness::process::inherit;
 use crate::harness::run::eventually;
 use crate::stage::Stage;
 use std::ffi::OsString;
@@ -54,7 +54,7 @@ impl Manager {
             (fd.try_clone().expect("a descriptor"), 3 + at as RawFd)
         };
         let fds = self.stored.iter().enumerate().map(copy).collect();
-        give(&mut starter, fds);
+        inherit(&mut starter, fds);
         Stage::started_by(starter, place, keeper)
     }
 
