@@ -1,13 +1,15 @@
 //! What is left when the keeper is killed, and when what was written down about a worker is damaged.
 
 use crate::guest::Guest;
-use crate::harness::process::{eventually_gone, is_alive, until_it_waits_in};
+use crate::harness::process::{eventually_gone, inherit, is_alive, until_it_waits_in};
 use crate::harness::run::{eventually, start};
 use crate::harness::{feature, require};
 use crate::house::{House, IDLE, POOL};
 use crate::seen::kill_now;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use serde_json::json;
+use std::os::fd::AsFd;
 
 #[test]
 fn when_the_keeper_is_killed_bound_workers_end_and_the_next_daemon_finds_the_others_again() {
@@ -162,4 +164,22 @@ fn twenty_that_start_at_once_while_the_keeper_is_killed_become_one() {
     let left = house.tagged();
     left.iter().for_each(|(pid, _)| kill_now(*pid));
     assert!(left.is_empty(), "{left:?} were left");
+}
+
+#[test]
+fn who_started_it_gets_its_descriptors_back() {
+    require!(feature::landlock(1));
+    let mut house = House::new(IDLE);
+    assert_eq!(house.close().code(), 0);
+    let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).expect("a pipe");
+    let mut daemon = house.daemon();
+    inherit(&mut daemon, vec![(writer, 9)]);
+    house.started(&mut daemon);
+    // What holds the writing end in this process.
+    drop(daemon);
+    let mut ends = [PollFd::new(reader.as_fd(), PollFlags::empty())];
+    poll(&mut ends, PollTimeout::from(60_000_u16)).expect("it can be waited for");
+    let heard = ends[0].revents();
+    assert_eq!(heard, Some(PollFlags::POLLHUP), "nobody can write any more");
+    assert_eq!(house.worker("idle-1")["state"], "running");
 }

@@ -23,6 +23,25 @@ pub fn take(count: usize) -> Result<Vec<Option<OwnedFd>>, Errno> {
     (0..count).map(take_one).collect()
 }
 
+/// Closes whatever else came over the exec, but for the standard streams. Whoever lives for long would keep open what belongs to
+/// others: a pipe never ends, a file system stays busy.
+///
+/// # Errors
+/// `ENOENT` and the like where `/proc` is not mounted; the errno of `fcntl(2)`.
+pub fn close_rest() -> Result<(), Errno> {
+    let errno = |error: std::io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(0));
+    let mut numbers = Vec::new();
+    for entry in std::fs::read_dir("/proc/self/fd").map_err(errno)? {
+        let name = entry.map_err(errno)?.file_name();
+        numbers.extend(name.to_str().and_then(|name| name.parse::<usize>().ok()));
+    }
+    let first = FIRST as usize;
+    for number in numbers.into_iter().filter(|number| *number >= first) {
+        drop(take_one(number - first)?);
+    }
+    Ok(())
+}
+
 fn take_one(at: usize) -> Result<Option<OwnedFd>, Errno> {
     let Ok(number) = RawFd::try_from(at).map(|at| FIRST.saturating_add(at)) else {
         return Ok(None);

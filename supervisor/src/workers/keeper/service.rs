@@ -228,19 +228,18 @@ fn monotonic_usec() -> u128 {
     now.map_or(0, |now| Duration::from(now).as_micros())
 }
 
-/// Takes what the manager handed to this process, if it did.
+/// Takes what the manager handed to this process, if it did, and closes what else was left open.
 pub(super) fn take_handed(
     variable: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<Returned, KeeperError> {
     let text = |name: &str| variable(name)?.into_string().ok();
     let is_ours = text("LISTEN_PID").as_deref() == Some(&*std::process::id().to_string());
     let count = text("LISTEN_FDS").and_then(|count| count.parse().ok());
-    let Some(count) = count.filter(|_| is_ours) else {
-        return Ok(Returned::default());
-    };
+    let count = count.filter(|_| is_ours).unwrap_or(0);
     let names = text("LISTEN_FDNAMES").unwrap_or_default();
     let names = names.split(':').map(str::to_owned);
     let fds = sys::handed::take(count).map_err(failed("take over descriptors"))?;
+    sys::handed::close_rest().map_err(failed("close the descriptors of others"))?;
     // One without a name is nothing of ours.
     let handed = names.zip(fds).filter_map(|(name, fd)| Some((name, fd?)));
     Ok(sort(handed.collect()))
