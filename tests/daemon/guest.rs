@@ -3,7 +3,7 @@
 use crate::harness::run::DEADLINE;
 use crate::house::House;
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 
 /// A client by hand.
@@ -14,17 +14,22 @@ pub struct Guest {
 
 impl Guest {
     pub fn new(house: &House) -> Self {
+        let mut guest = Self::unannounced(house);
+        guest.asks(json!({"hello": {"version": 1}}));
+        guest
+    }
+
+    /// One that has not greeted.
+    pub fn unannounced(house: &House) -> Self {
         let stream = UnixStream::connect(house.socket()).expect("it listens");
         let time = Some(DEADLINE);
         stream
             .set_read_timeout(time)
             .expect("a socket has a timeout");
-        let mut guest = Self {
+        Self {
             stream: BufReader::new(stream),
             next: 1,
-        };
-        guest.asks(json!({"hello": {"version": 1}}));
-        guest
+        }
     }
 
     /// The answer to a request.
@@ -40,6 +45,12 @@ impl Guest {
         self.next += 1;
         let stream = self.stream.get_mut();
         stream.write_all(line.as_bytes()).expect("it reads");
+    }
+
+    /// Waits until the other end is closed, and gives what was still said.
+    pub fn rest(&mut self) -> std::io::Result<String> {
+        let mut rest = String::new();
+        self.stream.read_to_string(&mut rest).map(|_| rest)
     }
 
     /// The next line.

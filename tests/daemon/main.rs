@@ -1,5 +1,6 @@
 //! The daemon, its keeper and its workers, as their operator meets them.
 
+mod clients;
 mod full;
 mod guest;
 #[path = "../harness/mod.rs"]
@@ -12,8 +13,10 @@ mod load;
 mod misbehaving;
 mod opens;
 mod questions;
+mod reasons;
 mod seen;
 mod storms;
+mod writers;
 
 use guest::Guest;
 use harness::process::{is_alive, marked};

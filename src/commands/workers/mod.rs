@@ -384,12 +384,15 @@ pub fn upgrade(config: &Path) -> Result<u8, String> {
         // It was quicker than its answer.
         Err(Asked::Lost(_)) => {}
     }
-    let until = std::time::Instant::now() + Duration::from_secs(30);
+    let patience = Duration::from_secs(30);
+    let mut until = std::time::Instant::now() + patience;
     while std::time::Instant::now() < until {
         std::thread::sleep(Duration::from_millis(20));
-        let next = which.connect().and_then(|mut client| daemon(&mut client));
-        if next.is_ok_and(|next| next != before) {
-            return Ok(0);
+        match which.connect().and_then(|mut client| daemon(&mut client)) {
+            Ok(next) if next != before => return Ok(0),
+            // Workers that end with it are given their time.
+            Ok(_) => until = std::time::Instant::now() + patience,
+            Err(_) => {}
         }
     }
     Err(format!(

@@ -79,8 +79,8 @@ impl<H: Hands> Daemon<H> {
             return self.begin_first(id);
         }
         if let Some(member) = self.members.get_mut(id) {
-            member.life.missed(self.now, reason);
-            self.perform(id, Vec::new());
+            let acts = member.life.missed(self.now, reason);
+            self.perform(id, acts);
         }
     }
 
@@ -436,16 +436,14 @@ impl<H: Hands> Daemon<H> {
             let Some(member) = self.members.get_mut(&id) else {
                 continue;
             };
-            let stays = match ending {
-                Ending::Upgrade => true,
-                Ending::Left => member.survives(),
-                Ending::Shutdown => false,
+            let (stays, reason) = match ending {
+                Ending::Upgrade => (member.survives(), StopReason::Upgrade),
+                Ending::Left => (member.survives(), StopReason::DaemonTerminated),
+                Ending::Shutdown => (false, StopReason::DaemonTerminated),
             };
             if !stays {
                 let patience = member.life.rules().patience;
-                let acts = member
-                    .life
-                    .stop(now, StopReason::DaemonTerminated, patience);
+                let acts = member.life.stop(now, reason, patience);
                 self.perform(&id, acts);
             }
         }

@@ -72,7 +72,7 @@ pub enum Ending {
     Shutdown,
     /// All is to end but the workers that survive.
     Left,
-    /// Another daemon is to take over.
+    /// Another daemon is to take over: all is to end but the workers that survive.
     Upgrade,
 }
 
@@ -356,8 +356,7 @@ impl<H: Hands> Daemon<H> {
     fn is_over(&self) -> Option<Ending> {
         let ending = self.ending?;
         let is_left = |member: &Member| match ending {
-            Ending::Upgrade => true,
-            Ending::Left => member.survives() || !member.life.has_process(),
+            Ending::Upgrade | Ending::Left => member.survives() || !member.life.has_process(),
             Ending::Shutdown => !member.life.has_process(),
         };
         self.members.values().all(is_left).then_some(ending)

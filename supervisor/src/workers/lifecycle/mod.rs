@@ -363,12 +363,17 @@ impl Lifecycle {
     }
 
     /// No process of it was found though it was running. Where it is wanted it is started again; `reason` is why it was not there.
-    pub fn missed(&mut self, now: Instant, reason: StopReason) {
-        if self.has_process() || !self.wanted {
-            return;
+    pub fn missed(&mut self, now: Instant, reason: StopReason) -> Acts {
+        if self.has_process() {
+            return Acts::new();
         }
-        self.rest(State::RecoveryPending, reason);
-        self.due = Some(now);
+        // Whoever saw it run was told of no end.
+        let acts = vec![Act::Tell(Told::Stopped(reason))];
+        if self.wanted {
+            self.rest(State::RecoveryPending, reason);
+            self.due = Some(now);
+        }
+        acts
     }
 
     /// It cannot be started, and not even be tried.

@@ -248,12 +248,14 @@ fn one_that_had_nothing_to_do_is_started_by_the_next_job() {
 fn what_is_wanted_and_not_found_is_started_again() {
     let now = Instant::now();
     let mut worker = Lifecycle::new(rules(RestartWhen::OnFailure), true, true);
-    worker.missed(now, StopReason::OsRestart);
+    let acts = worker.missed(now, StopReason::OsRestart);
+    assert_eq!(acts, [stopped(StopReason::OsRestart)]);
     assert_eq!(worker.state(), State::RecoveryPending);
     assert_eq!(worker.reason(), Some(StopReason::OsRestart));
     assert_eq!(worker.tick(now), [Act::Spawn]);
     let mut unwanted = Lifecycle::new(rules(RestartWhen::OnFailure), false, true);
-    unwanted.missed(now, StopReason::OsRestart);
+    let acts = unwanted.missed(now, StopReason::OsRestart);
+    assert_eq!(acts, [stopped(StopReason::OsRestart)]);
     assert_eq!(unwanted.state(), State::Idle);
 }
 
