@@ -10,10 +10,9 @@
 //!
 //! [`open`] first does what any program does, and asks only when the kernel says `EACCES`: what the
 //! sandbox permits costs nothing more. A [`Client`] always asks. Programs in C use
-//! `include/supervise.h`; any other language speaks the protocol, which is one page.
+//! `c/include/supervise.h`; any other language speaks the protocol, which is one page.
 #![deny(unsafe_code)]
 
-mod c;
 mod client;
 mod doors;
 mod error;

@@ -99,17 +99,13 @@ pub fn python() -> Result<(), String> {
 fn the_c_example_asks() {
     require!(feature::listener());
     require!(feature::program("cc"));
-    let library = crate::house::own().with_file_name("libchild_shim.a");
-    require!(match library.exists() {
-        true => Ok(()),
-        false => Err("the static library is built with all packages".to_owned()),
-    });
+    let library = crate::harness::built::c_libraries().join("libsupervise.a");
     let house = House::new();
     let program = house.workspace.join("ask");
     let mut compiler = std::process::Command::new("cc");
     compiler
         .arg("-I")
-        .arg(package().join("include"))
+        .arg(package().join("c/include"))
         .arg(package().join("examples/ask.c"));
     compiler
         .arg(library)

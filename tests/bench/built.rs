@@ -146,7 +146,6 @@ fn build(target: Option<&str>) -> Result<Pair, String> {
         "worker",
     ]);
     cargo
-        .env_remove("CARGO_PROFILE_RELEASE_PANIC")
         .arg("--target-dir")
         .arg(&directory)
         .current_dir(env!("CARGO_MANIFEST_DIR"));

@@ -1,7 +1,6 @@
 //! `cargo bench`: what a supervised launch and a grant cost, against the least that they can cost and against others.
 //!
-//! Where it does not link, say `CARGO_PROFILE_RELEASE_PANIC=unwind cargo bench`: cargo builds the shim's library in two ways then, under
-//! one name. What is measured is built by itself, as it is released.
+//! What is measured is built by itself, as it is released.
 //!
 //! `cargo bench -- start` runs only the rows whose name holds that word. `cargo bench -- --against NAME='COMMAND'…` holds the
 //! command against other programs instead. Nothing here is a test: machines differ, ratios are for people to read.

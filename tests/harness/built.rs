@@ -73,6 +73,19 @@ pub fn preload() -> PathBuf {
     PRELOAD.clone()
 }
 
+/// The directory of the libraries for C, `libsupervise.a` and `libsupervise.so`. No other package uses them.
+pub fn c_libraries() -> PathBuf {
+    static LIBRARIES: LazyLock<PathBuf> = LazyLock::new(|| {
+        build(&["--package", "supervise-c"]);
+        for name in ["libsupervise.a", "libsupervise.so"] {
+            let path = directory().join(name);
+            assert!(path.exists(), "{} is not built", path.display());
+        }
+        directory()
+    });
+    LIBRARIES.clone()
+}
+
 /// The worker that does what its jobs say.
 pub fn worker() -> PathBuf {
     static WORKER: LazyLock<PathBuf> = LazyLock::new(|| {

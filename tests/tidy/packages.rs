@@ -1,7 +1,7 @@
 //! Which package may depend on which, and on what from outside; what may lie at the root.
 
 /// Each manifest, the packages of our own it may use, and what else it may use.
-const PACKAGES: [(&str, &[&str], &[&str]); 8] = [
+const PACKAGES: [(&str, &[&str], &[&str]); 9] = [
     (
         "Cargo.toml",
         &["supervisor", "child-shim", "protocol"],
@@ -55,6 +55,7 @@ const PACKAGES: [(&str, &[&str], &[&str]); 8] = [
         &["sys", "protocol", "socket"],
         &["libc", "nix", "thiserror"],
     ),
+    ("child-shim/c/Cargo.toml", &["child-shim"], &["libc", "nix"]),
     (
         "child-shim/preload/Cargo.toml",
         &["child-shim", "sys"],

@@ -6,7 +6,7 @@ use crate::source::{Source, squeezed, words};
 const PLACES: [&str; 7] = [
     "supervisor/sys/",
     "supervisor/src/launch/child.rs",
-    "child-shim/src/c.rs",
+    "child-shim/c/src/",
     "child-shim/preload/src/",
     "tests/probe/",
     "tests/harness/",

@@ -1,11 +1,11 @@
 //! The header and the libraries, as a C and as a C++ program finds them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use crate::child::with_doors;
 use crate::harness::run::run;
-use crate::harness::{Workspace, feature, require};
+use crate::harness::{Workspace, built, feature, require};
 use crate::server::Supervisor;
 
 /// How a program is linked with the library.
@@ -13,14 +13,6 @@ use crate::server::Supervisor;
 pub enum Link {
     Static,
     Shared,
-}
-
-/// The directory of the libraries: that of this test.
-fn libraries() -> PathBuf {
-    let test = std::env::current_exe().expect("a test knows its own file");
-    test.parent()
-        .expect("a file stands in a directory")
-        .to_owned()
 }
 
 /// Compiles and links a program of this package, all warnings being errors.
@@ -36,20 +28,20 @@ pub fn compile(compiler: &[&str], source: &str, link: Link, to: &Path) {
         .arg(to);
     command
         .arg("-I")
-        .arg(package.join("include"))
+        .arg(package.join("c/include"))
         .arg(package.join(source));
-    let libraries = libraries();
+    let libraries = built::c_libraries();
     match link {
         // A language that was named for the source is not that of the library.
         Link::Static => command
             .args(["-x", "none"])
-            .arg(libraries.join("libchild_shim.a"))
+            .arg(libraries.join("libsupervise.a"))
             .args(["-lpthread", "-ldl", "-lm"]),
         Link::Shared => command
             .arg("-L")
             .arg(&libraries)
             .arg(format!("-Wl,-rpath,{}", libraries.display()))
-            .args(["-x", "none", "-lchild_shim"]),
+            .args(["-x", "none", "-lsupervise"]),
     };
     let ran = run(&mut command);
     assert!(ran.status.success(), "{ran}");

@@ -1,5 +1,4 @@
-//! The face for C: `include/supervise.h`. The only unsafe code of this crate.
-#![allow(unsafe_code, reason = "pointers come from C")]
+//! The face of `child_shim` for C: `include/supervise.h`. Pointers come from C, and nothing else here is unsafe.
 
 use std::ffi::{CStr, OsStr, c_char, c_int};
 use std::os::fd::{IntoRawFd as _, OwnedFd};
@@ -9,7 +8,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
-use crate::{OpenOptions, connect};
+use child_shim::{OpenOptions, connect};
 
 /// Whether there is a supervisor to ask: 1, or 0.
 #[unsafe(no_mangle)]
@@ -115,7 +114,7 @@ mod serving {
     use std::ffi::{CString, c_void};
 
     use super::*;
-    use crate::worker::{Ending, Job, Outcome, ProbeError, Step, Value, Worker, WorkerError};
+    use child_shim::worker::{Ending, Job, Outcome, ProbeError, Step, Value, Worker, WorkerError};
 
     /// `supervise_job`: a job, what C sees of it, and what it replied.
     pub struct CJob {

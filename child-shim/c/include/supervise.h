@@ -1,7 +1,7 @@
 /*
  * Asking the supervisor of a sandbox for files, and being a worker that a supervisor keeps.
  *
- * Link with -lchild_shim. Outside a sandbox supervise_open is open(2).
+ * Link with -lsupervise. Outside a sandbox supervise_open is open(2).
  */
 #ifndef SUPERVISE_H
 #define SUPERVISE_H
