@@ -67,6 +67,7 @@ Examples:
   supervise --read in.pdf --write out -- pdftotext in.pdf out/x
   supervise check policy.toml                       what a policy gives, and by which mechanism
   supervise explain -p policy.toml read ~/.ssh/id_rsa
+  supervise explain --last                          why the last run was refused what it was, and what to do about it
 
 Exit status: the command's own; 128 and the signal when one killed it; 124 when its time was over; 125 when supervise itself
 failed; 126 when the command cannot be executed; 127 when it is not found.";
@@ -112,22 +113,8 @@ pub enum Action {
         #[arg(long)]
         json: bool,
     },
-    /// Say whether something may be done, by which rule, and who makes it so
-    #[command(
-        after_help = "Examples:\n  supervise explain -p build read ~/.ssh/id_rsa\n  supervise explain -p policy.toml connect 127.0.0.1:5432"
-    )]
-    Explain {
-        /// The policy
-        #[command(flatten)]
-        policy: Box<PolicyArgs>,
-        /// What would be done
-        question: Question,
-        /// A path, or an address and a port
-        object: OsString,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    /// Say whether something may be done, and by which rule; or why a run was refused what it was, and what to do about it
+    Explain(Box<crate::commands::explain::ExplainArgs>),
     /// Look at the record of what was decided
     #[command(subcommand)]
     Audit(crate::commands::audit::AuditAction),

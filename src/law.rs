@@ -230,7 +230,8 @@ impl Law {
     }
 }
 
-fn home(variable: &OsStr) -> Option<PathBuf> {
+/// What `--env` says of the home directory.
+pub fn home(variable: &OsStr) -> Option<PathBuf> {
     let path = PathBuf::from(variable.to_str()?.strip_prefix("HOME=")?);
     path.is_absolute().then_some(path)
 }

@@ -38,12 +38,7 @@ fn main() -> ExitCode {
             let policy = commands::check::with_positional(*policy, file.as_deref());
             commands::check::check(&policy, json)
         }
-        Some(Action::Explain {
-            policy,
-            question,
-            object,
-            json,
-        }) => commands::explain::explain(&policy, question, &object, json),
+        Some(Action::Explain(args)) => commands::explain::explain(&args),
         Some(Action::Audit(action)) => commands::audit::audit(&action),
         Some(Action::Daemon(args)) => commands::daemon::daemon(&args),
         Some(Action::Workers(action)) => commands::workers::workers(&action),

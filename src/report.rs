@@ -13,6 +13,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, RawFd};
 use std::path::Path;
 use std::time::Duration;
+use supervisor::advice::Setting;
 use supervisor::audit::{Counts, Layer, Refused, State, Status};
 use supervisor::launch::Exit;
 use supervisor::policy::{Origin, Source, Warning};
@@ -68,7 +69,7 @@ pub struct Ended<'a> {
     /// What the policy refused, the most telling first.
     pub refused: &'a [Refused],
     /// Whose policy that was.
-    pub law: hint::Law<'a>,
+    pub setting: Setting<'a>,
     /// Where the record of the run is.
     pub audit: &'a Path,
 }
@@ -193,7 +194,7 @@ impl Reporter {
             ended.exit
         ));
         if ended.exit != 0 && refused > 0 {
-            for line in hint::lines(ended.refused, ended.law) {
+            for line in hint::lines(ended.refused, ended.setting) {
                 self.say(Loudness::Usual, format_args!("{line}"));
             }
             let requests = match refused {
@@ -203,7 +204,7 @@ impl Reporter {
             self.say(
                 Loudness::Usual,
                 format_args!(
-                    "{requests} refused; see: supervise audit show --session {} {}",
+                    "{requests} refused; see: supervise explain --session {} --audit {}",
                     ended.session,
                     quoted(&ended.audit.display().to_string())
                 ),

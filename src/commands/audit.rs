@@ -98,7 +98,12 @@ pub fn audit(action: &AuditAction) -> ExitCode {
 }
 
 /// The log in the state directory that a run wrote to last.
-fn written_last() -> Result<PathBuf, String> {
+pub fn written_last() -> Result<PathBuf, String> {
+    logs().map(|mut logs| logs.swap_remove(0))
+}
+
+/// The logs in the state directory, the one that a run wrote to last first. There is one.
+pub fn logs() -> Result<Vec<PathBuf>, String> {
     let user = nix::unistd::User::from_uid(nix::unistd::getuid());
     let home = user.ok().flatten().map(|user| user.dir);
     let directory = places::state(&home.unwrap_or_else(|| PathBuf::from("/")));
@@ -116,12 +121,16 @@ fn written_last() -> Result<PathBuf, String> {
         let written = path.metadata().ok()?.modified().ok()?;
         is_log.then_some((written, path))
     });
-    let last = logs.max().map(|(_, path)| path);
-    last.ok_or_else(|| none(&"nothing was run yet"))
+    let mut logs: Vec<_> = logs.collect();
+    if logs.is_empty() {
+        return Err(none(&"nothing was run yet"));
+    }
+    logs.sort_by(|first, second| second.cmp(first));
+    Ok(logs.into_iter().map(|(_, path)| path).collect())
 }
 
 /// A log is a regular file; anything else might never end.
-fn read(file: &Path) -> std::io::Result<Vec<u8>> {
+pub fn read(file: &Path) -> std::io::Result<Vec<u8>> {
     let mut options = File::options();
     options.read(true).custom_flags(nix::libc::O_NONBLOCK);
     let mut log = options.open(file)?;
@@ -133,7 +142,7 @@ fn read(file: &Path) -> std::io::Result<Vec<u8>> {
     Ok(text)
 }
 
-fn status(report: &Report) -> u8 {
+pub fn status(report: &Report) -> u8 {
     match (report.fault, report.ending) {
         (Some(_), _) => CHANGED,
         (None, Ending::Open | Ending::Torn { .. }) => OPEN,
@@ -149,7 +158,7 @@ fn or_status(printed: ExitCode, report: &Report) -> ExitCode {
     }
 }
 
-fn summary(report: &Report) -> String {
+pub fn summary(report: &Report) -> String {
     if let Some(fault) = report.fault {
         return format!(
             "{fault}; {} before it are good",

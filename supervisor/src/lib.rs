@@ -4,6 +4,7 @@
 //! `transparent` → `session` → `workers`. A room never imports one to its right.
 #![deny(unsafe_code)]
 
+pub mod advice;
 pub mod audit;
 pub mod broker;
 pub mod launch;

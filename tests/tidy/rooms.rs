@@ -3,10 +3,11 @@
 use crate::source::{Source, squeezed, words};
 
 /// The rooms of the core, each with those it may know.
-const ROOMS: [(&str, &[&str]); 9] = [
+const ROOMS: [(&str, &[&str]); 10] = [
     ("policy", &[]),
     ("sources", &["policy"]),
     ("audit", &["policy"]),
+    ("advice", &["policy", "audit"]),
     ("sandbox", &["policy", "audit"]),
     ("launch", &["policy", "audit", "sandbox"]),
     ("broker", &["policy", "audit", "sandbox", "launch"]),
@@ -42,7 +43,7 @@ const ROOMS: [(&str, &[&str]); 9] = [
 ];
 
 /// Where only values are computed, and what would touch the world there.
-const PURE: [(&str, &[&str]); 2] = [
+const PURE: [(&str, &[&str]); 3] = [
     (
         "supervisor/src/policy/",
         &[
@@ -59,6 +60,20 @@ const PURE: [(&str, &[&str]); 2] = [
             "nix::unistd",
             "nix::fcntl",
             "nix::sys",
+        ],
+    ),
+    (
+        "supervisor/src/advice/",
+        &[
+            "std::fs",
+            "std::env",
+            "std::process",
+            "std::io",
+            "SystemTime",
+            "Instant",
+            "sys::",
+            "libc::",
+            "nix::",
         ],
     ),
     (

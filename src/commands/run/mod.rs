@@ -6,7 +6,6 @@ pub mod found;
 
 use crate::args::RunArgs;
 use crate::exit;
-use crate::hint;
 use crate::law::Law;
 use crate::places;
 use crate::report::{Ended, Loudness, Reporter, Started};
@@ -21,6 +20,7 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use supervisor::advice::Setting;
 use supervisor::audit::{Bytes, Event, Log, Start, Status};
 use supervisor::launch::{Command, Exit, LaunchError, Orphans, Program, Step, collect, launch};
 use supervisor::policy::Ruleset;
@@ -304,7 +304,7 @@ impl Run<'_> {
             exit,
             counts,
             refused: &refused,
-            law: hint::Law {
+            setting: Setting {
                 home: self.law.home(),
                 is_stacked: self.law.is_stacked(),
             },

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::policy::{Access, Mechanism, Origin, Reason};
@@ -213,6 +214,9 @@ pub struct Decision<'a> {
     /// The rights asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access: Option<Access>,
+    /// The flags of an open.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "flags")]
+    pub flags: Option<OFlag>,
     /// What was answered.
     pub answer: Answer,
     /// The code of a refusal.
@@ -224,8 +228,8 @@ pub struct Decision<'a> {
     /// Why the policy says no.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
-    /// The rule that decided.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The rule that decided; of a denial also what it says, as `without` names it.
+    #[serde(flatten, serialize_with = "ruled")]
     pub rule: Option<&'a Origin>,
     /// What makes it so: of a grant what gives it, of a refusal what refused it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -257,6 +261,7 @@ impl<'a> Decision<'a> {
             asked: None,
             address: None,
             access: None,
+            flags: None,
             answer,
             code: None,
             errno: None,
@@ -315,6 +320,37 @@ pub enum Status {
     TimedOut,
     /// It never ran, or nobody knows how it ended: the exit status that the supervisor gave instead.
     Failed(i32),
+}
+
+fn ruled<S: Serializer>(rule: &Option<&Origin>, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(None)?;
+    if let Some(rule) = rule {
+        map.serialize_entry("rule", rule)?;
+        if let Some(name) = rule.name().filter(|name| name.starts_with("deny")) {
+            map.serialize_entry("says", &name)?;
+        }
+    }
+    map.end()
+}
+
+/// As the manual spells them, the mode of access first.
+fn flags<S: Serializer>(flags: &Option<OFlag>, serializer: S) -> Result<S::Ok, S::Error> {
+    let Some(flags) = *flags else {
+        return serializer.serialize_none();
+    };
+    let mode = match flags & OFlag::O_ACCMODE {
+        OFlag::O_WRONLY => "O_WRONLY",
+        OFlag::O_RDWR => "O_RDWR",
+        _ => "O_RDONLY",
+    };
+    let others = flags.difference(OFlag::O_ACCMODE);
+    // Of two names for one flag the one that is in use.
+    let others = others.iter_names().map(|(name, _)| match name {
+        "O_NDELAY" => "O_NONBLOCK",
+        name => name,
+    });
+    let names: Vec<_> = std::iter::once(mode).chain(others).collect();
+    serializer.serialize_str(&names.join("|"))
 }
 
 fn named<S: Serializer>(errno: &Option<Errno>, serializer: S) -> Result<S::Ok, S::Error> {

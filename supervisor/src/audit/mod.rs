@@ -18,6 +18,7 @@ mod granted;
 mod json;
 mod log;
 mod printable;
+mod reading;
 mod refusals;
 mod verify;
 
@@ -30,5 +31,6 @@ pub use event::{
 };
 pub use log::{Error, Log};
 pub use printable::Printable;
+pub use reading::{Ended, Entry, Recorded, Started, entries};
 pub use refusals::{Object, Refused};
 pub use verify::{Break, Ending, Fault, Report, verify};

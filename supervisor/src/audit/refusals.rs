@@ -31,7 +31,7 @@ pub struct Refused {
 }
 
 /// What a refusal was about, as it was located.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Object {
     /// A file or directory.
     File(PathBuf),
@@ -97,17 +97,31 @@ impl Refusals {
 }
 
 fn object(decision: &Decision<'_>) -> Option<Object> {
-    if let Some(address) = decision.address {
-        return Some(match decision.call {
-            "bind" => Object::Own(address),
-            _ => Object::Peer(address),
-        });
+    let located = decision.path.map(|located| path(located.0));
+    Object::of(
+        decision.call,
+        decision.address,
+        located,
+        decision.access.is_some(),
+    )
+}
+
+impl Object {
+    /// What a call was about, given what was located. `is_file`: whether rights to a file were asked for.
+    pub(super) fn of(
+        call: &str,
+        address: Option<SocketAddr>,
+        located: Option<PathBuf>,
+        is_file: bool,
+    ) -> Option<Self> {
+        match (address, located) {
+            (Some(address), _) if call == "bind" => Some(Self::Own(address)),
+            (Some(address), _) => Some(Self::Peer(address)),
+            (None, Some(path)) if is_file => Some(Self::File(path)),
+            (None, Some(path)) => Some(Self::Socket(path)),
+            (None, None) => None,
+        }
     }
-    let located = path(decision.path?.0);
-    Some(match decision.access {
-        Some(_) => Object::File(located),
-        None => Object::Socket(located),
-    })
 }
 
 fn path(bytes: &[u8]) -> PathBuf {

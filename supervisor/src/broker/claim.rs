@@ -17,6 +17,8 @@ pub struct Claim {
     pub(super) path: PathBuf,
     pub(super) access: Access,
     pub(super) flags: OpenFlags,
+    /// All of them, of a trapped call that opens.
+    pub(super) called_with: Option<OFlag>,
     pub(super) create: Create,
     pub(super) mode: u32,
     pub(super) why: Option<String>,
@@ -56,6 +58,7 @@ impl Claim {
             path: std::ffi::OsStr::from_bytes(request.path.as_bytes()).into(),
             access,
             flags: request.flags,
+            called_with: None,
             create: request.create,
             mode: request.mode & 0o777,
             why: request.why,
@@ -99,6 +102,7 @@ impl Claim {
             path,
             access,
             flags: held.fold(OpenFlags::NONE, |all, (_, flag)| all.union(flag)),
+            called_with: Some(flags),
             create: match flags {
                 flags if flags.contains(OFlag::O_CREAT | OFlag::O_EXCL) => Create::New,
                 flags if flags.contains(OFlag::O_CREAT) => Create::Yes,
@@ -136,6 +140,7 @@ impl Claim {
     pub fn deed(call: &'static str, path: PathBuf, access: Access) -> Self {
         Self {
             purpose: Purpose::Deed,
+            called_with: None,
             ..Self::called(call, path, access, OFlag::empty(), 0)
         }
     }

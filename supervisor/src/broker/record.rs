@@ -44,6 +44,7 @@ pub(super) fn decision(case: &Case, answer: Recorded) -> Decision<'_> {
         path: path.map(Bytes::from),
         asked: (path != Some(&case.claim.path)).then(|| Bytes::from(case.claim.path.as_path())),
         access: Some(case.claim.access),
+        flags: case.claim.called_with,
         why: case.claim.why.as_deref().map(Bytes::from),
         answered_by: case.answered_by,
         ..Decision::new(door, call, case.asker.who(), answer)

@@ -14,6 +14,23 @@ pub struct Origin {
     rule: Option<(&'static str, Arc<OsStr>)>,
 }
 
+/// The keys of rules that are read back from a record.
+const KEYS: [&str; 13] = [
+    "read",
+    "write",
+    "exec",
+    "make",
+    "deny",
+    "deny_write",
+    "ask_read",
+    "ask_write",
+    "ask_exec",
+    "path",
+    "connect",
+    "bind",
+    "unix",
+];
+
 /// What kind of text a rule stands in.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Source {
@@ -84,6 +101,41 @@ impl Origin {
         Some(format!("{key} = {:?}", text.to_string_lossy()))
     }
 
+    /// The place that was shown so, with the rule that stands there, as [`Origin::name`] has it.
+    ///
+    /// A file that the operator gave the name of another kind of place is taken for that.
+    #[must_use]
+    pub fn read(place: &str, name: Option<&str>) -> Self {
+        let numbered = place
+            .rsplit_once(':')
+            .and_then(|(text, line)| Some((text, line.parse().ok()?)));
+        let (text, line) = numbered.unwrap_or((place, 0));
+        let flag = place.strip_suffix(" flag");
+        let preset = text.strip_prefix("preset ");
+        let source = if let Some(what) = place.strip_prefix("protected: ") {
+            return Self::protected(what);
+        } else if let Some(flag) = flag {
+            Source::Flag(flag.into())
+        } else if let Some(preset) = preset.filter(|name| !name.contains(['/', '.'])) {
+            Source::Preset(preset.into())
+        } else if text == "built-in policy" {
+            Source::BuiltIn
+        } else if numbered.is_none() {
+            Source::Setting(place.into())
+        } else {
+            Source::File(text.into())
+        };
+        let origin = Self::line(source, line);
+        let rule = name.and_then(|name| {
+            let (key, text) = name.split_once(':')?;
+            Some((KEYS.into_iter().find(|known| *known == key)?, text))
+        });
+        match rule {
+            Some((key, text)) => origin.with_rule(key, OsStr::new(text).into()),
+            None => origin,
+        }
+    }
+
     /// What `without` calls the rule, such as `deny:$REPO/secret`; `None` where it cannot be written in a policy.
     #[must_use]
     pub fn name(&self) -> Option<String> {
@@ -113,5 +165,30 @@ impl fmt::Display for Origin {
 impl Serialize for Origin {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_shown_reads_back_as_the_same_place() {
+        let rule = |origin: Origin| origin.with_rule("deny", OsStr::new("$HOME/.aws").into());
+        let file = |name: &str| Source::File(name.into());
+        for origin in [
+            rule(Origin::line(file("p.toml"), 3)),
+            rule(Origin::line(file("./a:b.toml"), 30)),
+            rule(Origin::line(Source::Preset("agent".into()), 43)),
+            rule(Origin::line(Source::BuiltIn, 1)),
+            rule(Origin::flag("--deny")),
+            Origin::protected("audit log"),
+            Origin::whole(Source::Setting("tmp = \"private\"".into())),
+        ] {
+            let read = Origin::read(&origin.to_string(), origin.name().as_deref());
+            assert_eq!(read, origin);
+        }
+        let unknown = Origin::read("p.toml:3", Some("nothing:x"));
+        assert_eq!(unknown, Origin::line(file("p.toml"), 3));
     }
 }

@@ -10,6 +10,7 @@ use crate::audit::{Answer, Bytes, Decision, Door, Error, Event, Log, Who};
 use crate::broker::{Claim, Located, Outcome, Peer, Progress, Refusal, Ticket};
 use crate::policy::{Access, Denial, Mechanism, Origin, Reason};
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use protocol::Code;
 use std::ffi::CStr;
 use std::net::SocketAddr;
@@ -79,6 +80,8 @@ pub(super) struct About<'a> {
     pub address: Option<SocketAddr>,
     /// The right to a file.
     pub access: Option<Access>,
+    /// The flags of an open.
+    pub flags: Option<OFlag>,
 }
 
 /// Why something is refused.
@@ -99,6 +102,7 @@ impl<'a> About<'a> {
             located: None,
             address: None,
             access: None,
+            flags: None,
         }
     }
 
@@ -228,6 +232,7 @@ impl<'a> About<'a> {
                 .map(|asked| Bytes(asked.to_bytes())),
             address: self.address,
             access: self.access,
+            flags: self.flags,
             ..Decision::new(Door::Call, self.call, who, answer)
         };
         let decision = fill(decision);

@@ -316,6 +316,7 @@ impl Door {
         About {
             asked: Some(&target.path),
             access: Some(target.how.access()),
+            flags: Some(target.how.flags),
             ..self.about(claim)
         }
     }

@@ -1,4 +1,4 @@
-//! `supervise explain WHAT OBJECT`: whether it may be done, by which rule, and who makes it so. It asks what everybody asks.
+//! Whether something may be done, by which rule, and who makes it so. It asks what everybody asks.
 
 use crate::args::{PolicyArgs, Question};
 use crate::commands::law_for_reading;
@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use supervisor::policy::{Access, FileId, Mechanism, Peer, Reason, Ruleset, Subject, Verdict};
 
 /// Prints the verdict first, then the reason.
-pub fn explain(args: &PolicyArgs, question: Question, object: &OsStr, json: bool) -> ExitCode {
+pub fn answer_one(args: &PolicyArgs, question: Question, object: &OsStr, json: bool) -> ExitCode {
     let ruleset = match law_for_reading(args).and_then(|(law, _)| law.compile(None)) {
         Ok(ruleset) => ruleset,
         Err(error) => return fail(error),
