@@ -123,6 +123,32 @@ pub enum Action {
     /// What is asked of the daemon.
     #[command(flatten)]
     Workers(crate::commands::workers::WorkersAction),
+    /// Print the JSON schema of our files, for editors
+    #[command(
+        after_help = "Example:\n  supervise schema policy > policy.schema.json\nand as the first line of a policy, for editors that use taplo:\n  #:schema ./policy.schema.json"
+    )]
+    Schema {
+        /// Which file
+        #[arg(default_value = "policy")]
+        of: crate::commands::schema::File,
+    },
+    /// Print what a shell completes this command by
+    #[command(
+        after_help = "Examples:\n  supervise completions bash > ~/.local/share/bash-completion/completions/supervise\n  supervise completions zsh > \"${fpath[1]}/_supervise\"\n  supervise completions fish > ~/.config/fish/completions/supervise.fish"
+    )]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write one for each subcommand
+    #[command(
+        after_help = "Examples:\n  supervise man | man -l -\n  supervise man --to ~/.local/share/man/man1"
+    )]
+    Man {
+        /// Write the pages into this directory, which is made where there is none
+        #[arg(long = "to", value_name = "DIRECTORY")]
+        directory: Option<PathBuf>,
+    },
     /// Say which layers of the sandbox this machine can give
     Doctor {
         /// Print JSON

@@ -42,6 +42,9 @@ fn main() -> ExitCode {
         Some(Action::Audit(action)) => commands::audit::audit(&action),
         Some(Action::Daemon(args)) => commands::daemon::daemon(&args),
         Some(Action::Workers(action)) => commands::workers::workers(&action),
+        Some(Action::Schema { of }) => commands::schema::schema(of),
+        Some(Action::Completions { shell }) => commands::completions::completions(shell),
+        Some(Action::Man { directory }) => commands::man::man(directory.as_deref()),
         Some(Action::Doctor { json }) => commands::doctor::doctor(json),
     }
 }

@@ -2,13 +2,16 @@
 
 pub mod audit;
 pub mod check;
+pub mod completions;
 pub mod daemon;
 pub mod doctor;
 pub mod explain;
 pub mod init;
+pub mod man;
 pub mod presets;
 pub mod request;
 pub mod run;
+pub mod schema;
 pub mod workers;
 
 use crate::args::PolicyArgs;

@@ -6,6 +6,7 @@ mod controlling;
 mod harness;
 
 mod flags;
+mod generated;
 mod hint;
 mod messages;
 mod nested;

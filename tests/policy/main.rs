@@ -10,3 +10,4 @@ mod answers;
 mod commands;
 mod files;
 mod kernel;
+mod schema;
