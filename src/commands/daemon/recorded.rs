@@ -46,7 +46,7 @@ impl Recorded {
 
     /// What a manifest says. `None`: it was not written by a daemon like this one.
     pub fn of(manifest: &Manifest) -> Option<Self> {
-        serde_json::from_value(manifest.extra.clone()).ok()
+        Self::deserialize(&manifest.extra).ok()
     }
 
     /// For the manifest.

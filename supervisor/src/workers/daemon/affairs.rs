@@ -42,7 +42,7 @@ impl<H: Hands> Daemon<H> {
                 .rsplit_once('-')
                 .map_or(&*id, |(name, _)| name)
                 .to_owned();
-            let mut member = match file.kinds.iter().find(|kind| kind.name == name) {
+            let mut member = match file.kind(&name) {
                 Some(kind) => Member::new(kind.clone(), false, false),
                 None => Member::new(crate::workers::config::Kind::unnamed(name), false, false),
             };

@@ -1,0 +1,225 @@
+//! The workers of the daemon before: what the keeper gave back, and what is only recorded.
+
+use super::super::birth::{Lawful, session};
+use super::super::recorded::Recorded;
+use super::{Member, StableHands, born, born_of, prober};
+use protocol::control::StopReason;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use supervisor::audit::Log;
+use supervisor::launch::collect;
+use supervisor::sandbox::{Listener, Tag, inherit};
+use supervisor::workers::config::{Kind, OnSupervisorExit, PoolFile};
+use supervisor::workers::daemon::{Born, Former, Order};
+use supervisor::workers::keeper::Given;
+use supervisor::workers::manifest::Manifest;
+use supervisor::workers::stable::{Adoption, Worker, by_need};
+
+/// What a worker has lost with its keeper.
+const LOST: &str = "its keeper was killed: what the kernel does not give it is refused, and what it writes is lost (a signal ends it for that, unless it ignores SIGPIPE), until it is restarted";
+
+/// A worker as it is recorded.
+struct Known {
+    tag: Tag,
+    manifest: Manifest,
+    recorded: Recorded,
+}
+
+impl Known {
+    /// `None`: it was not written by a daemon like this one.
+    fn of(manifest: Manifest) -> Option<Self> {
+        let recorded = Recorded::of(&manifest)?;
+        Some(Self {
+            tag: recorded.tag()?,
+            manifest,
+            recorded,
+        })
+    }
+
+    fn id(&self) -> &str {
+        &self.manifest.id
+    }
+
+    fn kind<'f>(&self, file: &'f PoolFile) -> Result<&'f Kind, String> {
+        let kind = file.kind(&self.manifest.service_name);
+        kind.ok_or_else(|| "its kind is no longer in the pool file".to_owned())
+    }
+}
+
+impl StableHands {
+    /// Takes over what an earlier daemon had: what the keeper gave back, and what is only recorded.
+    pub fn take_over(
+        &mut self,
+        file: &PoolFile,
+        given: Vec<Given>,
+    ) -> Result<BTreeMap<String, Former>, String> {
+        let mut former = BTreeMap::new();
+        let (removed, left) = self.registry.sift().map_err(|error| error.to_string())?;
+        for manifest in removed {
+            former.insert(manifest.id, Former::Missing(StopReason::OsRestart));
+        }
+        let mut known = BTreeMap::new();
+        for (id, manifest) in left {
+            match manifest {
+                Ok(manifest) => {
+                    if let Some(worker) = Known::of(manifest) {
+                        known.insert(worker.tag.number(), worker);
+                    }
+                }
+                Err(error) => crate::render::warn(format!("worker {id}: {error}")),
+            }
+        }
+        // Those for whom somebody waits are served first, and each before anybody looks closer at any.
+        let mut served = Vec::new();
+        for given in by_need(given) {
+            let tag = given.tag;
+            let Some(worker) = known.remove(&tag.number()) else {
+                // Begun, and never recorded as running.
+                self.end(tag)?;
+                continue;
+            };
+            let id = worker.id().to_owned();
+            let kind = worker.kind(file);
+            match kind.and_then(|kind| self.adopt(kind, given, worker)) {
+                Ok(worker) => served.push(worker),
+                Err(why) => {
+                    crate::render::warn(format!(
+                        "worker {id} cannot be taken over, and is ended: {why}"
+                    ));
+                    self.end(tag)?;
+                    self.forget(&id);
+                    former.insert(id, Former::Missing(StopReason::Error));
+                }
+            }
+        }
+        for (worker, member) in served {
+            let id = member.manifest.id.clone();
+            former.insert(id, Former::Here(self.know(worker, member)));
+        }
+        // Recorded, and not held by anybody: the keeper is another one.
+        for worker in known.into_values() {
+            let (id, tag) = (worker.id().to_owned(), worker.tag);
+            let found = match self.find_again(file, worker) {
+                Ok(born) => Former::Here(born),
+                Err(why) => {
+                    crate::render::warn(format!(
+                        "worker {id} lost its keeper, and is ended: {why}"
+                    ));
+                    collect(tag).map_err(|errno| format!("worker {id}: {errno}"))?;
+                    self.forget(&id);
+                    Former::Missing(StopReason::ProcessExit)
+                }
+            };
+            former.insert(id, found);
+        }
+        Ok(former)
+    }
+
+    fn end(&self, tag: Tag) -> Result<(), String> {
+        collect(tag).map_err(|errno| format!("cannot end a worker: {errno}"))?;
+        let link = self.stable.link();
+        link.forget(tag).map_err(|error| error.to_string())
+    }
+
+    /// Serves a worker from now on, on the keeper's word alone.
+    fn adopt(
+        &mut self,
+        kind: &Kind,
+        given: Given,
+        worker: Known,
+    ) -> Result<(Worker, Member), String> {
+        let Known {
+            tag,
+            manifest,
+            recorded,
+        } = worker;
+        let prober = prober(kind, &recorded);
+        let then = recorded.kind(kind);
+        let order = Order {
+            id: &manifest.id,
+            kind: &then,
+            env: &BTreeMap::new(),
+        };
+        let (mut files, world) = recorded.sources();
+        let lawful = Lawful::read(&self.ground, &order, (&mut files, &world));
+        let lawful = lawful.map_err(|failure| failure.message)?;
+        let locked = inherit(&lawful.ruleset, &self.kernel, Listener::Wanted);
+        let locked = locked.map_err(|error| error.to_string())?;
+        let log = Log::create(&self.ground.audit(order.id)).map_err(|error| error.to_string())?;
+        let seat = self.board.seat(order.id);
+        let adoption = Adoption {
+            ruleset: Arc::clone(&lawful.ruleset),
+            capabilities: locked.capabilities,
+            closed: locked.closed,
+            log,
+            session: session(order.id, tag),
+            seat: Some(seat.map_err(|errno| errno.to_string())?),
+            socket_path: lawful.socket_path(),
+            wall: None,
+        };
+        let worker = self.stable.adopt(given, adoption);
+        let worker = worker.map_err(|error| error.to_string())?;
+        let member = Member {
+            tag,
+            manifest: Arc::new(manifest),
+            prober,
+        };
+        Ok((worker, member))
+    }
+
+    /// Finds out whether a worker that is served is the one that was recorded.
+    fn know(&mut self, worker: Worker, member: Member) -> Born {
+        let process = member.manifest.process.as_ref();
+        let verified =
+            process.map(
+                |process| match process.find_from(&self.here, member.prober.executables) {
+                    Ok((_, found)) => format!("process by {}", found.rung),
+                    Err(why) => format!("by the keeper alone: {why}"),
+                },
+            );
+        let born = Born {
+            is_reattached: true,
+            verified,
+            ..born_of(worker, &member.manifest)
+        };
+        self.members.insert(member.manifest.id.clone(), member);
+        born
+    }
+
+    /// A worker that survived its keeper is known by its process alone.
+    fn find_again(&mut self, file: &PoolFile, worker: Known) -> Result<Born, String> {
+        let kind = worker.kind(file)?;
+        if kind.on_supervisor_exit != OnSupervisorExit::Survive {
+            return Err("it was not to survive that".to_owned());
+        }
+        let Known {
+            tag,
+            manifest,
+            recorded,
+        } = worker;
+        let process = manifest.process.as_ref().ok_or("it had not begun")?;
+        let prober = prober(kind, &recorded);
+        let found = process.find(prober.executables);
+        let (held, found) = found.map_err(|mismatch| mismatch.to_string())?;
+        let pid = held.pid();
+        if !tag.is_on(pid) {
+            return Err("its process does not carry its tag".to_owned());
+        }
+        let born = Born {
+            is_reattached: true,
+            verified: Some(format!("process by {}", found.rung)),
+            degraded: Some(LOST.to_owned()),
+            ..born(&manifest, pid)
+        };
+        let watched = self.stable.watch(tag, held);
+        watched.map_err(|error| error.to_string())?;
+        let id = manifest.id.clone();
+        let member = Member {
+            tag,
+            manifest: Arc::new(manifest),
+            prober,
+        };
+        self.members.insert(id, member);
+        Ok(born)
+    }
+}
