@@ -115,6 +115,9 @@ fn how(worker: &WorkerStatus) -> String {
 }
 
 fn end(ended: Ended) -> String {
+    if ended.timed_out {
+        return "its time was over".to_owned();
+    }
     match (ended.code, ended.signal) {
         (Some(code), _) => format!("exited with {code}"),
         (None, Some(signal)) => format!("killed by signal {signal}"),

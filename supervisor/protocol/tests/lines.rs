@@ -205,6 +205,7 @@ fn events_come_back_as_they_were_sent() {
     let ended = Ended {
         code: None,
         signal: Some(9),
+        timed_out: false,
     };
     for event in [
         Event::WorkerExited {

@@ -24,10 +24,7 @@ pub fn collect(tag: Tag) -> Result<usize, Errno> {
         }
         total += members.len();
         for pidfd in &members {
-            match pidfd.send_signal(libc::SIGKILL) {
-                Ok(()) | Err(Errno::ESRCH) => {}
-                Err(errno) => return Err(errno),
-            }
+            pidfd.signal_if_there(libc::SIGKILL)?;
         }
         for pidfd in &members {
             await_end(pidfd)?;

@@ -274,10 +274,7 @@ impl Child {
         let Some(process) = &self.process else {
             return Ok(());
         };
-        match process.send_signal(signal) {
-            Err(Errno::ESRCH) => Ok(()),
-            result => result,
-        }
+        process.signal_if_there(signal)
     }
 
     /// Kills every process of the session. Returns at once; [`Child::guardian`] becomes readable when all are gone.

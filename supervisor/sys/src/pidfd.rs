@@ -79,6 +79,17 @@ impl Pidfd {
         Errno::result(result).map(drop)
     }
 
+    /// The same; one that has ended needs no signal any more, and is no error.
+    ///
+    /// # Errors
+    /// The errno of `pidfd_send_signal(2)`.
+    pub fn signal_if_there(&self, signal: i32) -> Result<(), Errno> {
+        match self.send_signal(signal) {
+            Err(Errno::ESRCH) => Ok(()),
+            result => result,
+        }
+    }
+
     /// Whether it has ended, be it waited for or not.
     ///
     /// # Errors
@@ -168,6 +179,7 @@ mod tests {
         assert_eq!(pidfd.collect(), Ok(Some(Ended::Signaled(libc::SIGKILL))));
         assert_eq!(pidfd.collect(), Err(Errno::ECHILD));
         assert_eq!(pidfd.send_signal(0), Err(Errno::ESRCH));
+        assert_eq!(pidfd.signal_if_there(libc::SIGTERM), Ok(()));
         assert!(child.wait().is_err(), "it was collected already");
     }
 

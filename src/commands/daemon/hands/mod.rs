@@ -23,6 +23,7 @@ use supervisor::workers::config::{ExeCheck, Kind, PoolFile};
 use supervisor::workers::daemon::{Born, Hands, Happened, Order, Unborn};
 use supervisor::workers::handle::Prober;
 use supervisor::workers::identity::{Executables, Here};
+use supervisor::workers::lifecycle::End;
 use supervisor::workers::logs::Stream;
 use supervisor::workers::manifest::{Manifest, State};
 use supervisor::workers::registry::Registry;
@@ -91,12 +92,12 @@ impl StableHands {
         }
     }
 
-    fn on_ended(&mut self, tag: Tag, exit: Exit) -> Option<Happened> {
+    fn on_ended(&mut self, tag: Tag, end: End) -> Option<Happened> {
         let found = self.members.iter().find(|(_, member)| member.tag == tag);
         let worker = found.map(|(id, _)| id.clone())?;
         self.members.remove(&worker);
         self.forget(&worker);
-        Some(Happened::Gone { worker, exit })
+        Some(Happened::Gone { worker, end })
     }
 }
 
@@ -144,13 +145,14 @@ impl Hands for StableHands {
             match next.map_err(|error| error.to_string())? {
                 Some(Happening::Stop) => return Ok(Some(Happened::Stop)),
                 Some(Happening::Ended { tag, how }) => {
-                    let exit = match how {
-                        Ok(Ending::Command(exit)) => exit,
-                        Ok(Ending::TimedOut | Ending::GuardianLost) | Err(_) => {
-                            Exit::Signal(nix::libc::SIGKILL)
-                        }
+                    let end = match how {
+                        Ok(Ending::Command(exit)) => End::Itself(exit),
+                        Ok(Ending::TimedOut) => End::TimedOut,
+                        // Kept workers have none.
+                        Ok(Ending::GuardianLost) => End::Itself(Exit::Unknown),
+                        Err(why) => End::Unserved(why.to_string()),
                     };
-                    if let Some(happened) = self.on_ended(tag, exit) {
+                    if let Some(happened) = self.on_ended(tag, end) {
                         return Ok(Some(happened));
                     }
                 }

@@ -103,7 +103,8 @@ pub struct Decision {
     pub rule: Option<String>,
 }
 
-/// How a process ended: by itself with a code, or by a signal. Neither is known of one that nobody could wait for.
+/// How a process ended: by itself with a code, or by a signal. Neither is known of one that nobody could wait for, or that was ended
+/// because its time was over, or because it could not be served any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {
     /// Its exit code.
@@ -112,6 +113,9 @@ pub struct Ended {
     /// The signal that killed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<i32>,
+    /// The time that its policy gives it was over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub timed_out: bool,
 }
 
 impl Numbering<Event> {

@@ -6,7 +6,7 @@ use super::{Born, Daemon, Former, Hands, Happened, Order, unix_ms};
 use crate::launch::Exit;
 use crate::workers::config::PoolFile;
 use crate::workers::desired::Desired;
-use crate::workers::lifecycle::{Act, Told};
+use crate::workers::lifecycle::{Act, End, Told};
 use crate::workers::logs::Source;
 use crate::workers::poller::{Interest, Token};
 use protocol::control::{Ended, Event, LifecycleState, StopReason};
@@ -240,7 +240,7 @@ impl<H: Hands> Daemon<H> {
 
     pub(super) fn on_happened(&mut self, happened: Happened) {
         match happened {
-            Happened::Gone { worker, exit } => self.on_gone(&worker, exit),
+            Happened::Gone { worker, end } => self.on_gone(&worker, end),
             Happened::Reached {
                 worker,
                 instance,
@@ -327,30 +327,17 @@ impl<H: Hands> Daemon<H> {
         }
     }
 
-    fn on_gone(&mut self, id: &str, exit: Exit) {
+    fn on_gone(&mut self, id: &str, end: End) {
         self.disconnect(id);
         let now = self.now;
         let Some(member) = self.members.get_mut(id) else {
             return;
         };
         member.reach_at = None;
-        let ended = match exit {
-            Exit::Code(code) => Ended {
-                code: Some(code),
-                signal: None,
-            },
-            Exit::Signal(signal) => Ended {
-                code: None,
-                signal: Some(signal),
-            },
-            Exit::Unknown => Ended {
-                code: None,
-                signal: None,
-            },
-        };
+        let ended = told(&end);
         member.last_exit = Some(ended);
         let process = member.process.take();
-        let acts = member.life.gone(now, exit);
+        let acts = member.life.gone(now, end);
         let rests = member.life.reason() == Some(StopReason::Idle) && member.life.is_wanted();
         if let Some(process) = process {
             let worker = id.to_owned();
@@ -447,5 +434,19 @@ impl<H: Hands> Daemon<H> {
                 self.perform(&id, acts);
             }
         }
+    }
+}
+
+/// How a process ended, as everybody is told.
+fn told(end: &End) -> Ended {
+    let (code, signal) = match end {
+        End::Itself(Exit::Code(code)) => (Some(*code), None),
+        End::Itself(Exit::Signal(signal)) => (None, Some(*signal)),
+        End::Itself(Exit::Unknown) | End::TimedOut | End::Unserved(_) => (None, None),
+    };
+    Ended {
+        code,
+        signal,
+        timed_out: *end == End::TimedOut,
     }
 }

@@ -1,8 +1,7 @@
 //! What the daemon's loop needs done in the world: processes and their descriptors.
 
-use crate::launch::Exit;
 use crate::workers::config::{Kind, PoolFile};
-use crate::workers::lifecycle::Failure;
+use crate::workers::lifecycle::{End, Failure};
 use crate::workers::logs::Stream;
 use nix::errno::Errno;
 use protocol::control::{Event, Finding, StopReason};
@@ -56,8 +55,8 @@ pub enum Happened {
     Gone {
         /// Which.
         worker: String,
-        /// How it ended, where that is known.
-        exit: Exit,
+        /// How it ended.
+        end: End,
     },
     /// A worker was reached, and proved who it is.
     Reached {

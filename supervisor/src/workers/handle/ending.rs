@@ -57,18 +57,8 @@ impl BackendHandle {
     }
 
     fn end(&self, signal: i32, deadline: Instant) -> Result<Option<Exit>, Error> {
-        match self.held.pidfd().send_signal(signal) {
-            // It has ended meanwhile.
-            Ok(()) | Err(Errno::ESRCH) => {}
-            Err(errno) => {
-                let unknown = Mismatch::Unknown {
-                    field: Field::Process,
-                    operation: "pidfd_send_signal",
-                    errno,
-                };
-                return Err(unknown.into());
-            }
-        }
+        let sent = self.held.pidfd().signal_if_there(signal);
+        sent.map_err(Mismatch::unknown(Field::Process, "pidfd_send_signal"))?;
         match self.has_ended_before(deadline)? {
             true => self.told_exit(),
             false => Err(Error::ShutdownTimeout {

@@ -170,7 +170,7 @@ impl Mismatch {
         gone && !matches!(self, Self::Unknown { .. })
     }
 
-    pub(super) fn unknown(field: Field, operation: &'static str) -> impl Fn(Errno) -> Self {
+    pub(crate) fn unknown(field: Field, operation: &'static str) -> impl Fn(Errno) -> Self {
         move |errno| Self::Unknown {
             field,
             operation,

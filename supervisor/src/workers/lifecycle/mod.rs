@@ -70,6 +70,23 @@ pub enum Failure {
     Lasting,
 }
 
+/// How a process came to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// So, and nobody here had a part in it but by asking.
+    Itself(Exit),
+    /// The time that its policy gives it on the wall was over.
+    TimedOut,
+    /// It could not be served any more, for this reason.
+    Unserved(String),
+}
+
+impl From<Exit> for End {
+    fn from(exit: Exit) -> Self {
+        Self::Itself(exit)
+    }
+}
+
 /// What follows when the process is gone that was asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Then {
@@ -300,12 +317,13 @@ impl Lifecycle {
     }
 
     /// Its process is gone, and all that descended from it.
-    pub fn gone(&mut self, now: Instant, exit: Exit) -> Acts {
+    pub fn gone(&mut self, now: Instant, end: impl Into<End>) -> Acts {
         if !self.has_process() {
             return Acts::new();
         }
+        let end = end.into();
         let unasked = |worker: &mut Self| {
-            worker.cause = Some(describe(exit));
+            worker.cause = Some(describe(&end));
             worker.end(StopReason::ProcessExit)
         };
         match (self.state, self.then) {
@@ -315,7 +333,9 @@ impl Lifecycle {
                 acts.extend(self.spawn(State::Starting));
                 acts
             }
-            _ if exit == Exit::Code(0) && self.rules.restart.when != RestartWhen::Always => {
+            _ if end == End::Itself(Exit::Code(0))
+                && self.rules.restart.when != RestartWhen::Always =>
+            {
                 let mut acts = self.end(self.rules.zero);
                 if self.rules.zero.clears_desired_state() {
                     acts.extend(self.unwant(self.rules.zero));
@@ -460,10 +480,12 @@ const KILL_AGAIN: Duration = Duration::from_secs(1);
 
 /// How a process ended, for people.
 #[must_use]
-pub fn describe(exit: Exit) -> String {
-    match exit {
-        Exit::Code(code) => format!("it exited with status {code}"),
-        Exit::Signal(signal) => format!("it was killed by signal {signal}"),
-        Exit::Unknown => "it ended, and nobody saw how".to_owned(),
+pub fn describe(end: &End) -> String {
+    match end {
+        End::Itself(Exit::Code(code)) => format!("it exited with status {code}"),
+        End::Itself(Exit::Signal(signal)) => format!("it was killed by signal {signal}"),
+        End::Itself(Exit::Unknown) => "it ended, and nobody saw how".to_owned(),
+        End::TimedOut => "its time was over (`wall` of its policy)".to_owned(),
+        End::Unserved(why) => format!("it could not be served any more: {why}"),
     }
 }

@@ -62,6 +62,23 @@ fn it_is_stopped_only_when_its_process_is_gone() {
 }
 
 #[test]
+fn a_worker_whose_time_was_over_or_that_could_not_be_served_comes_back_and_is_not_said_to_be_killed()
+ {
+    let now = Instant::now();
+    for (end, says) in [
+        (End::TimedOut, "its time was over"),
+        (End::Unserved("no files".to_owned()), "no files"),
+        (End::Itself(Exit::Unknown), "nobody saw how"),
+    ] {
+        let mut worker = running(RestartWhen::OnFailure);
+        assert_eq!(worker.gone(now, end), [stopped(StopReason::ProcessExit)]);
+        assert_eq!(worker.state(), State::RecoveryPending);
+        let cause = worker.cause().unwrap_or_default();
+        assert!(cause.contains(says) && !cause.contains("signal"), "{cause}");
+    }
+}
+
+#[test]
 fn a_killed_worker_comes_back_with_longer_and_longer_waits_and_is_given_up_in_the_end() {
     let start = Instant::now();
     let mut now = start;

@@ -1,10 +1,10 @@
 //! A worker whose keeper is gone, and everything with it that served it: what is left to be known is when it ends.
 
 use super::life::Told;
-use super::{Happening, Member, STACK, Stable, StartError, prepare};
+use super::{Member, Stable, StartError, prepare};
 use crate::launch::{Exit, collect};
 use crate::sandbox::Tag;
-use crate::session::Ending;
+use crate::session::{Ending, SessionError};
 use crate::workers::identity::Held;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
@@ -24,25 +24,13 @@ impl Stable {
     pub fn watch(&mut self, tag: Tag, held: Held) -> Result<(), StartError> {
         let told = Told::new().map_err(prepare("eventfd"))?;
         let process = super::duplicate(held.as_fd())?;
-        let (sender, event) = (self.sender.clone(), self.event.clone());
-        let work = move || {
-            let exit = until_it_ends(&held);
-            // What it left behind ends with it, and only then has it ended.
-            let left = collect(tag);
-            let how = match left.and(exit) {
-                Ok(exit) => Ending::Command(exit),
-                Err(_) => Ending::GuardianLost,
-            };
-            let _told = sender.send(Happening::Ended { tag, how: Ok(how) });
-            let _woken = event.write(1);
-        };
-        let thread = std::thread::Builder::new().name(format!("worker {}", tag.short()));
-        thread.stack_size(STACK).spawn(work).map_err(|error| {
-            prepare("thread")(Errno::from_raw(error.raw_os_error().unwrap_or(0)))
-        })?;
         let process = Arc::new(Pidfd::from(process));
-        self.members.insert(tag.number(), Member { process, told });
-        Ok(())
+        self.attend(tag, Member { process, told }, move || {
+            let exit = until_it_ends(&held).map_err(failed("wait for its end"));
+            // What it left behind ends with it, and only then has it ended.
+            let left = collect(tag).map_err(failed("end what it left"));
+            left.and(exit).map(Ending::Command)
+        })
     }
 }
 
@@ -58,5 +46,9 @@ fn until_it_ends(held: &Held) -> Result<Exit, Errno> {
     // Hung up is what is collected, and needs not be asked for.
     wait(PollFlags::empty(), PollTimeout::from(COLLECTED))?;
     // Nobody knows more (before Linux 6.15).
-    Ok(held.exit().unwrap_or(Exit::Signal(libc::SIGKILL)))
+    Ok(held.exit().unwrap_or(Exit::Unknown))
+}
+
+fn failed(action: &'static str) -> impl Fn(Errno) -> SessionError {
+    move |errno| SessionError::Call { action, errno }
 }

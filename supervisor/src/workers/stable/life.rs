@@ -70,10 +70,7 @@ impl Life for Kept {
     }
 
     fn signal(&self, signal: i32) -> Result<(), Errno> {
-        match self.process.send_signal(signal) {
-            Err(Errno::ESRCH) => Ok(()),
-            result => result,
-        }
+        self.process.signal_if_there(signal)
     }
 
     fn end(&self) {

@@ -353,15 +353,28 @@ impl Stable {
     fn serve(&mut self, tag: Tag, parts: Incoming) -> Result<(), StartError> {
         let told = Told::new().map_err(prepare("eventfd"))?;
         let process = Arc::clone(&parts.process);
-        let (sender, event) = (self.sender.clone(), self.event.clone());
         let link = self.link.clone();
         // One that outlived its keeper has been given to another process, and so are those that lose their parent in it.
         let parent = sys::status::Status::of(parts.pid).ok();
         let root = parent.and_then(|status| status.parent());
         let root = root.unwrap_or_else(|| link.keeper());
         let seen = told.clone();
+        let member = Member { process, told };
+        self.attend(tag, member, move || {
+            session_to_its_end(tag, parts, root, link, seen)
+        })
+    }
+
+    /// Makes the thread of a worker, which tells of its end when that has come.
+    fn attend(
+        &mut self,
+        tag: Tag,
+        member: Member,
+        until_it_ends: impl FnOnce() -> Result<Ending, SessionError> + Send + 'static,
+    ) -> Result<(), StartError> {
+        let (sender, event) = (self.sender.clone(), self.event.clone());
         let work = move || {
-            let how = session_to_its_end(tag, parts, root, link, seen);
+            let how = until_it_ends();
             // Nobody listens only when the daemon ends.
             let _told = sender.send(Happening::Ended { tag, how });
             let _woken = event.write(1);
@@ -370,7 +383,7 @@ impl Stable {
         thread.stack_size(STACK).spawn(work).map_err(|error| {
             prepare("thread")(Errno::from_raw(error.raw_os_error().unwrap_or(0)))
         })?;
-        self.members.insert(tag.number(), Member { process, told });
+        self.members.insert(tag.number(), member);
         Ok(())
     }
 
@@ -396,12 +409,9 @@ impl Stable {
     /// # Errors
     /// The errno of `pidfd_send_signal(2)`.
     pub fn signal(&self, tag: Tag, signal: i32) -> Result<(), Errno> {
-        let Some(member) = self.members.get(&tag.number()) else {
-            return Ok(());
-        };
-        match member.process.send_signal(signal) {
-            Err(Errno::ESRCH) => Ok(()),
-            result => result,
+        match self.members.get(&tag.number()) {
+            Some(member) => member.process.signal_if_there(signal),
+            None => Ok(()),
         }
     }
 

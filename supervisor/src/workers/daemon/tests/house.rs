@@ -125,7 +125,10 @@ impl FakeHands {
             alive.lock().unwrap().retain(|_, one| one.pid != pid);
             let worker = id;
             // A daemon that is over hears nothing.
-            let _unheard = sender.send(Happened::Gone { worker, exit });
+            let _unheard = sender.send(Happened::Gone {
+                worker,
+                end: exit.into(),
+            });
             bell.write(1).unwrap();
         });
     }
