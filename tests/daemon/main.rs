@@ -16,6 +16,7 @@ mod questions;
 mod reasons;
 mod seen;
 mod storms;
+mod wall;
 mod writers;
 
 use guest::Guest;

@@ -80,7 +80,7 @@ pub trait Watch {
 }
 
 /// How long a command that was asked to end (SIGTERM) is waited for before it is killed.
-const GRACE: Duration = Duration::from_secs(2);
+pub(crate) const GRACE: Duration = Duration::from_secs(2);
 
 /// Whoever started the supervisor for this one command, and waits for it.
 #[derive(Debug)]

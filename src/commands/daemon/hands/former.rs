@@ -6,6 +6,7 @@ use super::{Member, StableHands, born, born_of, prober};
 use protocol::control::StopReason;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use supervisor::audit::Log;
 use supervisor::launch::collect;
 use supervisor::sandbox::{Listener, Tag, inherit};
@@ -128,34 +129,28 @@ impl StableHands {
         given: Given,
         worker: Known,
     ) -> Result<(Worker, Member), String> {
+        let prober = prober(kind, &worker.recorded);
         let Known {
             tag,
             manifest,
             recorded,
         } = worker;
-        let prober = prober(kind, &recorded);
-        let then = recorded.kind(kind);
-        let order = Order {
-            id: &manifest.id,
-            kind: &then,
-            env: &BTreeMap::new(),
-        };
-        let (mut files, world) = recorded.sources();
-        let lawful = Lawful::read(&self.ground, &order, (&mut files, &world));
-        let lawful = lawful.map_err(|failure| failure.message)?;
+        let lawful = self.law_of(kind, &manifest, recorded)?;
+        let wall = time_left(&manifest, &lawful)?;
         let locked = inherit(&lawful.ruleset, &self.kernel, Listener::Wanted);
         let locked = locked.map_err(|error| error.to_string())?;
-        let log = Log::create(&self.ground.audit(order.id)).map_err(|error| error.to_string())?;
-        let seat = self.board.seat(order.id);
+        let id = &manifest.id;
+        let log = Log::create(&self.ground.audit(id)).map_err(|error| error.to_string())?;
+        let seat = self.board.seat(id);
         let adoption = Adoption {
             ruleset: Arc::clone(&lawful.ruleset),
             capabilities: locked.capabilities,
             closed: locked.closed,
             log,
-            session: session(order.id, tag),
+            session: session(id, tag),
             seat: Some(seat.map_err(|errno| errno.to_string())?),
             socket_path: lawful.socket_path(),
-            wall: None,
+            wall,
         };
         let worker = self.stable.adopt(given, adoption);
         let worker = worker.map_err(|error| error.to_string())?;
@@ -165,6 +160,24 @@ impl StableHands {
             prober,
         };
         Ok((worker, member))
+    }
+
+    /// The law that a worker was started under, whatever became of the files since.
+    fn law_of(
+        &self,
+        kind: &Kind,
+        manifest: &Manifest,
+        recorded: Recorded,
+    ) -> Result<Lawful, String> {
+        let then = recorded.kind(kind);
+        let order = Order {
+            id: &manifest.id,
+            kind: &then,
+            env: &BTreeMap::new(),
+        };
+        let (mut files, world) = recorded.sources();
+        let lawful = Lawful::read(&self.ground, &order, (&mut files, &world));
+        lawful.map_err(|failure| failure.message)
     }
 
     /// Finds out whether a worker that is served is the one that was recorded.
@@ -205,13 +218,15 @@ impl StableHands {
         if !tag.is_on(pid) {
             return Err("its process does not carry its tag".to_owned());
         }
+        let lawful = self.law_of(kind, &manifest, recorded)?;
+        let wall = time_left(&manifest, &lawful)?;
         let born = Born {
             is_reattached: true,
             verified: Some(format!("process by {}", found.rung)),
             degraded: Some(LOST.to_owned()),
             ..born(&manifest, pid)
         };
-        let watched = self.stable.watch(tag, held);
+        let watched = self.stable.watch(tag, held, wall);
         watched.map_err(|error| error.to_string())?;
         let id = manifest.id.clone();
         let member = Member {
@@ -222,4 +237,14 @@ impl StableHands {
         self.members.insert(id, member);
         Ok(born)
     }
+}
+
+/// What is left of the time that its law gives a worker, of which some has passed under the daemons before.
+fn time_left(manifest: &Manifest, lawful: &Lawful) -> Result<Option<Duration>, String> {
+    let process = manifest.process.as_ref().ok_or("it had not begun")?;
+    let Some(wall) = lawful.ruleset.limits().wall else {
+        return Ok(None);
+    };
+    let age = process.age().map_err(|mismatch| mismatch.to_string())?;
+    Ok(Some(wall.saturating_sub(age)))
 }

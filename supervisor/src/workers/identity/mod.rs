@@ -21,6 +21,8 @@ pub use mismatch::{Field, Mismatch};
 use crate::audit::Digest;
 use held::ProcDir;
 use nix::errno::Errno;
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::{SysconfVar, sysconf};
 use protocol::probe::{Commission, Instance, Secret};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -159,6 +161,23 @@ impl DaemonProcess {
             secret: birth.secret,
             idle_timeout: birth.idle_timeout,
         })
+    }
+
+    /// How long ago it was started: by the clock of its start, which goes on while the machine sleeps. Means something on the machine
+    /// and in the boot of the record only.
+    ///
+    /// # Errors
+    /// [`Mismatch::Unknown`]
+    pub fn age(&self) -> Result<Duration, Mismatch> {
+        let unknown = |operation| Mismatch::unknown(Field::StartTime, operation);
+        let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map_err(unknown("clock_gettime"))?;
+        let per_second = sysconf(SysconfVar::CLK_TCK).map_err(unknown("sysconf"))?;
+        let per_second = per_second.and_then(|ticks| u64::try_from(ticks).ok());
+        let per_second = per_second.filter(|ticks| *ticks > 0);
+        let per_second = per_second.ok_or_else(|| unknown("sysconf")(Errno::ENODATA))?;
+        let start = Duration::from_secs(self.start_ticks / per_second)
+            + Duration::from_secs(self.start_ticks % per_second) / per_second as u32;
+        Ok(Duration::from(now).saturating_sub(start))
     }
 
     /// What this worker is told, or tells itself, so that it can answer probes: as a service of that name and version. `None` where it has

@@ -342,7 +342,7 @@ mod tests {
         table.drop_some(6, &[Role::Output as u8], 0);
         let gone = names[3].replace('+', "-");
         assert_eq!(stored(&mut table, 4), [gone]);
-        table.add(6, fds(&[Role::Jobs]));
+        table.add(6, fds(&[Role::Errors]));
         let later = stored(&mut table, 4);
         assert!(
             later.len() == 1 && !names.contains(&later[0]),

@@ -27,10 +27,8 @@ pub enum Role {
     Output,
     /// Our end of its standard error.
     Errors,
-    /// The connection that its jobs go over.
-    Jobs,
-    /// A Landlock ruleset of its session.
-    Ruleset,
+    /// A Landlock ruleset of its session. (7 was once something else.)
+    Ruleset = 8,
     /// The lock that says that a daemon runs.
     Lock,
     /// Where clients connect.
@@ -40,14 +38,13 @@ pub enum Role {
 }
 
 impl Role {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 10] = [
         Self::Process,
         Self::Listener,
         Self::Journal,
         Self::Socket,
         Self::Output,
         Self::Errors,
-        Self::Jobs,
         Self::Ruleset,
         Self::Lock,
         Self::Control,
@@ -81,7 +78,7 @@ pub(super) fn is_essential(role: Role, label: u32) -> bool {
         Role::Process | Role::Listener | Role::Journal | Role::Ruleset => true,
         // The others come and go.
         Role::Socket => label == 0,
-        Role::Output | Role::Errors | Role::Jobs => false,
+        Role::Output | Role::Errors => false,
         Role::Lock | Role::Control | Role::Marks => false,
     }
 }

@@ -135,7 +135,7 @@ mod tests {
 
     fn whole() -> Vec<(String, OwnedFd)> {
         let names = [
-            name(9, Role::Jobs),
+            name(9, Role::Output),
             name(3, Role::Ruleset),
             name(2, Role::Ruleset),
             name(0, Role::Process),
@@ -197,11 +197,15 @@ mod tests {
             ..name(8, Role::Socket)
         };
         handed.push((connection.to_string(), fd()));
-        assert_eq!(sort(handed).sets.len(), 1, "its jobs can be reached anew");
+        assert_eq!(
+            sort(handed).sets.len(),
+            1,
+            "what it writes can be done without"
+        );
         let mut handed = whole();
         handed[0].0 = Name {
             pid: 78,
-            ..name(9, Role::Jobs)
+            ..name(9, Role::Output)
         }
         .to_string();
         assert_eq!(sort(handed).torn.len(), 5, "two of one tag");

@@ -93,8 +93,6 @@ pub struct Worker {
     pub output: Option<OwnedFd>,
     /// As above.
     pub errors: Option<OwnedFd>,
-    /// The connection that its jobs go over, if [`Stable::keep_jobs`] has been told of one.
-    pub jobs: Option<OwnedFd>,
     /// Its calls can be trapped and are answered.
     pub has_listener: bool,
 }
@@ -266,7 +264,6 @@ impl Stable {
             process: duplicate(kept.process.as_fd())?.into(),
             output: Some(output),
             errors: Some(errors),
-            jobs: None,
             has_listener: kept.listener.is_some(),
         };
         let parts = Incoming {
@@ -295,7 +292,7 @@ impl Stable {
     pub fn adopt(&mut self, given: Given, adoption: Adoption) -> Result<Worker, StartError> {
         let Given { tag, pid, fds } = given;
         let (mut process, mut listener, mut journal, mut socket) = (None, None, None, None);
-        let (mut output, mut errors, mut jobs) = (None, None, None);
+        let (mut output, mut errors) = (None, None);
         let mut rulesets = Vec::new();
         let mut connections = Vec::new();
         for Held { role, label, fd } in fds {
@@ -307,7 +304,6 @@ impl Stable {
                 Role::Socket => socket = Some(fd),
                 Role::Output => output = Some(fd),
                 Role::Errors => errors = Some(fd),
-                Role::Jobs => jobs = Some(fd),
                 Role::Ruleset => rulesets.push(fd),
                 Role::Lock | Role::Control | Role::Marks => {}
             }
@@ -319,7 +315,6 @@ impl Stable {
             process: duplicate(process.as_fd())?.into(),
             output,
             errors,
-            jobs,
             has_listener: listener.is_some(),
         };
         let parts = Incoming {
@@ -394,14 +389,6 @@ impl Stable {
     /// [`LinkError`]
     pub fn may_outlive(&self, tag: Tag) -> Result<(), LinkError> {
         self.link.may_outlive(tag)
-    }
-
-    /// Has the connection that a worker's jobs go over kept for the next daemon.
-    ///
-    /// # Errors
-    /// [`LinkError`]
-    pub fn keep_jobs(&self, tag: Tag, connection: BorrowedFd<'_>) -> Result<(), LinkError> {
-        self.link.add(tag, Role::Jobs, 0, connection)
     }
 
     /// Sends a worker a signal, by its pidfd. One that has ended is no error.
