@@ -1,8 +1,10 @@
 //! Under which law a worker goes on when its daemon is killed.
 
+use crate::guest::Guest;
 use crate::harness::run::{eventually, eventually_reads};
 use crate::harness::{feature, require};
-use crate::house::House;
+use crate::house::{House, IDLE};
+use serde_json::json;
 use std::fs;
 
 /// A worker that says again and again what it may read.
@@ -63,4 +65,23 @@ fn a_worker_keeps_the_law_that_it_was_started_under_whatever_becomes_of_the_file
     eventually("both are given", || {
         eventually_reads(&said) == "given\nother\n"
     });
+}
+
+#[test]
+fn a_pool_file_that_breaks_after_it_was_read_again_is_used_as_it_was_read_last() {
+    require!(feature::landlock(1));
+    let house = House::new(IDLE);
+    let file = house.workspace.join("workers.toml");
+    let text = fs::read_to_string(&file).expect("it is ours");
+    fs::write(&file, text.replace("speaks", "count = 2\nspeaks")).expect("it is ours");
+    let again = Guest::new(&house).asks(json!({"reload": {}}));
+    assert_eq!(again["ok"], true, "{again}");
+    let before = house.pids();
+    assert_eq!(before.len(), 2);
+    fs::write(&file, "version = 1\n[[worker]]\nname = ").expect("it is ours");
+    house.kill_daemon();
+    assert_eq!(house.pids(), before);
+    let again = Guest::new(&house).asks(json!({"reload": {}}));
+    assert_eq!(again["ok"], false, "{again}");
+    assert_eq!(house.pids(), before);
 }

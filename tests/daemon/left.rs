@@ -7,9 +7,11 @@ use crate::harness::{feature, require};
 use crate::house::{House, IDLE, POOL};
 use crate::seen::kill_now;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::json;
 use std::os::fd::AsFd;
+use supervisor::workers::registry::Registry;
 
 #[test]
 fn when_the_keeper_is_killed_bound_workers_end_and_the_next_daemon_finds_the_others_again() {
@@ -112,6 +114,31 @@ fn a_damaged_manifest_costs_its_own_worker_and_no_other() {
     assert_eq!(after[2], before[2]);
     assert_ne!(after[1], before[1], "nobody could say who it was");
     eventually_gone(&[before[1].1]);
+    house.has_no_orphan();
+}
+
+#[test]
+fn a_worker_of_which_nobody_wrote_down_that_it_runs_is_ended_and_started_anew() {
+    require!(feature::landlock(1));
+    require!(feature::program("python3"));
+    let house = House::new(POOL);
+    let before = house.pids();
+    let daemon = Pid::from_raw(house.pid());
+    kill(daemon, Signal::SIGSTOP).expect("it runs");
+    // As it is where the daemon dies between the worker's start and writing that down.
+    let registry = house.workspace.join("run/supervise/daemon/registry");
+    let registry = Registry::open(&registry).expect("ours");
+    let manifest = registry.read("py-1").expect("it can be read");
+    let mut manifest = manifest.expect("it has one");
+    manifest.process = None;
+    registry.write(&manifest).expect("it is ours");
+    kill(daemon, Signal::SIGKILL).expect("it runs");
+    let next = house.until("py-1", "was there again", |worker| {
+        worker["speaks"] == true && worker["pid"] != before[0].1
+    });
+    assert_eq!(next["reattached"], false, "{next}");
+    eventually_gone(&[before[0].1]);
+    assert_eq!(house.pids()[1], before[1]);
     house.has_no_orphan();
 }
 

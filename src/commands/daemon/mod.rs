@@ -3,6 +3,7 @@
 mod birth;
 mod ground;
 mod hands;
+mod pool_file;
 mod recorded;
 
 use crate::exit;
@@ -10,6 +11,7 @@ use crate::places;
 use crate::render::fail;
 use ground::Ground;
 use hands::StableHands;
+use pool_file::Kept;
 use protocol::control::{Hello, Severity};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -82,45 +84,7 @@ pub fn daemon(args: &DaemonArgs) -> ExitCode {
 
 /// Reads the pool file.
 pub fn read(path: &Path) -> Result<PoolFile, String> {
-    let shown = path.display();
-    let real = path.canonicalize();
-    let real = real.map_err(|error| format!("pool file {shown}: {error}; --config names one"))?;
-    let text = std::fs::read_to_string(&real);
-    let text = text.map_err(|error| format!("pool file {shown}: {error}"))?;
-    parse(path, &real, text)
-}
-
-fn parse(path: &Path, real: &Path, text: String) -> Result<PoolFile, String> {
-    let directory = real.parent().unwrap_or(Path::new("/"));
-    let shown = path.display().to_string();
-    PoolFile::parse(&shown, text, directory).map_err(|error| error.to_string())
-}
-
-/// The pool file for a daemon that goes on: as it is, or, where it cannot be read now, as it was when it last could. Workers that wait
-/// for their daemon are not to wait for whoever edits a file.
-fn read_or_last(config: &Path, last: Option<&Path>) -> Result<PoolFile, String> {
-    let now = std::fs::read_to_string(config).map_err(|error| error.to_string());
-    let now = now.and_then(|text| parse(config, config, text.clone()).map(|file| (file, text)));
-    let Some(last) = last else {
-        return now.map(|(file, _)| file);
-    };
-    match now {
-        Ok((file, text)) => {
-            let new = last.with_extension("new");
-            let kept = std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, last));
-            if let Err(error) = kept {
-                crate::render::warn(format!("{}: {error}", last.display()));
-            }
-            Ok(file)
-        }
-        Err(why) => {
-            let text = std::fs::read_to_string(last).map_err(|_| why.clone())?;
-            crate::render::warn(format!(
-                "{why}\nthe pool file is used as it was when it could last be read"
-            ));
-            parse(config, config, text)
-        }
-    }
+    pool_file::read(path).map(|(file, _)| file)
 }
 
 /// This program, as it is found again.
@@ -194,7 +158,10 @@ fn keep(config: &Path) -> Result<u8, String> {
 
 /// The daemon.
 fn serve(args: &DaemonArgs) -> Result<u8, String> {
-    let (config, last) = (&*args.config, args.last.as_deref());
+    let kept = Kept {
+        config: args.config.clone(),
+        last: args.last.clone(),
+    };
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let socket = std::io::stdin().as_fd().try_clone_to_owned();
     let inheritance = Link::open(socket.map_err(|error| text(&error))?);
@@ -202,7 +169,7 @@ fn serve(args: &DaemonArgs) -> Result<u8, String> {
         format!("{error}; --serve is for the keeper, `supervise daemon` starts both")
     })?;
     let stable = Stable::new(inheritance.link).map_err(|errno| text(&errno))?;
-    let file = read_or_last(config, last)?;
+    let file = kept.read_or_last()?;
     let mut ground = Ground::of(&file.daemon)?;
     ground.open_files = args.open_files;
     let group = Ground::group(&file)?;
@@ -227,13 +194,7 @@ fn serve(args: &DaemonArgs) -> Result<u8, String> {
     let registry = Registry::open(&ground.registry()).map_err(|error| text(&error))?;
     let board = Board::new().map_err(|errno| text(&errno))?;
     let questions = Arc::clone(&board);
-    let mut hands = StableHands::new(
-        stable,
-        ground.clone(),
-        registry,
-        config.to_owned(),
-        questions,
-    )?;
+    let mut hands = StableHands::new(stable, ground.clone(), registry, kept, questions)?;
     let former = hands.take_over(&file, inheritance.workers)?;
     let jobs = ground.run().join("jobs");
     let ledger = match Ledger::open(&jobs) {
@@ -255,7 +216,7 @@ fn serve(args: &DaemonArgs) -> Result<u8, String> {
     let control = Control::new(listener, Admission { group }, hello, &poller);
     let mut daemon = Daemon::begin(Setup {
         file,
-        config: Some(config.to_owned()),
+        config: Some(args.config.clone()),
         daemon: name,
         poller,
         control: control.map_err(|errno| text(&errno))?,

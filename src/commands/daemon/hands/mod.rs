@@ -6,6 +6,7 @@ mod making;
 mod reaching;
 
 use super::ground::{Ground, JOBS};
+use super::pool_file::Kept;
 use super::recorded::Recorded;
 use nix::errno::Errno;
 use nix::sys::eventfd::EventFd;
@@ -13,7 +14,7 @@ use protocol::control::Finding;
 use reaching::{Call, Callers};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use supervisor::broker::Board;
 use supervisor::launch::Exit;
@@ -36,7 +37,7 @@ pub struct StableHands {
     ground: Ground,
     kernel: Kernel,
     registry: Registry,
-    config: PathBuf,
+    pool_file: Kept,
     here: Here,
     members: BTreeMap<String, Member>,
     callers: Callers,
@@ -57,7 +58,7 @@ impl StableHands {
         stable: Stable,
         ground: Ground,
         registry: Registry,
-        config: PathBuf,
+        pool_file: Kept,
         board: Arc<Board>,
     ) -> Result<Self, String> {
         Ok(Self {
@@ -65,7 +66,7 @@ impl StableHands {
             ground,
             kernel: Kernel::probe(),
             registry,
-            config,
+            pool_file,
             here: Here::now().map_err(|error| error.to_string())?,
             members: BTreeMap::new(),
             callers: Callers::begin()?,
@@ -181,7 +182,7 @@ impl Hands for StableHands {
     fn reread(&mut self) -> Result<PoolFile, String> {
         let link = self.stable.link();
         link.reloading().map_err(|error| error.to_string())?;
-        let read = super::read(&self.config);
+        let read = self.pool_file.read();
         link.ready().map_err(|error| error.to_string())?;
         read
     }

@@ -5,7 +5,7 @@ use super::machine::errno;
 use super::{DaemonProcess, Field, Mismatch};
 use crate::launch::Exit;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open, openat, readlinkat};
+use nix::fcntl::{AT_FDCWD, OFlag, open, openat, readlinkat};
 use nix::sys::stat::Mode;
 use std::fs::File;
 use std::io::Read;
@@ -149,14 +149,39 @@ impl Held {
         }
     }
 
-    /// How it ended: told to everybody once its parent has collected it (Linux 6.15), and to its parent always.
+    /// How it ended: told to everybody once its parent has collected it (Linux 6.15), to its parent always, and until it is collected to
+    /// whoever may trace it.
     #[must_use]
     pub fn exit(&self) -> Option<Exit> {
         let told = pidfs::ended(self.as_fd()).ok().flatten();
-        let ended = told.or_else(|| self.pidfd.look_at_end().ok().flatten())?;
+        let ended = told
+            .or_else(|| self.pidfd.look_at_end().ok().flatten())
+            .or_else(|| self.end_uncollected())?;
         Some(match ended {
             Ended::Exited(code) => Exit::Code(code),
             Ended::Signaled(signal) => Exit::Signal(signal),
+        })
+    }
+
+    /// How it ended, as long as nobody has collected it: the last field of proc_pid_stat(5).
+    fn end_uncollected(&self) -> Option<Ended> {
+        let directory = format!("/proc/{}", self.pid);
+        let text = std::fs::read_to_string(format!("{directory}/stat")).ok()?;
+        // Who may not know it reads 0, and may not follow this link either, which leads nowhere now.
+        let link = readlinkat(AT_FDCWD, format!("{directory}/cwd").as_str());
+        if link != Err(Errno::ENOENT) {
+            return None;
+        }
+        // Not collected: its number was still its own.
+        self.pidfd.send_signal(0).ok()?;
+        let mut fields = text.rsplit_once(") ")?.1.split_whitespace();
+        if fields.next() != Some("Z") {
+            return None;
+        }
+        let status: i32 = fields.nth(48)?.parse().ok()?;
+        Some(match status & 0x7f {
+            0 => Ended::Exited(status >> 8 & 0xff),
+            signal => Ended::Signaled(signal),
         })
     }
 
@@ -270,5 +295,38 @@ impl<'a> ProcDir<'a> {
         });
         self.held.alive()?;
         executable.map_err(|errno| Mismatch::ExecutableUnreadable { errno })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn the_end_of_a_process_can_be_told_before_anybody_has_collected_it() {
+        for (script, told) in [
+            ("exit 0", Ended::Exited(0)),
+            ("exit 7", Ended::Exited(7)),
+            ("kill -9 $$", Ended::Signaled(libc::SIGKILL)),
+        ] {
+            let mut child = Command::new("sh")
+                .args(["-c", &format!("read go; {script}")])
+                .stdin(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let pidfd = Pidfd::open(child.id() as i32).unwrap();
+            let held = Held::of(&pidfd).unwrap();
+            assert_eq!(held.end_uncollected(), None, "it lives");
+            drop(child.stdin.take());
+            let mut fds = [nix::poll::PollFd::new(
+                held.as_fd(),
+                nix::poll::PollFlags::POLLIN,
+            )];
+            nix::poll::poll(&mut fds, nix::poll::PollTimeout::NONE).unwrap();
+            assert_eq!(held.end_uncollected(), Some(told), "{script}");
+            child.wait().unwrap();
+            assert_eq!(held.end_uncollected(), None, "its number is free");
+        }
     }
 }

@@ -53,10 +53,16 @@ fn until_it_ends(held: &Held, wall: Option<Duration>) -> Result<Ending, Errno> {
         }
         return Ok(Ending::TimedOut);
     }
-    // Hung up is what is collected, and needs not be asked for.
-    wait(held, PollFlags::empty(), Some(COLLECTED))?;
-    // Nobody knows more (before Linux 6.15).
-    Ok(Ending::Command(held.exit().unwrap_or(Exit::Unknown)))
+    let exit = match held.exit() {
+        Some(exit) => exit,
+        None => {
+            // Hung up is what is collected, and needs not be asked for.
+            wait(held, PollFlags::empty(), Some(COLLECTED))?;
+            // Nobody knows more (before Linux 6.15).
+            held.exit().unwrap_or(Exit::Unknown)
+        }
+    };
+    Ok(Ending::Command(exit))
 }
 
 /// Whether that came of it in so much time; without one it is waited for.
