@@ -8,4 +8,5 @@ mod doors;
 mod hostile;
 mod house;
 mod inside;
+mod names;
 mod unmodified;

@@ -41,6 +41,24 @@ for number in range(1, 100):
         print(number, "refused", flush=True)
 "#;
 
+/// Makes a directory, moves the file into it, and removes it there.
+const NAMES: &str = r#"import os, sys, time
+path = sys.argv[1]
+above = os.path.dirname(path)
+acts = [
+    lambda: os.mkdir(above + "/made"),
+    lambda: os.rename(path, above + "/made/moved"),
+    lambda: os.unlink(above + "/made/moved"),
+]
+for number, act in enumerate(acts):
+    try:
+        act()
+        print(number, "done", flush=True)
+    except OSError as error:
+        print(number, "refused", error.strerror, flush=True)
+time.sleep(1000)
+"#;
+
 /// A daemon whose workers run this under a policy with these rules about a file, which is `FILE` there.
 struct Asking {
     house: House,
@@ -60,6 +78,7 @@ impl Asking {
         let fill = |text: &str| {
             let file = place.join("asked/file");
             let text = text.replace("FILE", file.to_str().expect("text"));
+            let text = text.replace("ABOVE", place.join("asked").to_str().expect("text"));
             text.replace("TOLD", place.join("told").to_str().expect("text"))
         };
         house.workspace.write("asked/file", "content");
@@ -185,6 +204,41 @@ fn what_waits_when_a_daemon_is_killed_is_asked_once_more_and_given_once_by_eithe
                 .is_some_and(|pid| pid > 0)
         );
     }
+}
+
+#[test]
+fn names_that_were_asked_about_are_made_and_moved_once_whenever_a_daemon_dies() {
+    require!(feature::listener());
+    require!(feature::program("python3"));
+    let rules = "[[request]]\npath = \"ABOVE\"\naccess = [\"read\", \"write\"]\ndecision = \"ask\"\n[broker]\napprover = \"control\"\ntimeout = \"5m\"";
+    let asking = Asking::new(&[("names", &["python3", "-c", NAMES, "FILE"])], rules);
+    for number in 0..3 {
+        asking.questions(1);
+        asking.house.kill_daemon();
+        let question = asking.questions(1).remove(0);
+        assert_eq!(question["to"].is_string(), number == 1, "{question}");
+        asking.say(&["approve"], &question);
+        // In the middle of it, as likely as not. Then somebody is asked once more if nothing was done.
+        asking.house.kill_daemon();
+        let line = format!("{number} done");
+        eventually("it is done or asked about again", || {
+            let said = asking.house.ask(&["logs", "names-1"]).stdout;
+            assert!(!said.contains("refused"), "{said}");
+            let ran = asking.house.ask(&["questions", "--json"]).expect_code(0);
+            let data: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+            let again = data["questions"].as_array().expect("a list");
+            let again = again
+                .iter()
+                .find(|other| other["access"] == question["access"]);
+            if let Some(again) = again {
+                asking.say(&["approve"], again);
+            }
+            said.lines().any(|said| said == line)
+        });
+    }
+    let left = fs::read_dir(asking.house.workspace.join("asked/made")).expect("it was made");
+    assert_eq!(left.count(), 0);
+    assert!(!asking.house.workspace.join("asked/file").exists());
 }
 
 #[test]

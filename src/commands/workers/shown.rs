@@ -44,6 +44,9 @@ pub fn questions(questions: &Questions) -> String {
             pid.unwrap_or_default(),
             visible(&question.object)
         );
+        if let Some(to) = &question.to {
+            let _infallible = writeln!(text, "    to {}", visible(to));
+        }
         if let Some(why) = &question.why {
             // It says so itself; that makes it no truer.
             let _infallible = writeln!(text, "  it says: \"{}\"", visible(why));
@@ -176,13 +179,18 @@ pub fn event(event: &Event) -> String {
             visible(&decision.access),
             visible(&decision.object)
         ),
-        Event::WaitingForApproval(question) => format!(
-            "{} asks for {} {}: supervise approve {} (or refuse)",
-            visible(&question.worker),
-            visible(&question.access),
-            visible(&question.object),
-            question.question
-        ),
+        Event::WaitingForApproval(question) => {
+            let to = question.to.as_deref();
+            format!(
+                "{} asks for {} {}{}: supervise approve {} (or refuse)",
+                visible(&question.worker),
+                visible(&question.access),
+                visible(&question.object),
+                to.map(|to| format!(" to {}", visible(to)))
+                    .unwrap_or_default(),
+                question.question
+            )
+        }
         Event::Settled { question, granted } => {
             let answer = if *granted { "yes" } else { "no" };
             format!("question {question} was answered: {answer}")

@@ -205,6 +205,9 @@ pub struct Decision<'a> {
     /// The object that was located, and is what the decision is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<Bytes<'a>>,
+    /// Its second name: where it was to be moved or linked, what a symbolic link was to say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<Bytes<'a>>,
     /// The name the child gave, where it differs or nothing was located.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub asked: Option<Bytes<'a>>,
@@ -258,6 +261,7 @@ impl<'a> Decision<'a> {
             who,
             id: None,
             path: None,
+            to: None,
             asked: None,
             address: None,
             access: None,

@@ -27,6 +27,12 @@ pub struct Claim {
     pub(super) purpose: Purpose,
     /// That of the thread which made the call; `None`: as its process has it.
     pub(super) umask: Option<u32>,
+    /// The program that made the call, found out while it waited. Nobody looks for it later, under a number that may be another's.
+    pub(super) program: Option<PathBuf>,
+    /// The second name, where what is done has two.
+    pub(super) to: Option<PathBuf>,
+    /// It is about names, which may mean something else the next time: no answer stands for another, neither before nor after.
+    pub(super) is_once: bool,
 }
 
 /// What a claim is for.
@@ -36,8 +42,8 @@ pub(super) enum Purpose {
     Open,
     /// Likewise, but whoever claims opens it, since that may last: what is granted is a descriptor that only names it.
     Hold,
-    /// Nothing is opened: whoever claims does to what was located what the call says, and is granted the same.
-    Deed,
+    /// Nothing is opened: whoever claims does to what was located what the call says, in this word, and is granted the same.
+    Deed(&'static str),
 }
 
 impl Claim {
@@ -65,6 +71,9 @@ impl Claim {
             call: None,
             purpose: Purpose::Open,
             umask: None,
+            program: None,
+            to: None,
+            is_once: false,
         };
         let contradiction =
             |errno, what| Err(Refusal::new(Code::BadRequest, errno).explained(what));
@@ -113,6 +122,9 @@ impl Claim {
             call: Some(call),
             purpose: Purpose::Open,
             umask: None,
+            program: None,
+            to: None,
+            is_once: false,
         }
     }
 
@@ -134,15 +146,27 @@ impl Claim {
         }
     }
 
-    /// A trapped call that does something to what is at `path`, for which that much access is needed, and opens nothing. What is
-    /// granted is a descriptor that only names it.
+    /// The same, by this program, which was found out while the call waited.
     #[must_use]
-    pub fn deed(call: &'static str, path: PathBuf, access: Access) -> Self {
+    pub fn by(self, program: Option<PathBuf>) -> Self {
+        Self { program, ..self }
+    }
+
+    /// A trapped call that does something to what is at `path`, for which that much access is needed, and opens nothing; `what`: in
+    /// a word or two, for people. What is granted is a descriptor that only names it.
+    #[must_use]
+    pub fn deed(call: &'static str, what: &'static str, path: PathBuf, access: Access) -> Self {
         Self {
-            purpose: Purpose::Deed,
+            purpose: Purpose::Deed(what),
             called_with: None,
             ..Self::called(call, path, access, OFlag::empty(), 0)
         }
+    }
+
+    /// The same, where what is done has a second name: where something is moved, what a link leads to.
+    #[must_use]
+    pub fn to(self, to: Option<PathBuf>) -> Self {
+        Self { to, ..self }
     }
 
     /// The request's number on its connection.

@@ -14,7 +14,7 @@ use super::approver::{Answer, Asked};
 use super::grant::{self, Patience};
 use super::locate::{self, Located, Lost};
 use super::outcome::{Grant, Outcome, Refusal};
-use super::question::Question;
+use super::question::{self, Question};
 use super::record::decision;
 use super::remembered::Term;
 use super::{ATTEMPTS, Broker, Case, Found, SLOW, Stage, Step, Ticket, WAITING, Waiting};
@@ -41,9 +41,25 @@ impl Broker {
             // To make a file is to write, whatever it is then opened for.
             access |= crate::policy::Access::WRITE;
         }
-        match self.ruleset.decide_open(&located.subject(), access) {
+        let verdict = self.ruleset.decide_open(&located.subject(), access);
+        self.follow(log, case, located, (access, verdict), attempt)
+    }
+
+    /// Does as the rules say.
+    pub(super) fn follow(
+        &mut self,
+        log: &mut Log,
+        mut case: Case,
+        located: Located,
+        (access, verdict): (crate::policy::Access, Verdict),
+        attempt: usize,
+    ) -> Step {
+        match verdict {
             Verdict::Allow(allowed) => self.open(log, case, located, allowed, attempt),
             Verdict::Deny(denial) => refuse(case, Refusal::denied(denial)),
+            Verdict::Ask(asks) if case.claim.is_once => {
+                self.ask(log, case, located, Asks { ttl: None, ..asks })
+            }
             Verdict::Ask(asks) => match self.remembered.find(&located, access, &asks.rule) {
                 Some(approval) => {
                     case.answered_by = approval.by;
@@ -62,6 +78,10 @@ impl Broker {
         }
         if self.is_spent(&asks.rule, asks.budget) {
             return refuse(case, spent(asks.rule));
+        }
+        if !question::can_be_shown(&located, &case.claim) {
+            let why = "its names are too long to be shown together";
+            return refuse(case, Refusal::usual(Code::Limit).explained(why));
         }
         let event = Event::Decision(Decision {
             rule: Some(&asks.rule),
@@ -101,7 +121,7 @@ impl Broker {
             Answer::Yes { hold, by } => {
                 case.answered_by = by;
                 let access = case.claim.access;
-                let term = Term::of(hold, asks.ttl);
+                let term = Term::of(hold, asks.ttl).filter(|_| !case.claim.is_once);
                 if let Some(term) = term {
                     self.remembered.keep(&located, access, &asks, term, by);
                 }

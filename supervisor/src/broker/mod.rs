@@ -42,7 +42,7 @@ use protocol::Code;
 use sys::openat2::Lookup;
 
 use crate::audit::{Answerer, Log};
-use crate::policy::{Allowed, BrokerRules, Origin, Question as Asks, Ruleset};
+use crate::policy::{Allowed, BrokerRules, Origin, Question as Asks, Ruleset, Verdict};
 
 use approver::Desk;
 use locate::Lost;
@@ -230,6 +230,24 @@ impl Broker {
         self.begin(log, case, Ok(located))
     }
 
+    /// The same for what was decided already, by more than what stands at one name. A yes is one for this once.
+    pub fn claim_decided(
+        &mut self,
+        log: &mut Log,
+        peer: &Peer<'_>,
+        claim: Claim,
+        located: Located,
+        verdict: Verdict,
+    ) -> Progress {
+        let is_once = true;
+        let mut case = self.case(peer, Claim { is_once, ..claim });
+        case.path = Some(located.path().to_owned());
+        let ticket = case.ticket;
+        let access = case.claim.access;
+        let step = self.follow(log, case, located, (access, verdict), 0);
+        self.progress(log, ticket, step)
+    }
+
     fn case(&mut self, peer: &Peer<'_>, claim: Claim) -> Case {
         let ticket = Ticket(self.next);
         self.next += 1;
@@ -245,6 +263,10 @@ impl Broker {
     fn begin(&mut self, log: &mut Log, case: Case, found: Result<Located, Lost>) -> Progress {
         let ticket = case.ticket;
         let step = self.judge(log, case, found, 0);
+        self.progress(log, ticket, step)
+    }
+
+    fn progress(&mut self, log: &mut Log, ticket: Ticket, step: Step) -> Progress {
         self.set_alarm();
         match step {
             Some((case, outcome)) => Progress::Done(conclude(log, &case, outcome)),

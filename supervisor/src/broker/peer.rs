@@ -41,7 +41,10 @@ impl Asker {
     pub fn of(peer: &Peer<'_>, claim: &Claim) -> Self {
         let asks_for_umask = claim.create != Create::No && claim.umask.is_none();
         let may_mean_itself = claim.path.starts_with("/proc") || claim.path.starts_with("/dev");
-        let exe = std::fs::read_link(format!("/proc/{}/exe", peer.pid)).ok();
+        let exe = match claim.call {
+            Some(_) => claim.program.clone(),
+            None => std::fs::read_link(format!("/proc/{}/exe", peer.pid)).ok(),
+        };
         let status = asks_for_umask.then(|| Status::of(peer.pid).ok()).flatten();
         let umask = status.and_then(|status| status.umask());
         // Looked at last: as long as the process lives, its number is nobody else's. Without a pidfd there is only the number.
@@ -81,6 +84,25 @@ fn lives(pidfd: BorrowedFd<'_>) -> bool {
 mod tests {
     use super::*;
     use protocol::{Access, OpenFlags, OpenRequest, RequestedPath};
+
+    #[test]
+    fn of_a_call_only_that_program_is_named_which_was_found_while_it_waited() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        let peer = Peer {
+            pid: own,
+            uid: 0,
+            pidfd: None,
+        };
+        let call = |program: Option<&str>| {
+            let flags = nix::fcntl::OFlag::empty();
+            let access = crate::policy::Access::READ;
+            let claim = Claim::called("openat", "/a".into(), access, flags, 0);
+            Asker::of(&peer, &claim.by(program.map(PathBuf::from))).exe
+        };
+        // As if its number were ours by now.
+        assert_eq!(call(None), None);
+        assert_eq!(call(Some("/bin/a")), Some("/bin/a".into()));
+    }
 
     #[test]
     fn a_process_that_is_gone_is_not_read_about() {

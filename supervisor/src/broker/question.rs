@@ -15,6 +15,15 @@ use crate::policy::{Access, Origin};
 /// A longer name of a program is not told to who answers over the control socket.
 const LONGEST_PROGRAM: usize = 1024;
 
+/// Two names are told only if together they are no longer than one can be: whatever a question is about fits on a line.
+const LONGEST_NAMES: usize = 4096;
+
+/// Whether whoever answers can be shown all that is to become of which names.
+pub(super) fn can_be_shown(located: &Located, claim: &Claim) -> bool {
+    let to = claim.to.as_ref().map_or(0, |to| to.as_os_str().len());
+    to == 0 || to + located.path().as_os_str().len() <= LONGEST_NAMES
+}
+
 /// A claim that the approver must agree to: all that is known about it, none of it a stranger's word but `why`.
 #[derive(Clone, Debug)]
 pub(super) struct Question {
@@ -22,8 +31,10 @@ pub(super) struct Question {
     access: Access,
     makes: bool,
     truncates: bool,
-    /// What is done to it, where it is not opened.
-    does: Option<&'static str>,
+    /// What is done to it, where it is not opened: in a word or two, and by which call.
+    does: Option<(&'static str, &'static str)>,
+    /// Its second name.
+    to: Option<PathBuf>,
     asker: Asker,
     uid: u32,
     why: Option<String>,
@@ -36,6 +47,8 @@ pub(super) struct Question {
 struct Message<'a> {
     v: u32,
     path: Bytes<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<Bytes<'a>>,
     access: Access,
     creates: bool,
     truncates: bool,
@@ -63,7 +76,11 @@ impl Question {
             access: claim.access,
             makes: claim.create != Create::No && matches!(located.object, Object::New { .. }),
             truncates: claim.has(OpenFlags::TRUNCATE),
-            does: claim.call.filter(|_| claim.purpose == Purpose::Deed),
+            does: match (claim.purpose, claim.call) {
+                (Purpose::Deed(what), Some(call)) => Some((what, call)),
+                _ => None,
+            },
+            to: claim.to.clone(),
             asker: asker.clone(),
             uid: asker.who().uid,
             why: claim.why.clone(),
@@ -77,10 +94,11 @@ impl Question {
         let mut line = serde_json::to_vec(&Message {
             v: 1,
             path: Bytes::from(self.path.as_path()),
+            to: self.to.as_deref().map(Bytes::from),
             access: self.access,
             creates: self.makes,
             truncates: self.truncates,
-            call: self.does,
+            call: self.does.map(|(_, call)| call),
             pid: self.asker.pid,
             uid: self.uid,
             exe: self.asker.exe.as_deref().map(Bytes::from),
@@ -106,12 +124,13 @@ impl Question {
             question: number,
             worker: worker.to_owned(),
             access: match (self.does, self.makes, self.truncates) {
-                (Some(call), ..) => format!("change ({call})"),
+                (Some((what, call)), ..) => format!("{what} ({call})"),
                 (None, true, _) => format!("create and {}", verbs(self.access)),
                 (None, false, true) => format!("empty and {}", verbs(self.access)),
                 (None, false, false) => verbs(self.access).to_owned(),
             },
             object: text(&self.path),
+            to: self.to.as_deref().map(text),
             pid: u32::try_from(self.asker.pid).ok(),
             program: program.map(text),
             rule: Some(self.rule.to_string()),
@@ -128,7 +147,7 @@ impl Question {
             None => "a program that cannot be named".to_owned(),
         };
         let act = match (self.does, self.makes, self.truncates) {
-            (Some(call), ..) => format!("change ({call})"),
+            (Some((what, call)), ..) => format!("{what} ({call})"),
             (None, true, _) => format!("create, and {},", verbs(self.access)),
             (None, false, true) => format!("empty, and {},", verbs(self.access)),
             (None, false, false) => verbs(self.access).to_owned(),
@@ -141,6 +160,9 @@ impl Question {
             ),
             format!("    {}", Printable::from(self.path.as_path())),
         ];
+        if let Some(to) = &self.to {
+            lines.push(format!("    to {}", Printable::from(to.as_path())));
+        }
         if let Some(why) = &self.why {
             // It says so itself; that makes it no truer.
             lines.push(format!("  it says: \"{}\"", Printable::from(why.as_str())));

@@ -42,6 +42,7 @@ pub(super) fn decision(case: &Case, answer: Recorded) -> Decision<'_> {
     Decision {
         id,
         path: path.map(Bytes::from),
+        to: case.claim.to.as_deref().map(Bytes::from),
         asked: (path != Some(&case.claim.path)).then(|| Bytes::from(case.claim.path.as_path())),
         access: Some(case.claim.access),
         flags: case.claim.called_with,

@@ -13,7 +13,7 @@ use super::facts::{Expander, Facts};
 use super::layer::{Compiler, Followed};
 use super::pattern::Shape;
 use super::policy::{Policy, Rule, What};
-use super::rules::{Decision, Destination, Environment, FileRule, Layer, Reach, VariablePattern};
+use super::rules::{Decision, Destination, Environment, Layer, Reach, VariablePattern};
 use super::ruleset::Ruleset;
 use super::settings::{
     Approver, BestEffort, BrokerRules, Limits, PortRules, ProcessRules, Tmp, Transparent, Udp,
@@ -91,7 +91,6 @@ impl Ruleset {
         }
         let broker = broker_rules(first, narrowing);
         warnings.extend(asked_in_vain(&layers, &broker));
-        warnings.extend(layers.iter().flat_map(only_opened));
         warnings.extend(asked_elsewhere(&broker));
         let each = |port_rules: fn(&Policy) -> PortRules| {
             policies
@@ -320,28 +319,6 @@ fn asked_in_vain(layers: &[Layer], broker: &BrokerRules) -> Vec<Warning> {
             at_start: true,
         })
         .collect()
-}
-
-/// What may be written only when somebody was asked, or not for ever: there names are no more than opened.
-fn only_opened(layer: &Layer) -> impl Iterator<Item = Warning> {
-    let writing = |rule: &&FileRule| rule.access.contains(Access::WRITE);
-    let (plain, others): (Vec<&FileRule>, Vec<&FileRule>) =
-        layer.rules.iter().filter(writing).partition(|rule| {
-            let lasts = rule.ttl.is_none() && rule.budget.is_none();
-            rule.decision == Decision::Allow && lasts
-        });
-    others.into_iter().filter_map(move |rule| {
-        let is_anyway = plain
-            .iter()
-            .any(|other| other.shape.grants(rule.shape.anchor()));
-        (!is_anyway).then(|| Warning {
-            origin: Some(rule.origin.clone()),
-            message: "this is about opens, and changes of mode, owner, times and attributes: to make directories there, and to \
-                      remove, move or link names, is refused"
-                .to_owned(),
-            at_start: false,
-        })
-    })
 }
 
 /// Questions that are answered only where there is a daemon.

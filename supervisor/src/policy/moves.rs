@@ -9,11 +9,11 @@ use std::path::Path;
 use super::access::Access;
 use super::origin::Origin;
 use super::pattern::{Shape, is_below};
-use super::rules::{Decision, Layer};
+use super::rules::Layer;
 use super::ruleset::Ruleset;
 use super::settings::NativeGrant;
 use super::subject::Subject;
-use super::verdict::{Allowed, Denial, Mechanism, Reason, Verdict};
+use super::verdict::{Allowed, Denial, Mechanism, Question, Reason, Verdict};
 use super::world::Kind;
 
 impl Ruleset {
@@ -142,19 +142,30 @@ impl Ruleset {
     /// the one that gives them here.
     fn gain(&self, from: &Subject<'_>, to: &Subject<'_>, rights: Access) -> Option<Verdict> {
         rights.iter().find_map(|right| {
-            let gained = match self.decide(to, right) {
-                Verdict::Deny(_) => return None,
-                Verdict::Allow(allowed) => (allowed.rule, true),
-                Verdict::Ask(question) => (question.rule, false),
-            };
-            match (self.decide(from, right), gained) {
-                (Verdict::Allow(_), _) | (Verdict::Ask(_), (_, false)) => None,
+            let (before, then) = (self.decide(from, right), self.decide(to, right));
+            if reluctance(&then) >= reluctance(&before) {
+                return None;
+            }
+            match (before, then) {
                 (Verdict::Deny(denial), _) if denial.reason == Reason::Rule => {
                     Some(Verdict::Deny(denial))
                 }
-                (_, (rule, _)) => Some(refused(Some(&rule), Reason::WouldGain)),
+                (_, Verdict::Allow(Allowed { rule, .. }) | Verdict::Ask(Question { rule, .. })) => {
+                    Some(refused(Some(&rule), Reason::WouldGain))
+                }
+                (_, then) => Some(then),
             }
         })
+    }
+}
+
+/// How hard it is to get: what is counted or ends some day is harder than what is not, and what is asked about harder still.
+pub(super) fn reluctance(verdict: &Verdict) -> u8 {
+    match verdict {
+        Verdict::Allow(allowed) if allowed.is_plain() => 0,
+        Verdict::Allow(_) => 1,
+        Verdict::Ask(_) => 2,
+        Verdict::Deny(_) => 3,
     }
 }
 
@@ -168,14 +179,21 @@ fn differing_below(layer: &Layer, from: &Subject<'_>, to: &Path) -> Option<Verdi
     let reaches_below = |path: &Path, right| {
         let mut rules = layer.rules.iter();
         rules.any(|rule| {
-            rule.decision == Decision::Allow
+            rule.is_plain()
                 && rule.access.contains(right)
                 && matches!(&rule.shape, Shape::Tree(tree) if is_below(path, tree))
         })
     };
-    // What is moved must have been the child's as a whole: a pattern allows what it matches, and nothing below.
+    // What is moved must have been the child's as a whole: a pattern allows what it matches, and nothing below. Or all below it is
+    // asked about, and counted, under its new name as it was under the old.
+    let is_alike = || {
+        let mut rules = layer.rules.iter().map(|rule| &rule.shape);
+        rules.all(|shape| shape.remainder(from.path) == shape.remainder(to))
+    };
     let mut rights = (Access::READ | Access::WRITE).iter();
-    if let Some(right) = rights.find(|right| !reaches_below(from.path, *right)) {
+    if let Some(right) = rights.find(|right| !reaches_below(from.path, *right))
+        && !is_alike()
+    {
         let rule = layer.rule(from, right).map(|rule| &rule.origin);
         return Some(refused(rule, Reason::WouldGain));
     }
@@ -399,6 +417,43 @@ mod tests {
             moved(&ruleset, "/data/a.tmp", "/data/b.tmp", Kind::File),
             "us"
         );
+    }
+
+    #[test]
+    fn what_is_asked_about_or_counted_gains_nothing_by_another_name() {
+        let ruleset = ruleset(
+            "[fs]\nwrite = [\"/repo\"]\nask_write = [\"/data\", \"/more?\"]\n\
+             [[request]]\npath = \"/data/sub?\"\naccess = [\"read\", \"write\"]\ndecision = \"allow\"\n\
+             [[request]]\npath = \"/once?\"\naccess = [\"read\", \"write\"]\ndecision = \"allow\"\nbudget = 1",
+        );
+        for (from, to, kind, expected) in [
+            ("/data/a", "/data/b", Kind::File, "ask"),
+            ("/data/a", "/more/b", Kind::File, "ask"),
+            ("/repo/a", "/data/b", Kind::File, "ask"),
+            ("/data/a", "/repo/b", Kind::File, "gain"),
+            ("/data/a", "/once/b", Kind::File, "gain"),
+            ("/once/a", "/once/b", Kind::File, "us"),
+            ("/once/a", "/data/b", Kind::File, "ask"),
+            ("/once/a", "/repo/b", Kind::File, "gain"),
+            // All that is in it as well.
+            ("/data/a", "/data/b", Kind::Directory, "ask"),
+            ("/data/a", "/data/c/d", Kind::Directory, "ask"),
+            ("/data/a", "/more/b", Kind::Directory, "gain"),
+            // Its own name is nobody's to take away.
+            ("/data", "/more/b", Kind::Directory, "no rule"),
+            ("/once/a", "/once/b", Kind::Directory, "us"),
+            ("/once/a", "/data/b", Kind::Directory, "gain"),
+        ] {
+            assert_eq!(
+                moved(&ruleset, from, to, kind),
+                expected,
+                "{from} {to} {kind:?}"
+            );
+        }
+        let link = |from, to| said(ruleset.decide_link(&at(from), &at(to)));
+        assert_eq!(link("/data/a", "/data/b"), "ask");
+        assert_eq!(link("/data/a", "/repo/b"), "gain");
+        assert_eq!(link("/once/a", "/repo/b"), "gain");
     }
 
     #[test]

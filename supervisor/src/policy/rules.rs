@@ -57,6 +57,13 @@ pub(super) struct FileRule {
     pub origin: Origin,
 }
 
+impl FileRule {
+    /// Whether it says yes without asking, however often, for as long as the child lives.
+    pub fn is_plain(&self) -> bool {
+        self.decision == Decision::Allow && self.ttl.is_none() && self.budget.is_none()
+    }
+}
+
 /// What a rule answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Decision {

@@ -23,7 +23,7 @@ pub use terminal::Terminal;
 use crate::audit::{Counts, Event, Log, Refused, Status};
 use crate::broker::{self, Before, Broker, Claim, Located, Peer, Seat, Ticket};
 use crate::launch::{Exit, Progress};
-use crate::policy::Ruleset;
+use crate::policy::{Ruleset, Verdict};
 use crate::sandbox::{Confinement, Tag};
 use crate::transparent::{self, Door, DoorError, Recorder, Served};
 use channels::Channels;
@@ -207,6 +207,17 @@ impl Recorder for Office<'_> {
 
     fn claim(&mut self, peer: &Peer<'_>, claim: Claim, located: Located) -> broker::Progress {
         self.broker.claim_located(self.log, peer, claim, located)
+    }
+
+    fn claim_decided(
+        &mut self,
+        peer: &Peer<'_>,
+        claim: Claim,
+        located: Located,
+        verdict: Verdict,
+    ) -> broker::Progress {
+        self.broker
+            .claim_decided(self.log, peer, claim, located, verdict)
     }
 
     fn cancel(&mut self, ticket: Ticket) {

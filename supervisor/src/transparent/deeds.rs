@@ -6,17 +6,17 @@
 use super::calls::{Act, Node};
 use super::failure::{Failure, refused};
 use super::law::Law;
-use super::locate::{Located, locate};
+use super::locate::{Located, as_path, locate};
 use super::objection::{NAMELESS, Objection, passed};
 use super::parents::{Entry, Odd, Parent};
 use super::thread::Thread;
-use crate::broker::umask;
-use crate::policy::{Access, Kind, Mechanism, Verdict};
+use crate::broker::{self, umask};
+use crate::policy::{Access, Kind, Mechanism, Subject, Verdict};
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 use std::ffi::CString;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use sys::entries::{self, Removal};
@@ -206,6 +206,50 @@ impl Deed {
         }
     }
 
+    /// Whether its names still mean what they meant when it was judged. May wait.
+    pub fn is_as_shown(&self) -> bool {
+        let mut entries = self.entries().into_iter().flatten();
+        entries.all(|entry| entry.is_in_place() && entry.is_what_it_was())
+    }
+
+    /// What is done, for whoever is asked whether it may be.
+    pub fn what(&self) -> &'static str {
+        match self {
+            Self::SetLength(..) => "set the length of",
+            Self::Make(_, Node::Directory(_)) => "make the directory",
+            Self::Make(_, Node::Other(_)) => "make",
+            Self::Remove(_, Removal::Directory) => "remove the directory",
+            Self::Remove(_, Removal::Other) => "remove",
+            Self::Move(_, _, flags) if flags & libc::RENAME_EXCHANGE != 0 => "exchange",
+            Self::Move(..) => "move",
+            Self::Link(..) => "link",
+            Self::Symlink(..) => "make the link",
+        }
+    }
+
+    /// What whoever is asked is shown: the place that it is about, which is held meanwhile, and the second name.
+    pub fn for_the_broker(&self) -> Result<(broker::Located, Option<PathBuf>), Errno> {
+        let at = |entry: &Entry| entry.for_the_broker();
+        let there = |object: &Located, path: &Path| {
+            let fd = object.fd.try_clone().map_err(|_| Errno::EMFILE)?;
+            let facts = object.facts;
+            Ok(broker::Located::there(path.to_owned(), fd, facts))
+        };
+        match self {
+            Self::SetLength(object, _) => {
+                let path = object.path().ok_or(Errno::EACCES)?;
+                Ok((there(object, path)?, None))
+            }
+            Self::Make(entry, _) | Self::Remove(entry, _) => Ok((at(entry)?, None)),
+            Self::Move(from, to, _) => Ok((at(from)?, Some(to.path().to_owned()))),
+            Self::Link(object, entry) => match object.path() {
+                Some(path) => Ok((there(object, path)?, Some(entry.path().to_owned()))),
+                None => Ok((at(entry)?, None)),
+            },
+            Self::Symlink(target, entry) => Ok((at(entry)?, Some(as_path(target).to_owned()))),
+        }
+    }
+
     /// Asks the law.
     pub fn judge(&self, law: &dyn Law) -> Result<Doer, Objection<'_>> {
         match self {
@@ -334,14 +378,46 @@ fn judge_move<'a>(
 ) -> Result<Doer, Objection<'a>> {
     let (one, other) = (from.subject(), to.subject());
     // First alone: what keeps the one where it is is about that one.
-    let taken = match from.kind() {
-        Kind::File => law.decide_make(&one, Kind::Directory),
-        _ => law.decide_replace(&one),
+    let alone = |entry: &Entry, subject: &Subject<'_>| match entry.kind() {
+        Kind::File => law.decide_make(subject, Kind::Directory),
+        _ => law.decide_replace(subject),
     };
-    doer(taken, from.path())?;
-    let forth = doer(law.decide_move(&one, &other, from.kind()), to.path())?;
-    match flags & libc::RENAME_EXCHANGE {
-        0 => Ok(forth),
-        _ => doer(law.decide_move(&other, &one, to.kind()), from.path()),
+    let taken = alone(from, &one);
+    let forth = law.decide_move(&one, &other, from.kind());
+    let back = match flags & libc::RENAME_EXCHANGE {
+        0 => None,
+        _ => Some(law.decide_move(&other, &one, to.kind())),
+    };
+    let ends = [taken.clone(), alone(to, &other)];
+    // What is not done at all nobody is asked about.
+    let mut said = Ok(Doer::Caller);
+    let verdicts = [(Some(taken), from), (Some(forth), to), (back, from)];
+    for (verdict, entry) in verdicts {
+        let Some(verdict) = verdict else { continue };
+        match (doer(verdict, entry.path()), &said) {
+            (Err(asks @ Objection::Asks(..)), _) => said = Err(asks),
+            (Err(no), _) => return Err(no),
+            (Ok(doer), Ok(_)) => said = Ok(doer),
+            (Ok(_), Err(_)) => {}
+        }
     }
+    match said {
+        Err(Objection::Asks(verdict, path)) if !counts_all(&verdict, &ends) => {
+            let why = "one of its names is counted and the other is not, or not with it: it can be copied, not moved";
+            Err(Objection::Refused(Errno::EXDEV, why, Some(path)))
+        }
+        said => said,
+    }
+}
+
+/// Whether the rule of this verdict is the one that counts, if any does at either end.
+fn counts_all(verdict: &Verdict, ends: &[Verdict]) -> bool {
+    let named = |verdict: &Verdict| match verdict {
+        Verdict::Allow(allowed) => Some((allowed.rule.clone(), allowed.budget)),
+        Verdict::Ask(question) => Some((question.rule.clone(), question.budget)),
+        Verdict::Deny(_) => None,
+    };
+    let counting = named(verdict).map(|(rule, _)| rule);
+    let mut ends = ends.iter().filter_map(named);
+    ends.all(|(rule, budget)| budget.is_none() || counting.as_ref() == Some(&rule))
 }

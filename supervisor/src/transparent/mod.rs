@@ -22,7 +22,8 @@
 //!   nothing outside the trees that the start record says are writable, and a `tar x` would fill the record.
 //! - **Names** (made, removed, moved, linked; files cut by name), where the kernel could not be told all that may be written: the
 //!   directory is located, the name in it judged by what has it, and the call made with that directory and that name, under the
-//!   child's umask. A name is never followed by these calls. Directories are made and names are moved by nobody else, one after the
+//!   child's umask. A name is never followed by these calls. What a rule asks about, counts or ends some day goes to the broker,
+//!   with both names where there are two, and is done if they still mean what was shown then. Directories are made and names are moved by nobody else, one after the
 //!   other, so none is put where a file was judged; the rest is left to the kernel where the whole directory is its to judge.
 //! - **connect**: on the child's own socket, duplicated, to an address that was copied once. To a socket file: located,
 //!   decided, connected by an [`Errand`](sys::errand::Errand). TCP: by address and port. Abstract names: refused. To
@@ -30,7 +31,7 @@
 //! - **bind**: likewise. A socket file that Landlock lets the child make is made by an errand inside the session's rulesets, under
 //!   the very name that the child spelled, because that is what the socket says from then on that it is called. One that Landlock
 //!   was not told of is made in the directory that was located, by its last name, and that is then what the socket says. TCP: by address and port. Abstract names,
-//!   which a whole machine shares, are taken by nobody.
+//!   which a whole machine shares, are taken by nobody. Where a rule asks, counts or ends some day, as with other names.
 //! - **Loopback of one's own**: a connect to a port on which the session listens, when who listens can be told to be the session.
 //! - **listen**, where ports are limited: not on a socket that it would give a port; on a Unix socket by an errand, whose
 //!   credentials those see who connect. **inotify**: on what may be read.

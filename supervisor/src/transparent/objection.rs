@@ -10,7 +10,7 @@ pub(super) enum Objection<'a> {
     /// The law's, about this path.
     Denied(Denial, &'a Path),
     /// The law says yes to this path, but only when somebody was asked, or as often or as long as a rule says.
-    Asks(&'a Path),
+    Asks(Verdict, &'a Path),
     /// Ours, about this path.
     Refused(Errno, &'static str, Option<&'a Path>),
 }
@@ -27,6 +27,6 @@ pub(super) fn passed(verdict: Verdict, path: &Path) -> Result<Mechanism, Objecti
     match verdict {
         Verdict::Allow(allowed) if allowed.is_plain() => Ok(allowed.mechanism),
         Verdict::Deny(denial) => Err(Objection::Denied(denial, path)),
-        Verdict::Allow(_) | Verdict::Ask(_) => Err(Objection::Asks(path)),
+        asks @ (Verdict::Allow(_) | Verdict::Ask(_)) => Err(Objection::Asks(asks, path)),
     }
 }

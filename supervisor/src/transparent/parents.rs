@@ -7,7 +7,7 @@ use super::calls::Spot;
 use super::failure::{Failure, refused};
 use super::locate::{Located, by_path, name_of, resolve_within};
 use super::thread::Thread;
-use crate::broker::id_of;
+use crate::broker::{self, id_of};
 use crate::policy::{Kind, Subject};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -202,6 +202,24 @@ impl Entry {
     pub fn is_of_its_kind(&self) -> bool {
         let now = self.found(Lookup::Full);
         now.is_ok_and(|now| now.kind() == self.kind() && (now == There::Nothing) != self.is_there())
+    }
+
+    /// Whether it has what was found there, or nothing, as then. May wait.
+    pub fn is_what_it_was(&self) -> bool {
+        match (self.found(Lookup::Full), self.there) {
+            (Ok(There::Object(now)), There::Object(then)) => id_of(&now) == id_of(&then),
+            (Ok(now), then) => now == then,
+            (Err(_), _) => false,
+        }
+    }
+
+    /// The place, for a question. The directory is held as long as that waits.
+    pub fn for_the_broker(&self) -> Result<broker::Located, Errno> {
+        let directory = self.directory.fd.try_clone().map_err(|_| Errno::EMFILE)?;
+        let name = OsStr::from_bytes(self.bare()).to_owned();
+        let path = self.path.clone();
+        let facts = self.directory.facts;
+        Ok(broker::Located::to_be_made(path, directory, facts, name))
     }
 
     /// The directory and the name, for the kernel.

@@ -8,7 +8,7 @@ use super::objection::Objection;
 use super::thread::Thread;
 use crate::audit::{Answer, Bytes, Decision, Door, Error, Event, Log, Who};
 use crate::broker::{Claim, Located, Outcome, Peer, Progress, Refusal, Ticket};
-use crate::policy::{Access, Denial, Mechanism, Origin, Reason};
+use crate::policy::{Access, Denial, Mechanism, Origin, Reason, Verdict};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use protocol::Code;
@@ -29,12 +29,28 @@ pub trait Recorder {
     /// Has a claim considered whose rule asks, counts or ends some day. Where nobody can be asked the answer is no.
     fn claim(&mut self, peer: &Peer<'_>, claim: Claim, located: Located) -> Progress {
         let _nobody = (peer, claim, located);
-        let refusal = Refusal::new(Code::Unavailable, Errno::EACCES);
-        Progress::Done(Outcome::Refused(refusal))
+        nobody()
+    }
+
+    /// The same for one that was decided already, as what is to become of names is.
+    fn claim_decided(
+        &mut self,
+        peer: &Peer<'_>,
+        claim: Claim,
+        located: Located,
+        verdict: Verdict,
+    ) -> Progress {
+        let _nobody = (peer, claim, located, verdict);
+        nobody()
     }
 
     /// Nobody waits any more for the answer to a claim that is being considered.
     fn cancel(&mut self, _ticket: Ticket) {}
+}
+
+fn nobody() -> Progress {
+    let refusal = Refusal::new(Code::Unavailable, Errno::EACCES);
+    Progress::Done(Outcome::Refused(refusal))
 }
 
 impl Recorder for Log {
@@ -56,7 +72,7 @@ pub(super) struct Caller<'a> {
 
 impl Caller<'_> {
     /// The process and its program. `None`: the caller is gone, and this was found out about somebody else.
-    fn found(&self) -> Option<(i32, Option<Vec<u8>>)> {
+    pub fn found(&self) -> Option<(i32, Option<Vec<u8>>)> {
         let exe = std::fs::read_link(format!("/proc/{}/exe", self.thread.0))
             .map(|exe| exe.into_os_string().into_vec())
             .ok();
@@ -113,9 +129,9 @@ impl<'a> About<'a> {
                 let located = Some(path);
                 About { located, ..*self }.deny(recorder, denial)
             }
-            Objection::Asks(path) => {
+            Objection::Asks(_, path) => {
                 let located = Some(path);
-                let why = "nobody is asked about names, and none is counted";
+                let why = "nobody is asked about this";
                 About { located, ..*self }.fail(recorder, Errno::EACCES, why)
             }
             Objection::Refused(errno, why, located) => {

@@ -266,6 +266,9 @@ pub struct Question {
     pub access: String,
     /// To what.
     pub object: String,
+    /// Its second name, where it is to be moved or linked; what a symbolic link is to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
     /// The process that asks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use super::super::{Kind, Mechanism, Subject, Verdict};
-use super::{Access, Oracle, Sketch, compiled, policy, sketches, tree};
+use super::super::moves::reluctance;
+use super::super::{Kind, Mechanism, NoFiles, Policy, Ruleset, Subject, Verdict};
+use super::{Access, Oracle, Sketch, compiled, facts, policy, sketches, text, tree};
 
 /// Names below a directory, up to three deep, of all that patterns and rules here speak of, and of what they do not.
 fn below() -> Vec<String> {
@@ -37,6 +38,23 @@ fn writing() -> impl Strategy<Value = Vec<Sketch>> {
     (sketches(), place).prop_map(move |(mut rules, paths)| {
         rules.extend(paths.into_iter().map(write));
         rules
+    })
+}
+
+/// Rules of which some ask: about whole trees, and about less than that below them.
+fn asking() -> impl Strategy<Value = (Vec<Sketch>, Vec<&'static str>)> {
+    let write = |path: &str| Sketch {
+        key: "write",
+        path: path.to_owned(),
+    };
+    let places = vec!["/t/a/b", "/t/b/a", "/t/c/new", "/t/a/*", "/t/b/new/f.x"];
+    let places = prop::sample::subsequence(places, 0..3);
+    let asked = vec!["/t", "/t/a", "/t/b", "/t/c/a", "/t/*/f.x"];
+    let asked = prop::sample::subsequence(asked, 1..4);
+    (sketches(), places, asked).prop_map(move |(mut rules, places, asked)| {
+        rules.retain(Sketch::denies);
+        rules.extend(places.into_iter().map(write));
+        (rules, asked)
     })
 }
 
@@ -79,6 +97,28 @@ proptest! {
                 for right in grant.access.iter() {
                     prop_assert!(oracle.allows(moved.trim_end_matches('/'), right), "{right} of {:?}", grant.path);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn below_a_moved_directory_nothing_is_easier_to_get((rules, asked) in asking(), from in place(), to in place()) {
+        let (world, _) = tree();
+        let asked: Vec<String> = asked.iter().map(|path| format!("\"{path}?\"")).collect();
+        let text = format!("{}ask_write = [{}]\n", text(&rules), asked.join(", "));
+        let policy = Policy::parse("random.toml", &text, &mut NoFiles).expect("a good policy");
+        // Who allows a place cannot ask about it.
+        let Ok(ruleset) = Ruleset::compile(&[policy], &facts(), &world, &[]) else {
+            return Ok(());
+        };
+        if let Verdict::Deny(_) = ruleset.decide_move(&subject(&from), &subject(&to), Kind::Directory) {
+            return Ok(());
+        }
+        for rest in below() {
+            let (old, new) = (format!("{from}{rest}"), format!("{to}{rest}"));
+            for right in [Access::READ, Access::WRITE] {
+                let reluctance = |path: &str| reluctance(&ruleset.decide(&subject(path), right));
+                prop_assert!(reluctance(&new) >= reluctance(&old), "{right} {old} gained as {new}");
             }
         }
     }

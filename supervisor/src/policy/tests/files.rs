@@ -240,10 +240,7 @@ fn questions_are_asked_and_what_is_allowed_is_not_asked_about() {
         ruleset.decide(&subject, Access::READ),
         Verdict::Ask(_)
     ));
-    let [said] = ruleset.warnings() else {
-        panic!("of what may be written when somebody was asked: {ruleset:?}");
-    };
-    assert!(said.message.contains("move or link names, is refused"));
+    assert!(ruleset.warnings().is_empty(), "{:?}", ruleset.warnings());
     let anyway = error("[fs]\nread = [\"$PWD\"]\nask_read = [\"$PWD/secret\"]");
     assert!(anyway.contains("allows without asking"), "{anyway}");
     let elsewhere = compile("[fs]\nask_read = [\"$PWD\"]\n[broker]\napprover = \"control\"");

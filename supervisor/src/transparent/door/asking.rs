@@ -1,13 +1,22 @@
 //! What rules ask about, count or let end some day: put to the broker, as if it had been asked for over the socket, and its answer.
 //! Nobody waits for that but the caller.
 
+use super::entries::CHANGED;
+use super::errands::Within;
 use super::opens::Order;
 use super::{Claim, Court, Door, DoorError, Law, Recorder, Served};
 use crate::broker::{self, Outcome, Peer, Progress, Refusal, Ticket};
+use crate::policy::Verdict;
+use crate::transparent::binds::NewFile;
 use crate::transparent::calls::Change;
+use crate::transparent::deeds::Deed;
+use crate::transparent::failure::refused;
 use crate::transparent::locate::Located;
 use nix::errno::Errno;
 use protocol::Code;
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
 
 /// What is to be done when the broker says yes.
 pub(super) enum Asked {
@@ -17,6 +26,10 @@ pub(super) enum Asked {
     Fifo(Order),
     /// The object that was located is changed.
     Change(Box<(Located, Change)>),
+    /// Names are made, removed or moved, or a file is cut.
+    Deed(Box<Deed>),
+    /// The socket gets this name.
+    Bind(Box<(OwnedFd, NewFile)>),
 }
 
 impl Door {
@@ -28,20 +41,50 @@ impl Door {
         asked: Asked,
         court: &mut Court<'_>,
     ) -> Result<(), DoorError> {
-        let process = match claim.thread.process() {
-            Ok(process) => process,
-            Err(failure) => return self.fail(claim, failure, court),
-        };
-        // The number was the caller's if the caller still waits.
-        if !self.listener.is_valid(claim.id) {
+        self.put(claim, wanted, located, None, asked, court)
+    }
+
+    /// The same for what is to become of names, which was decided here.
+    pub(super) fn ask_about(
+        &mut self,
+        claim: Claim,
+        wanted: broker::Claim,
+        located: broker::Located,
+        verdict: Verdict,
+        asked: Asked,
+        court: &mut Court<'_>,
+    ) -> Result<(), DoorError> {
+        self.put(claim, wanted, located, Some(verdict), asked, court)
+    }
+
+    fn put(
+        &mut self,
+        claim: Claim,
+        wanted: broker::Claim,
+        located: broker::Located,
+        verdict: Option<Verdict>,
+        asked: Asked,
+        court: &mut Court<'_>,
+    ) -> Result<(), DoorError> {
+        // Whoever is gone is asked about no more; and what is found out later would be about whoever has its number then.
+        let Some((process, program)) = self.about(claim).caller.found() else {
             return Ok(());
-        }
+        };
+        let program = program.map(|program| OsString::from_vec(program).into());
+        let wanted = wanted.by(program);
         let peer = Peer {
             pid: process,
             uid: nix::unistd::getuid().as_raw(),
             pidfd: None,
         };
-        match court.recorder.claim(&peer, wanted, located) {
+        let progress = match verdict {
+            None => court.recorder.claim(&peer, wanted, located),
+            Some(verdict) => {
+                let recorder = &mut court.recorder;
+                recorder.claim_decided(&peer, wanted, located, verdict)
+            }
+        };
+        match progress {
             Progress::Done(outcome) => self.heard(claim, asked, outcome, court),
             Progress::Pending(ticket) => {
                 self.asked.insert(ticket, (claim, asked));
@@ -86,12 +129,18 @@ impl Door {
                 self.await_the_other_end(claim, grant.fd, order.how(), court)
             }
             (Outcome::Granted(grant), Asked::Open(order)) => self.settle(claim, &order, grant),
+            // It must not happen behind a back.
+            (Outcome::Granted(_), _) if !self.listener.is_valid(claim.id) => Ok(()),
             (Outcome::Granted(_), Asked::Change(change)) => {
                 let (located, change) = *change;
-                // It must not happen behind a back.
-                match self.listener.is_valid(claim.id) {
-                    true => self.change(claim, located, change),
-                    false => Ok(()),
+                self.change(claim, located, change)
+            }
+            (Outcome::Granted(_), Asked::Deed(deed)) => self.do_as_shown(claim, *deed, court),
+            (Outcome::Granted(_), Asked::Bind(bind)) => {
+                let (socket, file) = *bind;
+                match file.entry.is_in_place() {
+                    true => self.make_socket_file(claim, socket, &file, Within::Nothing, court),
+                    false => self.fail(claim, refused(CHANGED), court),
                 }
             }
         }

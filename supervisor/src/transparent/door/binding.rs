@@ -1,14 +1,17 @@
 //! Binds and listens: from the claim to the answer.
 
+use super::asking::Asked;
 use super::errands::Within;
 use super::{Claim, Court, Door, DoorError, Finished};
-use crate::policy::{Access, Kind, Mechanism};
+use crate::broker;
+use crate::policy::{Access, Kind, Mechanism, Verdict};
 use crate::transparent::address::Address;
 use crate::transparent::again::Begun;
 use crate::transparent::binds::{Bind, Name, NewFile};
 use crate::transparent::failure::{Failure, out_of_means, refused};
 use crate::transparent::listens::{Listen, listen};
-use crate::transparent::objection::passed;
+use crate::transparent::locate::as_path;
+use crate::transparent::objection::{Objection, passed};
 use crate::transparent::record::About;
 use nix::errno::Errno;
 use nix::sys::socket::{Shutdown, shutdown};
@@ -59,7 +62,7 @@ impl Door {
             self.journal.set_note(claim.id, Begun::NEW.note());
         }
         match to {
-            Name::File(file) => self.bind_file(claim, socket, &file, court),
+            Name::File(file) => self.bind_file(claim, socket, file, court),
             Name::Stream(address) => {
                 let about = About {
                     address: Some(address),
@@ -93,7 +96,7 @@ impl Door {
         &mut self,
         claim: Claim,
         socket: OwnedFd,
-        file: &NewFile,
+        file: NewFile,
         court: &mut Court<'_>,
     ) -> Result<(), DoorError> {
         let about = About {
@@ -105,6 +108,9 @@ impl Door {
         let verdict = court.law.decide_make(&subject, Kind::Other);
         let mechanism = match passed(verdict, subject.path) {
             Ok(mechanism) => mechanism,
+            Err(Objection::Asks(verdict, _)) => {
+                return self.ask_to_bind(claim, socket, file, verdict, court);
+            }
             Err(objection) => {
                 let errno = about.object(court.recorder, &objection);
                 return self.errno(claim.id, errno);
@@ -117,6 +123,35 @@ impl Door {
             Mechanism::Landlock => Within::Rulesets,
             _ => Within::Nothing,
         };
+        self.make_socket_file(claim, socket, &file, within, court)
+    }
+
+    /// Puts it to the broker. The directory is held meanwhile; the name can be made only if nothing has it.
+    fn ask_to_bind(
+        &mut self,
+        claim: Claim,
+        socket: OwnedFd,
+        file: NewFile,
+        verdict: Verdict,
+        court: &mut Court<'_>,
+    ) -> Result<(), DoorError> {
+        let Ok(located) = file.entry.for_the_broker() else {
+            return self.fail(claim, out_of_means(()), court);
+        };
+        let asked = as_path(&file.asked).to_owned();
+        let wanted = broker::Claim::deed(claim.call, "make a socket named", asked, Access::WRITE);
+        let asked = Asked::Bind(Box::new((socket, file)));
+        self.ask_about(claim, wanted, located, verdict, asked, court)
+    }
+
+    pub(super) fn make_socket_file(
+        &mut self,
+        claim: Claim,
+        socket: OwnedFd,
+        file: &NewFile,
+        within: Within,
+        court: &mut Court<'_>,
+    ) -> Result<(), DoorError> {
         let (above, last) = file.entry.at();
         let (name, directory) = match &file.start {
             Some(start) if within == Within::Rulesets => (&*file.asked, start.as_fd()),

@@ -62,7 +62,7 @@ impl Door {
         };
         match judge(&located, &change, court.law) {
             Ok(()) => self.change(claim, located, change),
-            Err(Objection::Asks(path)) => {
+            Err(Objection::Asks(_, path)) => {
                 let asked = about.asked.map_or(path, as_path).to_owned();
                 let path = path.to_owned();
                 self.ask_to_change(claim, asked, path, located, change, court)
@@ -88,7 +88,11 @@ impl Door {
             return self.fail(claim, out_of_means(()), court);
         };
         let object = broker::Located::there(path, fd, located.facts);
-        let wanted = broker::Claim::deed(claim.call, asked, change.access());
+        let what = match change {
+            Change::Watch { .. } => "be told of changes of",
+            _ => "change",
+        };
+        let wanted = broker::Claim::deed(claim.call, what, asked, change.access());
         let asked = Asked::Change(Box::new((located, change)));
         self.ask(claim, wanted, object, asked, court)
     }
@@ -148,7 +152,7 @@ fn judge<'a>(located: &'a Located, change: &Change, law: &dyn Law) -> Result<(),
         (None, true) => Ok(()),
         (None, false) => Err(NAMELESS),
     };
-    if !matches!(verdict, Ok(()) | Err(Objection::Asks(_))) {
+    if !matches!(verdict, Ok(()) | Err(Objection::Asks(..))) {
         return verdict;
     }
     let takes_on_ids =

@@ -1,16 +1,33 @@
 //! Names: from the claim to the answer.
 
+use super::asking::Asked;
 use super::{Claim, Court, Door, DoorError, Finished, NARROWED};
-use crate::policy::Access;
+use crate::broker;
+use crate::policy::{Access, Verdict};
 use crate::transparent::again::{Begun, done};
 use crate::transparent::calls::{Act, Place};
 use crate::transparent::deeds::{Deed, Doer};
-use crate::transparent::failure::Failure;
+use crate::transparent::failure::{Failure, out_of_means, refused};
+use crate::transparent::locate::as_path;
+use crate::transparent::objection::Objection;
 use crate::transparent::record::About;
 use nix::errno::Errno;
 use std::ffi::CStr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use sys::openat2::Lookup;
+
+/// Why nothing is done although it was allowed.
+pub(super) const CHANGED: &str = "its names mean something else by now";
+
+/// What the names of a deed must still mean when it is done.
+#[derive(Debug, Clone, Copy)]
+enum Means {
+    /// What was judged: the same places, and things of the same kind.
+    What,
+    /// What somebody was shown and agreed to: the very same things.
+    WhatWasShown,
+}
 
 impl Door {
     pub(super) fn find_deed(
@@ -78,16 +95,56 @@ impl Door {
                 return self.leave_to_the_kernel(claim);
             }
             Ok(_) if self.is_narrowed(claim) => about.fail(court.recorder, Errno::EACCES, NARROWED),
-            Ok(_) => return self.do_deed(claim, deed, court),
+            Ok(_) => return self.do_deed(claim, deed, Means::What, court),
+            Err(Objection::Asks(_, path)) if self.is_narrowed(claim) => {
+                let located = Some(path);
+                About { located, ..about }.fail(court.recorder, Errno::EACCES, NARROWED)
+            }
+            Err(Objection::Asks(verdict, path)) => {
+                let asked = about.asked.map_or(path, as_path).to_owned();
+                return self.ask_about_deed(claim, asked, deed, verdict, court);
+            }
             Err(objection) => about.object(court.recorder, &objection),
         };
         self.errno(claim.id, errno)
+    }
+
+    /// Puts it to the broker. Whoever answers is shown all names. A directory is held meanwhile; what has a name in it is looked at
+    /// again when the answer comes.
+    fn ask_about_deed(
+        &mut self,
+        claim: Claim,
+        asked: PathBuf,
+        deed: Deed,
+        verdict: Verdict,
+        court: &mut Court<'_>,
+    ) -> Result<(), DoorError> {
+        let Ok((located, to)) = deed.for_the_broker() else {
+            return self.fail(claim, out_of_means(()), court);
+        };
+        let wanted = broker::Claim::deed(claim.call, deed.what(), asked, Access::WRITE).to(to);
+        let asked = Asked::Deed(Box::new(deed));
+        self.ask_about(claim, wanted, located, verdict, asked, court)
+    }
+
+    /// Does what somebody agreed to, if it still is that.
+    pub(super) fn do_as_shown(
+        &mut self,
+        claim: Claim,
+        deed: Deed,
+        court: &mut Court<'_>,
+    ) -> Result<(), DoorError> {
+        match deed.is_slow() || deed.is_as_shown() {
+            true => self.do_deed(claim, deed, Means::WhatWasShown, court),
+            false => self.fail(claim, refused(CHANGED), court),
+        }
     }
 
     fn do_deed(
         &mut self,
         claim: Claim,
         deed: Deed,
+        means: Means,
         court: &mut Court<'_>,
     ) -> Result<(), DoorError> {
         let listener = Arc::clone(&self.listener);
@@ -105,11 +162,15 @@ impl Door {
         }
         self.aside(claim, court, move |turn| {
             // Nobody waits for it any more, or not for this: it must not happen behind a back.
-            let result = deed.alone(|| match (turn.take(), deed.is_in_place()) {
+            let stands = || match means {
+                Means::What => deed.is_in_place(),
+                Means::WhatWasShown => deed.is_in_place() && deed.is_as_shown(),
+            };
+            let result = deed.alone(|| match (turn.take(), stands()) {
                 (true, true) => perform(&deed),
                 (false, _) => Err(Errno::EINTR.into()),
                 // Meanwhile a directory has gone where other rules may hold.
-                (true, false) => Err(Errno::EACCES.into()),
+                (true, false) => Err(refused(CHANGED)),
             });
             let result = result.unwrap_or(Err(Errno::EACCES.into()));
             Finished::Done(claim, result)
