@@ -2,6 +2,7 @@
 
 use crate::harness::Workspace;
 use crate::harness::built::supervise;
+use crate::harness::process::as_member;
 use crate::harness::run::{DEADLINE, Ran, Running, eventually, run, start};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -11,6 +12,13 @@ use std::time::Instant;
 pub struct House {
     pub workspace: Workspace,
     keeper: Option<Running>,
+    /// Whose it is, where it is not the user's who tests.
+    user: Option<User>,
+}
+
+struct User {
+    id: u32,
+    groups: Vec<u32>,
 }
 
 /// A worker that says its name and waits. Its own word is in its arguments, so that it can be found.
@@ -64,7 +72,20 @@ impl House {
         Self {
             workspace,
             keeper: None,
+            user: None,
         }
+    }
+
+    /// Gives everything to that user, who runs a copy of the program from now on. Needs root; before it is started.
+    pub fn give_to(&mut self, id: u32, groups: &[u32]) {
+        let place = self.workspace.path();
+        crate::harness::built::copy_program(&supervise(), &place.join("supervise"));
+        let owner = format!("{id}:{id}");
+        let mut chown = Command::new("chown");
+        let given = run(chown.args(["-R", &owner, "--"]).arg(place));
+        given.expect_code(0);
+        let groups = groups.to_owned();
+        self.user = Some(User { id, groups });
     }
 
     /// Starts the daemon, and waits until all workers run.
@@ -85,7 +106,14 @@ impl House {
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(supervise());
+        let program = match self.user {
+            Some(_) => self.workspace.join("supervise"),
+            None => supervise(),
+        };
+        let mut command = Command::new(program);
+        if let Some(User { id, groups }) = &self.user {
+            as_member(&mut command, *id, groups).env("HOME", self.workspace.path());
+        }
         command
             .args(arguments)
             .current_dir(self.workspace.path())

@@ -12,6 +12,7 @@ mod lives;
 mod load;
 mod misbehaving;
 mod opens;
+mod others;
 mod questions;
 mod reasons;
 mod seen;

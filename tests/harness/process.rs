@@ -10,9 +10,15 @@ pub const NOBODY: u32 = 65534;
 
 /// Makes `command` run as that user and group, with no other group. Needs root.
 pub fn as_uid(command: &mut Command, uid: u32) -> &mut Command {
+    as_member(command, uid, &[])
+}
+
+/// The same, with these further groups.
+pub fn as_member<'a>(command: &'a mut Command, uid: u32, groups: &[u32]) -> &'a mut Command {
+    let groups = groups.to_owned();
     let become_that_user = move || {
-        // SAFETY: setgroups(2) with a count of 0 reads nothing.
-        if unsafe { libc::setgroups(0, std::ptr::null()) } != 0 {
+        // SAFETY: setgroups(2) reads as many numbers as it is told, which the list has.
+        if unsafe { libc::setgroups(groups.len(), groups.as_ptr()) } != 0 {
             return Err(std::io::Error::last_os_error());
         }
         // SAFETY: both calls take a number, and change this process alone, which is about to execute another program.
