@@ -1,10 +1,11 @@
 //! What workers ask of the operator, over daemons that come and go.
 
+use crate::guest::Guest;
 use crate::harness::run::eventually;
 use crate::harness::{feature, require};
 use crate::house::House;
 use nix::unistd::geteuid;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs;
 
 /// Opens the file, and says what it got and how many descriptors of it.
@@ -351,5 +352,45 @@ fn where_it_cannot_be_told_what_a_budget_has_left_nothing_is() {
     fs::write(asking.house.workspace.join(record), "").expect("it can be emptied");
     asking.house.kill_daemon();
     asking.tell(3);
+    asking.until_said("again-1", "3 refused");
+}
+
+#[test]
+fn whoever_watches_is_told_what_is_granted_and_refused_as_it_is_recorded() {
+    require!(feature::listener());
+    require!(feature::program("python3"));
+    let command = ["python3", "-c", AGAIN, "FILE", "TOLD"];
+    let asking = Asking::new(&[("again", &command)], &counting(2));
+    let mut guest = Guest::new(&asking.house);
+    assert_eq!(guest.asks(json!({"subscribe": {"after": 0}}))["ok"], true);
+    // The daemon that comes next tells it too.
+    for (number, answer) in [(1, "granted"), (2, "granted"), (3, "refused")] {
+        asking.tell(number);
+        let told = loop {
+            let line = guest.hears();
+            let told = &line["event"][answer];
+            let is_it = |told: &Value| {
+                let object = told["object"].as_str();
+                object.is_some_and(|object| object.ends_with("asked/file"))
+            };
+            if is_it(told) {
+                break told.clone();
+            }
+        };
+        assert_eq!(
+            (&told["worker"], &told["access"]),
+            (&json!("again-1"), &json!("read"))
+        );
+        let rule = told["rule"].as_str().expect("a rule decided");
+        assert!(rule.contains("asking.toml"), "{told}");
+        let recorded = asking.answers("again-1");
+        assert_eq!(recorded.len(), number as usize, "{recorded:?}");
+        assert_eq!(recorded.last().map(String::as_str), Some(answer));
+        if number == 1 {
+            asking.house.kill_daemon();
+            guest = Guest::new(&asking.house);
+            guest.asks(json!({"subscribe": {"after": 0}}));
+        }
+    }
     asking.until_said("again-1", "3 refused");
 }

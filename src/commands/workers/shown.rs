@@ -179,6 +179,10 @@ pub fn event(event: &Event) -> String {
             visible(&decision.access),
             visible(&decision.object)
         ),
+        Event::DecisionsUntold { worker } => {
+            let worker = visible(worker);
+            format!("{worker}: more is decided than is shown; its record has it")
+        }
         Event::WaitingForApproval(question) => {
             let to = question.to.as_deref();
             format!(

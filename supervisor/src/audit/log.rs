@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::chain::{Digest, Position, Sealed};
 use super::clock::Utc;
-use super::event::{Answer, Counts, End, Event, Status};
+use super::event::{Answer, Counts, Decision, End, Event, Status};
 use super::granted::Reader;
 use super::json;
 use super::refusals::{Refusals, Refused};
@@ -53,6 +53,7 @@ pub struct Log {
     counts: Counts,
     refusals: Refusals,
     line: Vec<u8>,
+    herald: Option<Box<dyn Herald>>,
     /// A line that could neither be written nor taken back stands at the end: nothing may follow it.
     is_torn: bool,
 }
@@ -112,7 +113,20 @@ pub enum Error {
     },
 }
 
+/// Who tells others what is recorded, as it happens. Nobody waits for it.
+pub trait Herald: std::fmt::Debug + Send {
+    /// A decision was recorded. What was asked for may not have been done yet.
+    fn recorded(&mut self, decision: &Decision<'_>);
+    /// One could not be, and nothing came of it.
+    fn unrecorded(&mut self, error: &Error);
+}
+
 impl Log {
+    /// Has this one told of each decision from now on.
+    pub fn tell(&mut self, herald: Box<dyn Herald>) {
+        self.herald = Some(herald);
+    }
+
     /// Opens the log of that name, or makes it, readable by nobody else. What a supervisor that was killed left behind
     /// is followed by a record of the break.
     ///
@@ -170,6 +184,7 @@ impl Log {
             counts: Counts::default(),
             refusals: Refusals::default(),
             line: Vec::with_capacity(1024),
+            herald: None,
             is_torn: false,
         };
         log.resume()?;
@@ -291,7 +306,14 @@ impl Log {
             Event::Decision(decision) => {
                 // A refusal stands, recorded or not.
                 self.refusals.note(decision);
-                self.append(event.name(), decision, END)?;
+                let recorded = self.append(event.name(), decision, END);
+                if let Some(herald) = &mut self.herald {
+                    match &recorded {
+                        Ok(()) => herald.recorded(decision),
+                        Err(error) => herald.unrecorded(error),
+                    }
+                }
+                recorded?;
                 match decision.answer {
                     Answer::Granted => self.counts.granted += 1,
                     Answer::Refused => self.counts.refused += 1,

@@ -29,7 +29,7 @@ pub use chain::Digest;
 pub use event::{
     Answer, Answerer, Bytes, Counts, Decision, Door, Event, Layer, Named, Start, State, Status, Who,
 };
-pub use log::{Error, Log};
+pub use log::{Error, Herald, Log};
 pub use printable::Printable;
 pub use reading::{Ended, Entry, Recorded, Started, entries};
 pub use refusals::{Object, Refused};

@@ -17,6 +17,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use protocol::control::{self, Event};
 
 use super::Ticket;
+use super::announcer::Announcer;
 use super::approver::Answer;
 use super::question::Question;
 use crate::audit::Answerer;
@@ -59,6 +60,8 @@ struct Posted {
     open: BTreeMap<u64, Entry>,
     /// Those of which somebody was told that they wait, and nobody that they do no more.
     settled: Vec<(u64, bool)>,
+    /// What else there is to tell. Whoever tells sees to it that it is not much.
+    told: Vec<Event>,
     next: u64,
 }
 
@@ -85,6 +88,18 @@ impl Board {
             posted: Mutex::default(),
             news: bell()?,
         }))
+    }
+
+    /// Who tells what is decided about one session, which is shown under this name.
+    #[must_use]
+    pub fn announcer(self: &Arc<Self>, worker: &str) -> Announcer {
+        Announcer::new(self.clone(), worker)
+    }
+
+    /// Something is to be told to whoever watches.
+    pub(super) fn tell(&self, event: Event) {
+        self.posted().told.push(event);
+        ring(&self.news);
     }
 
     /// A place for one session, which is shown under this name.
@@ -142,17 +157,17 @@ impl Board {
         self.news.as_fd()
     }
 
-    /// What happened since this was last asked. Of a question that came and went meanwhile there is nothing to tell, so there is
-    /// never more of it than there is room on the board.
+    /// What happened since this was last asked. Of a question that came and went meanwhile there is nothing to tell, so there are
+    /// never more of them than there is room on the board; and of decisions there are few for each session.
     #[must_use]
     pub fn news(&self) -> Vec<Event> {
         // EAGAIN: it was not set.
         let _reset = self.news.read();
         let mut posted = self.posted();
         let settled = std::mem::take(&mut posted.settled).into_iter();
-        let mut news: Vec<Event> = settled
-            .map(|(question, granted)| Event::Settled { question, granted })
-            .collect();
+        let settled = settled.map(|(question, granted)| Event::Settled { question, granted });
+        let mut news: Vec<Event> = settled.collect();
+        news.append(&mut posted.told);
         let now = Instant::now();
         let untold = posted.open.iter_mut();
         let mut untold: Vec<_> = untold

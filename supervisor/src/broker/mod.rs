@@ -16,6 +16,7 @@
 //! **What expires.** A rule's `ttl` is how long a claim like the one granted is granted again without asking. A file that
 //! was handed over stays open for as long as the child keeps it; the kernel has no call that takes it back.
 
+mod announcer;
 mod approver;
 mod board;
 mod claim;
@@ -51,6 +52,7 @@ use pool::Pool;
 use record::conclude;
 use remembered::Remembered;
 
+pub use announcer::Announcer;
 pub use board::{Board, Hold, Say, Seat};
 pub use claim::Claim;
 pub(crate) use grant::{Patience, is_ours_alone};

@@ -140,7 +140,8 @@ impl StableHands {
         let locked = inherit(&lawful.ruleset, &self.kernel, Listener::Wanted);
         let locked = locked.map_err(|error| error.to_string())?;
         let id = &manifest.id;
-        let log = Log::create(&self.ground.audit(id)).map_err(|error| error.to_string())?;
+        let mut log = Log::create(&self.ground.audit(id)).map_err(|error| error.to_string())?;
+        log.tell(Box::new(self.board.announcer(id)));
         let seat = self.board.seat(id);
         let adoption = Adoption {
             ruleset: Arc::clone(&lawful.ruleset),

@@ -32,7 +32,8 @@ impl StableHands {
         let lawful = Lawful::read(&self.ground, order, (&mut files, &world));
         let lawful = lawful.map_err(lasting)?;
         let log = Log::create(&self.ground.audit(order.id));
-        let log = log.map_err(|error| unborn(How::Passing, error))?;
+        let mut log = log.map_err(|error| unborn(How::Passing, error))?;
+        log.tell(Box::new(self.board.announcer(order.id)));
         let (instance, secret) = fresh().map_err(|error| unborn(How::Passing, error))?;
         let version = env!("CARGO_PKG_VERSION");
         let endpoint = (order.kind.speaks == Speaks::Pool).then(|| Endpoint {

@@ -68,6 +68,11 @@ pub enum Event {
     Granted(Decision),
     /// Something was refused.
     Refused(Decision),
+    /// More was decided about a worker, within a second, than is told: its record has it.
+    DecisionsUntold {
+        /// Of which.
+        worker: String,
+    },
     /// A question waits for the operator.
     WaitingForApproval(Question),
     /// A question waits no more.

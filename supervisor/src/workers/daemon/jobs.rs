@@ -150,7 +150,8 @@ impl<H: Hands> Daemon<H> {
             }
         }
         for sid in self.pool.take_forgotten() {
-            self.write_ledger(|ledger| ledger.forgotten(&sid));
+            // It is told to those who watch; nothing else hangs on it.
+            let _told = self.write_ledger(|ledger| ledger.forgotten(&sid));
         }
     }
 
@@ -171,14 +172,12 @@ impl<H: Hands> Daemon<H> {
         write: impl FnOnce(
             &mut crate::workers::jobs::Ledger,
         ) -> Result<(), crate::workers::jobs::LedgerError>,
-    ) -> bool {
-        match write(&mut self.ledger) {
-            Ok(()) => true,
-            Err(error) => {
-                self.tell_error(None, error.to_string());
-                false
-            }
-        }
+    ) -> Result<(), String> {
+        write(&mut self.ledger).map_err(|error| {
+            let why = error.to_string();
+            self.tell_error(None, why.clone());
+            why
+        })
     }
 
     /// A request goes to a worker. What cannot be written down is not given.
@@ -195,8 +194,13 @@ impl<H: Hands> Daemon<H> {
             .and_then(|member| member.process.as_ref());
         let instance = process.map(|process| process.instance.clone());
         let instance = instance.unwrap_or_default();
-        if !is_question && !self.write_ledger(|ledger| ledger.given(&sid, id, &instance)) {
-            let fault = Fault::new(FaultCode::Unavailable, "the job cannot be written down");
+        let written = match is_question {
+            true => Ok(()),
+            false => self.write_ledger(|ledger| ledger.given(&sid, id, &instance)),
+        };
+        if let Err(why) = written {
+            let why = format!("the job cannot be written down: {why}");
+            let fault = Fault::new(FaultCode::Unavailable, why);
             self.conclude(ticket, Err(fault));
             self.answered(id, &sid, SessionState::Failed, 0);
             return;
@@ -442,7 +446,7 @@ impl<H: Hands> Daemon<H> {
 
     /// A session of the worker is now so.
     fn answered(&mut self, id: &str, sid: &str, state: SessionState, bytes: u64) {
-        self.write_ledger(|ledger| ledger.answered(sid));
+        let _told = self.write_ledger(|ledger| ledger.answered(sid));
         let steps = self.pool.answered(self.now, id, sid, state, bytes);
         self.take_steps(steps);
     }
