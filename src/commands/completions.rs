@@ -24,5 +24,6 @@ fn visible(command: &Command) -> Command {
         .about(command.get_about().cloned().unwrap_or_default())
         .subcommand_negates_reqs(true)
         .args(flags)
+        .groups(command.get_groups())
         .subcommands(below.map(visible))
 }
