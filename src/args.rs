@@ -118,6 +118,8 @@ pub enum Action {
     /// Look at the record of what was decided
     #[command(subcommand)]
     Audit(crate::commands::audit::AuditAction),
+    /// Write what the record says of runs, for people, for programs or for continuous integration
+    Report(Box<crate::commands::report::ReportArgs>),
     /// Keep workers in sandboxes that outlive the daemon that serves them
     Daemon(crate::commands::daemon::DaemonArgs),
     /// What is asked of the daemon.

@@ -9,6 +9,7 @@ pub mod explain;
 pub mod init;
 pub mod man;
 pub mod presets;
+pub mod report;
 pub mod request;
 pub mod run;
 pub mod schema;

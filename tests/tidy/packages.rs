@@ -6,6 +6,7 @@ const PACKAGES: [(&str, &[&str], &[&str]); 9] = [
         "Cargo.toml",
         &["supervisor", "child-shim", "protocol"],
         &[
+            "base64",
             "clap",
             "clap_complete",
             "clap_mangen",
