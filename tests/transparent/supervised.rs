@@ -348,13 +348,16 @@ fn serve(
         closed: lists.closed,
         tag: lists.tag.map(|(tag, _)| tag),
     };
-    let takes_over = matches!(lists.tag, Some((_, Served::AfterAnother)));
-    let journal = takes_over.then(|| {
-        let earlier = Journal::new(1).expect("memory for a call");
-        let file = earlier.as_file().try_clone_to_owned();
-        file.expect("descriptors are free")
+    // As a daemon does it: whoever is to go on with the session holds its journal from the beginning.
+    let journal = lists.tag.map(|_| {
+        let file = Journal::blank(1);
+        file.expect("memory for a call")
     });
     let mut door = Door::new(listener, journal, facts).expect("the door opens");
+    if let Some((_, Served::AfterAnother)) = lists.tag {
+        let served = door.resume_calls(law, &mut lines);
+        served.expect("nothing waits that could fail");
+    }
     loop {
         let (calls, done) = {
             let mut fds = [

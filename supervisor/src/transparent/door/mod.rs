@@ -184,8 +184,8 @@ impl<'a> Court<'a> {
 }
 
 impl Door {
-    /// Takes over a listener, and with it the journal of an earlier supervisor, where there was one: what is in it is served by
-    /// [`Door::resume_calls`].
+    /// Takes over a listener, and the journal that was made for it, where there is one. If an earlier supervisor served the session,
+    /// [`Door::resume_calls`] comes next.
     ///
     /// # Errors
     /// [`DoorError`]; in particular when tasks are to be limited and this kernel does not let them be counted.
@@ -214,14 +214,13 @@ impl Door {
                 .add(fd, EpollEvent::new(EpollFlags::EPOLLIN, token))
                 .map_err(&make)?;
         }
-        let has_narrowed = journal.is_some();
         let journal = match journal {
             Some(file) => Journal::inherited(file).map_err(&make)?,
             None => Journal::new(JOURNAL).map_err(&make)?,
         };
         Ok(Self {
             listener: Arc::new(listener),
-            has_narrowed,
+            has_narrowed: false,
             own: Own::inherited(&journal).map_err(&make)?,
             journal: Arc::new(journal),
             begun: HashMap::new(),
@@ -245,7 +244,8 @@ impl Door {
         self.journal.as_file()
     }
 
-    /// Serves what an earlier supervisor had received and not answered.
+    /// Goes on where an earlier supervisor stopped: serves what it had received and not answered. Who locked itself further under it
+    /// is not known, so from now on everybody is looked at.
     ///
     /// # Errors
     /// As for [`Door::on_call`].
@@ -254,6 +254,7 @@ impl Door {
         law: &dyn Law,
         recorder: &mut dyn Recorder,
     ) -> Result<Served, DoorError> {
+        self.has_narrowed = true;
         let mut court = Court::new(law, recorder);
         for call in self.journal.pending() {
             match Before::from(self.journal.note(call.id)) {
