@@ -26,6 +26,8 @@ pub mod messages;
 pub mod metadata;
 #[cfg(target_os = "linux")]
 pub mod openat2;
+#[cfg(target_os = "linux")]
+mod own;
 pub mod peers;
 #[cfg(target_os = "linux")]
 pub mod pidfd;

@@ -1,14 +1,15 @@
 //! Opening files by `openat2(2)`, and opening again what an `O_PATH` descriptor holds.
 
 use crate::metadata::{Facts, facts, file_system_remembered};
+use crate::own::by_number;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::Mode;
-use nix::unistd::Pid;
+use std::ffi::{CStr, OsStr};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 /// `RESOLVE_CACHED` (linux/openat2.h, 5.12).
 const RESOLVE_CACHED: u64 = 0x20;
@@ -108,9 +109,7 @@ pub fn reopen(fd: BorrowedFd<'_>, flags: OFlag) -> Result<OwnedFd, Errno> {
 /// # Errors
 /// The errno of `readlink(2)` or `statx(2)`.
 pub fn path_of(fd: BorrowedFd<'_>) -> Result<Option<PathBuf>, Errno> {
-    let path = PathBuf::from(by_number(fd, |directory, name| {
-        readlinkat(directory, name)
-    })?);
+    let path = by_number(fd, read_link)?;
     if !path.is_absolute() {
         return Ok(None);
     }
@@ -171,23 +170,28 @@ fn magic_of(facts: &Facts) -> Option<i64> {
     file_system_remembered(facts.mount).ok()
 }
 
-/// Does something to the link that stands for one of our descriptors: in which directory, under which name. That directory is
-/// opened once: to walk there takes longer than what is done there.
-fn by_number<T>(fd: BorrowedFd<'_>, act: impl FnOnce(BorrowedFd<'_>, &str) -> T) -> T {
-    static OWN: OnceLock<Option<(Pid, OwnedFd)>> = OnceLock::new();
-    let own = OWN.get_or_init(|| {
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let directory = open("/proc/self/fd", flags, Mode::empty());
-        directory.ok().map(|directory| (Pid::this(), directory))
-    });
-    let number = fd.as_raw_fd();
-    match own {
-        // A copy of this process has descriptors of its own.
-        Some((process, directory)) if *process == Pid::this() => {
-            act(directory.as_fd(), &number.to_string())
-        }
-        _ => act(AT_FDCWD, &format!("/proc/self/fd/{number}")),
+/// What a link says that is no longer than any path may be.
+///
+/// # Errors
+/// The errno of `readlinkat(2)`; `ENAMETOOLONG` where it was cut off.
+fn read_link(directory: BorrowedFd<'_>, name: &CStr) -> Result<PathBuf, Errno> {
+    let mut buffer = [MaybeUninit::<u8>::uninit(); libc::PATH_MAX as usize];
+    // SAFETY: the name is live and ends; the kernel writes at most as many bytes as there is room for.
+    let result = unsafe {
+        libc::readlinkat(
+            directory.as_raw_fd(),
+            name.as_ptr(),
+            buffer.as_mut_ptr().cast(),
+            buffer.len(),
+        )
+    };
+    let length = Errno::result(result)? as usize;
+    if length == buffer.len() {
+        return Err(Errno::ENAMETOOLONG);
     }
+    // SAFETY: the kernel has written so many bytes.
+    let text = unsafe { std::slice::from_raw_parts(buffer.as_ptr().cast(), length) };
+    Ok(PathBuf::from(OsStr::from_bytes(text)))
 }
 
 fn again<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
