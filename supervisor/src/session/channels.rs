@@ -139,7 +139,9 @@ impl Channels {
     }
 
     /// What to poll each connection for.
-    pub(super) fn interests(&self) -> impl Iterator<Item = (u64, BorrowedFd<'_>, PollFlags)> {
+    pub(super) fn interests(
+        &self,
+    ) -> impl Iterator<Item = (u64, BorrowedFd<'_>, PollFlags)> + Clone {
         self.open.iter().map(|(key, connection)| {
             (
                 *key,

@@ -9,6 +9,7 @@ mod channels;
 mod inherited;
 mod life;
 mod remains;
+mod rest;
 mod signals;
 mod terminal;
 
@@ -29,6 +30,7 @@ use crate::transparent::{self, Door, DoorError, Recorder, Served};
 use channels::Channels;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
+use rest::{First, Member, Rest};
 use socket::Channel;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -165,6 +167,8 @@ pub struct Session {
     log: Log,
     door: Option<Door>,
     channels: Channels,
+    /// What is waited for beside the door's calls.
+    rest: Rest,
     deadline: Deadline,
     told_of_orphans: bool,
     stops_seen: u32,
@@ -192,6 +196,27 @@ fn poll_for(
         std::thread::yield_now();
     }
     nix::poll::poll(fds, timeout).map(drop)
+}
+
+/// What there is to wait for beside trapped calls.
+fn others<'a>(
+    life: &'a dyn Life,
+    caller: Option<&'a Caller>,
+    channels: &'a Channels,
+    door: &'a Door,
+) -> impl Iterator<Item = Member<'a>> + Clone {
+    let signals = caller.map(|caller| caller.signals.arrived.as_fd());
+    let fixed = [
+        Some(life.events()),
+        life.all_gone(),
+        signals,
+        Some(channels.answers()),
+        Some(door.done()),
+    ];
+    // Connections have their keys from below.
+    let fixed = (0..).map(|place| u64::MAX - place).zip(fixed);
+    let fixed = fixed.filter_map(|(key, fd)| fd.map(|fd| (key, fd, PollFlags::POLLIN)));
+    fixed.chain(channels.interests())
 }
 
 /// Who writes down, and who considers, what the transparent door does not settle alone.
@@ -249,6 +274,11 @@ impl News {
     const ALL: Self = Self {
         child: true,
         signals: true,
+    };
+    /// There is none.
+    const NONE: Self = Self {
+        child: false,
+        signals: false,
     };
 }
 
@@ -309,6 +339,7 @@ impl Session {
             log,
             door,
             channels,
+            rest: Rest::default(),
             deadline,
             told_of_orphans: false,
             stops_seen: 0,
@@ -421,8 +452,27 @@ impl Session {
     /// Waits for the next thing to happen, and serves what came through the doors.
     fn wait(&mut self) -> Result<News, SessionError> {
         let timeout = self.timeout();
+        // Whoever has just asked over a socket is expected to ask again, and is waited for in the other way.
+        if self.chatty_until.is_none()
+            && let Some(door) = &self.door
+        {
+            let (life, caller) = (&*self.life, self.caller.as_ref());
+            let others = others(life, caller, &self.channels, door);
+            match self.rest.wait(door.calls(), others, timeout) {
+                Ok(First::Calls(calls)) => {
+                    self.serve_calls(false, calls)?;
+                    return Ok(News::NONE);
+                }
+                Ok(First::Rest) => {}
+                Err(Errno::EINTR) => return Ok(News::ALL),
+                Err(errno) => return Err(failed("poll")(errno)),
+            }
+        }
+        self.wait_for_all(timeout)
+    }
+
+    fn wait_for_all(&mut self, timeout: PollTimeout) -> Result<News, SessionError> {
         let poll_in = |fd| PollFd::new(fd, PollFlags::POLLIN);
-        // Each trapped call comes by here: nothing is allocated but this.
         let mut fds = Vec::with_capacity(FIXED + 2 + self.channels.len());
         let events = self.life.events();
         // What there is none of is never readable on its own.
