@@ -50,6 +50,7 @@ pub use facts::{Facts, Repository};
 pub use listing::{By, ConnectLine, FileLine, Says};
 pub use load::{Library, NoFiles, PolicyText};
 pub use origin::{Origin, Source};
+pub(crate) use pattern::is_canonical;
 pub use policy::{Flag, Policy};
 pub use presets::Preset;
 pub(crate) use reader::{Node, Reader};

@@ -216,6 +216,11 @@ fn below<'p>(path: &'p Path, directory: &Path) -> Option<&'p [u8]> {
         path.as_os_str().as_bytes(),
         directory.as_os_str().as_bytes(),
     );
+    // Every decision compares a path with dozens of directories, most of which one byte tells from those that it is below.
+    let last = directory.len().checked_sub(1);
+    if last.is_some_and(|last| path.get(last) != directory.get(last)) {
+        return None;
+    }
     match path.strip_prefix(directory)? {
         b"" => Some(b""),
         [b'/', rest @ ..] => Some(rest),

@@ -6,13 +6,13 @@
 //! by the rules. It may cost the child an `EACCES` where the rules would have us open the file for it: so whatever is not plain
 //! is located.
 
-use super::calls::{Base, Target};
+use super::calls::{Base, Opening, Target};
 use super::failure::Failure;
 use super::law::Law;
-use super::locate::resolve_within;
+use super::locate::{as_path, resolve_within};
 use super::thread::Thread;
 use crate::broker::id_of;
-use crate::policy::{Access, FileId, Mechanism, Subject, Verdict};
+use crate::policy::{Access, FileId, Mechanism, Subject, Verdict, is_canonical};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use std::borrow::Cow;
@@ -31,7 +31,10 @@ pub(super) fn is_the_kernels(thread: Thread, target: &Target, law: &dyn Law) -> 
         false => how.access(),
     };
     let identify = law.knows_files(access);
-    let plain = plain(thread, target, identify, |path| {
+    let Some(spelled) = spelled(thread, target) else {
+        return false;
+    };
+    let plain = plain(&spelled, target.how, identify, |path| {
         law.may_be_native(path, access)
     });
     let verdict = plain.map(|Plain { path, object }| {
@@ -43,27 +46,22 @@ pub(super) fn is_the_kernels(thread: Thread, target: &Target, law: &dyn Law) -> 
 
 /// What a path plainly says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Plain {
+struct Plain<'p> {
     /// The canonical name.
-    path: PathBuf,
+    path: Cow<'p, Path>,
     /// What has it, when that was asked for or is a directory. Nothing: the kernel will say so, or make it.
     object: Option<FileId>,
 }
 
 /// Takes a path at its word, unless it leads through a symbolic link or through what is not in memory. `identify`: whether it
 /// matters which file it is. `is_worth`: whether to look, given the canonical name that it has then.
-fn plain(
-    thread: Thread,
-    target: &Target,
+fn plain<'p>(
+    spelled: &'p CStr,
+    how: Opening,
     identify: bool,
     is_worth: impl FnOnce(&Path) -> bool,
-) -> Option<Plain> {
-    let how = target.how;
-    if how.resolve != 0 {
-        return None;
-    }
-    let spelled = spelled(thread, target)?;
-    let path = canonical(&spelled);
+) -> Option<Plain<'p>> {
+    let path = canonical(spelled);
     if !is_worth(&path) {
         return None;
     }
@@ -72,7 +70,7 @@ fn plain(
     // The same walk, at the end of which a file is refused: then nothing was opened, and nothing is to be closed.
     flags.set(OFlag::O_DIRECTORY, !identify);
     let links = libc::RESOLVE_NO_SYMLINKS;
-    let object = match resolve_within(None, &spelled, flags, links, Lookup::Cached) {
+    let object = match resolve_within(None, spelled, flags, links, Lookup::Cached) {
         Ok(fd) => Some(id_of(&metadata::facts(fd.as_fd()).ok()?)),
         Err(Failure::Native(Errno::ENOENT)) => None,
         Err(Failure::Native(Errno::ENOTDIR)) if !identify => None,
@@ -81,8 +79,12 @@ fn plain(
     Some(Plain { path, object })
 }
 
-/// The path from the root. What a relative one is relative to the kernel names, with no symbolic link in it.
+/// The path from the root. What a relative one is relative to the kernel names, with no symbolic link in it. `None`: it has none, or
+/// the walk is under restrictions.
 fn spelled(thread: Thread, target: &Target) -> Option<Cow<'_, CStr>> {
+    if target.how.resolve != 0 {
+        return None;
+    }
     let path = target.path.to_bytes();
     if path.starts_with(b"/") {
         return Some(Cow::Borrowed(&target.path));
@@ -105,7 +107,10 @@ fn spelled(thread: Thread, target: &Target) -> Option<Cow<'_, CStr>> {
 }
 
 /// The same without what means nothing where no symbolic link is on the way: `.`, `..` and more slashes than one.
-fn canonical(path: &CStr) -> PathBuf {
+fn canonical(path: &CStr) -> Cow<'_, Path> {
+    if is_canonical(as_path(path)) {
+        return Cow::Borrowed(as_path(path));
+    }
     let mut name = Vec::with_capacity(path.to_bytes().len());
     for part in path.to_bytes().split(|byte| *byte == b'/') {
         match part {
@@ -123,7 +128,7 @@ fn canonical(path: &CStr) -> PathBuf {
     if name.is_empty() {
         name.push(b'/');
     }
-    PathBuf::from(OsString::from_vec(name))
+    Cow::Owned(PathBuf::from(OsString::from_vec(name)))
 }
 
 #[cfg(test)]
@@ -153,7 +158,7 @@ mod tests {
         (place, path)
     }
 
-    fn look(base: Base, path: impl AsRef<Path>, flags: OFlag) -> Option<Plain> {
+    fn look(base: Base, path: impl AsRef<Path>, flags: OFlag) -> Option<Plain<'static>> {
         let path = CString::new(path.as_ref().as_os_str().as_bytes()).unwrap();
         // What an absolute path leads to is in memory once somebody has looked.
         drop(std::fs::symlink_metadata(OsStr::from_bytes(
@@ -165,30 +170,35 @@ mod tests {
             resolve: 0,
         };
         let target = Target { base, path, how };
-        let known = plain(own(), &target, true, |_| true);
+        let spelled = spelled(own(), &target)?;
+        let known = plain(&spelled, how, true, |_| true);
         // The same is found where it does not matter which file it is, but for which one it is.
-        let unknown = plain(own(), &target, false, |_| true);
-        let name = |plain: &Option<Plain>| plain.as_ref().map(|plain| plain.path.clone());
+        let unknown = plain(&spelled, how, false, |_| true);
+        let name = |plain: &Option<Plain<'_>>| plain.as_ref().map(|plain| plain.path.to_path_buf());
         assert_eq!(name(&unknown), name(&known), "{target:?}");
-        let is_directory = |plain: &Plain| plain.path.is_dir() && !plain.path.is_symlink();
-        let object = |plain: Plain| plain.object.filter(|_| is_directory(&plain));
+        let is_directory = |plain: &Plain<'_>| plain.path.is_dir() && !plain.path.is_symlink();
+        let object = |plain: Plain<'_>| plain.object.filter(|_| is_directory(&plain));
         assert_eq!(
             unknown.and_then(|plain| plain.object),
             known.clone().and_then(object)
         );
-        known
+        known.map(|Plain { path, object }| Plain {
+            path: Cow::Owned(path.into_owned()),
+            object,
+        })
     }
 
-    fn at(path: &Path) -> Option<Plain> {
+    fn at(path: &Path) -> Option<Plain<'static>> {
         look(Base::WorkingDirectory, path, OFlag::O_RDONLY)
     }
 
-    fn there(path: PathBuf) -> Option<Plain> {
+    fn there(path: PathBuf) -> Option<Plain<'static>> {
         let facts = path.symlink_metadata().unwrap();
         let object = Some(FileId {
             dev: facts.dev(),
             ino: facts.ino(),
         });
+        let path = Cow::Owned(path);
         Some(Plain { path, object })
     }
 
@@ -205,7 +215,8 @@ mod tests {
         assert_eq!(at(Path::new("/../..")), there("/".into()));
         for name in ["nothing", "nothing/../file"] {
             let missing = place.join(name);
-            let path = canonical(&CString::new(missing.as_os_str().as_bytes()).unwrap());
+            let spelled = CString::new(missing.as_os_str().as_bytes()).unwrap();
+            let path = canonical(&spelled);
             assert_eq!(at(&missing), Some(Plain { path, object: None }), "{name}");
         }
     }
@@ -273,24 +284,33 @@ mod tests {
     #[test]
     fn what_is_not_worth_a_look_is_not_looked_for() {
         let (_guard, place) = place();
-        let path = CString::new(place.join("dir/../file").as_os_str().as_bytes()).unwrap();
-        let base = Base::WorkingDirectory;
         let how = Opening {
             flags: OFlag::O_RDONLY,
             mode: 0,
             resolve: 0,
         };
-        let target = Target { base, path, how };
-        let is_worth = |path: &Path| {
-            assert_eq!(path, place.join("file"));
-            false
+        for name in ["file", "dir/../file"] {
+            let path = CString::new(place.join(name).as_os_str().as_bytes()).unwrap();
+            let is_worth = |path: &Path| {
+                assert_eq!(path, place.join("file"));
+                false
+            };
+            assert_eq!(plain(&path, how, true, is_worth), None);
+        }
+    }
+
+    #[test]
+    fn a_walk_under_restrictions_is_not_plain() {
+        let spelled = |resolve| {
+            let how = Opening {
+                flags: OFlag::O_RDONLY,
+                mode: 0,
+                resolve,
+            };
+            let (base, path) = (Base::WorkingDirectory, c"/".to_owned());
+            spelled(own(), &Target { base, path, how }).is_some()
         };
-        assert_eq!(plain(own(), &target, true, is_worth), None);
-        let how = Opening {
-            resolve: libc::RESOLVE_BENEATH,
-            ..how
-        };
-        let contained = Target { how, ..target };
-        assert_eq!(plain(own(), &contained, true, |_| true), None);
+        assert!(spelled(0));
+        assert!(!spelled(libc::RESOLVE_BENEATH));
     }
 }
