@@ -34,6 +34,32 @@ impl Told {
             .unwrap_or_else(|_| panic!("the program said {line:?}"));
         Duration::from_nanos(nanos)
     }
+
+    /// The time on a processor that it and its descendants took to do what the line says: what others do meanwhile is not in it.
+    pub fn spent(&mut self, line: &str) -> Duration {
+        let before = spent_by(self.child.id());
+        self.tell(line);
+        spent_by(self.child.id()) - before
+    }
+}
+
+/// What a process and its descendants have had of the processors so far.
+fn spent_by(process: u32) -> Duration {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).expect("it runs");
+    let of_task = |task: std::io::Result<std::fs::DirEntry>| {
+        let task = task.expect("a directory that can be listed").path();
+        let read = |name| std::fs::read_to_string(task.join(name)).unwrap_or_default();
+        let (own, children) = (read("schedstat"), read("children"));
+        let own = own
+            .split_whitespace()
+            .next()
+            .and_then(|own| own.parse().ok());
+        let children = children
+            .split_whitespace()
+            .filter_map(|child| child.parse().ok());
+        Duration::from_nanos(own.unwrap_or(0)) + children.map(spent_by).sum::<Duration>()
+    };
+    tasks.map(of_task).sum()
 }
 
 impl Drop for Told {

@@ -3,7 +3,7 @@
 //!
 //! `floor launch PLAN COMMAND…` confines and runs a command as the plan says. `floor grants FILE` hands out a file over a socket, as
 //! often as it is told to on its standard input. `floor HOW FILE PROCESSES` answers trapped opens of that file
-//! by so many processes (`continued`, `looked`, `injected`), `floor opens FILE PROCESSES` makes such opens, trapped by whom they may be.
+//! by so many processes (`continued`, `looked`, `injected`, `located`), `floor opens FILE PROCESSES` makes such opens, trapped by whom they may be.
 //!
 //! `floor echo THERE BACK` has so many bytes answered by so many, as often as it is told to. `floor job TEXT` says it. `floor idle` waits,
 //! and `floor gaps FILE NOTES` opens the file without end and notes when it had to wait.
@@ -42,6 +42,7 @@ fn main() -> ExitCode {
         Some("continued") => calls::serve(calls::Answer::Continued, &words[1], &words[2]),
         Some("looked") => calls::serve(calls::Answer::Looked, &words[1], &words[2]),
         Some("injected") => calls::serve(calls::Answer::Injected, &words[1], &words[2]),
+        Some("located") => calls::serve(calls::Answer::Located, &words[1], &words[2]),
         Some("opens") => opens::open_as_told(&words[1], &words[2]),
         Some("echo") => echo::serve_and_ask(&words[1], &words[2]),
         Some("job") => {
