@@ -2,7 +2,7 @@
 
 use crate::args::Cli;
 use crate::render::print;
-use clap::{Command, CommandFactory};
+use clap::{Arg, Command, CommandFactory};
 use clap_complete::Shell;
 use std::process::ExitCode;
 
@@ -14,16 +14,36 @@ pub fn completions(shell: Shell) -> ExitCode {
     print(&String::from_utf8_lossy(&text))
 }
 
-/// As `command`, without what `--help` does not show. A generated script would offer it.
+/// As `command`, without what `--help` does not show: a generated script would offer it.
 fn visible(command: &Command) -> Command {
     let flags = command.get_arguments().filter(|flag| !flag.is_hide_set());
     let below = command.get_subcommands().filter(|one| !one.is_hide_set());
-    // As long as the process, which prints and ends.
-    let name: &'static str = command.get_name().to_owned().leak();
-    Command::new(name)
+    Command::new(kept(command.get_name()))
         .about(command.get_about().cloned().unwrap_or_default())
-        .subcommand_negates_reqs(true)
-        .args(flags)
-        .groups(command.get_groups())
+        .args(flags.map(alone))
         .subcommands(below.map(visible))
+}
+
+/// As `flag`, without what it has to do with others, of which some may not be there.
+fn alone(flag: &Arg) -> Arg {
+    let mut alone = Arg::new(flag.get_id())
+        .action(flag.get_action().clone())
+        .value_parser(flag.get_value_parser().clone())
+        .value_hint(flag.get_value_hint())
+        .help(flag.get_help().cloned().unwrap_or_default());
+    if let Some(names) = flag.get_value_names() {
+        alone = alone.value_names(names);
+    }
+    if let Some(letter) = flag.get_short() {
+        alone = alone.short(letter);
+    }
+    if let Some(word) = flag.get_long() {
+        alone = alone.long(kept(word));
+    }
+    alone
+}
+
+/// As long as the process lives, which prints and ends.
+fn kept(text: &str) -> &'static str {
+    text.to_owned().leak()
 }
