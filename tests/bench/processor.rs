@@ -1,7 +1,9 @@
-//! Being on one processor, for those rows that ask what things cost when nobody has to be woken elsewhere.
+//! Being on one processor, for those rows that ask what things cost when nobody has to be woken elsewhere; and how long somebody
+//! was on any.
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
+use std::time::Duration;
 
 /// Measures with this process, and whoever it starts, on one processor; why not, where that cannot be had.
 pub fn on_one(measure: impl FnOnce()) -> Result<(), String> {
@@ -14,4 +16,15 @@ pub fn on_one(measure: impl FnOnce()) -> Result<(), String> {
     sched_setaffinity(this, &one).map_err(|errno| errno.to_string())?;
     measure();
     sched_setaffinity(this, &everywhere).map_err(|errno| errno.to_string())
+}
+
+/// What all threads of a process have worked.
+pub fn worked(process: u32) -> Result<Duration, String> {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task"));
+    let tasks = tasks.map_err(|error| format!("tasks of {process}: {error}"))?;
+    let nanos = tasks.flatten().filter_map(|task| {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse::<u64>().ok()
+    });
+    Ok(Duration::from_nanos(nanos.sum()))
 }

@@ -22,6 +22,15 @@ impl Told {
         Self { child, tell, hear }
     }
 
+    /// The program, and its first child.
+    pub fn processes(&self) -> Vec<u32> {
+        let own = self.child.id();
+        let children = std::fs::read_to_string(format!("/proc/{own}/task/{own}/children"));
+        let children = children.unwrap_or_default();
+        let child = children.split(' ').next().and_then(|pid| pid.parse().ok());
+        std::iter::once(own).chain(child).collect()
+    }
+
     /// How long what the line says took.
     pub fn tell(&mut self, line: &str) -> Duration {
         let tell = self.tell.as_mut().expect("it is told until it is dropped");

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
 use nix::errno::Errno;
+use nix::sys::epoll::EpollFlags;
 use nix::sys::socket::{MsgFlags, send};
 
 use protocol::lines::{self, Lines};
@@ -54,6 +55,8 @@ pub(super) struct Caller {
     pub(super) since: Instant,
     /// It has nothing more to say, or is not listened to any more.
     is_over: bool,
+    /// What is waited for.
+    awaited: EpollFlags,
 }
 
 impl Caller {
@@ -66,7 +69,22 @@ impl Caller {
             progress: Progress::Fresh,
             since: now,
             is_over: false,
+            awaited: EpollFlags::EPOLLIN,
         }
+    }
+
+    /// What is to be waited for.
+    pub(super) fn wants(&self) -> EpollFlags {
+        let mut wanted = EpollFlags::empty();
+        wanted.set(EpollFlags::EPOLLIN, self.wants_read());
+        wanted.set(EpollFlags::EPOLLOUT, self.wants_write());
+        wanted
+    }
+
+    /// The same, if it is something else than the last time.
+    pub(super) fn wants_other_than_before(&mut self) -> Option<EpollFlags> {
+        let wanted = self.wants();
+        (std::mem::replace(&mut self.awaited, wanted) != wanted).then_some(wanted)
     }
 
     pub(super) fn is_greeted(&self) -> bool {

@@ -9,15 +9,17 @@
 //! # drop(ending); Ok::<(), child_shim::worker::WorkerError>(())
 //! ```
 //!
-//! One thread, the caller's, waits for everything: connections, the job, SIGTERM, deadlines. One other thread does the jobs, one at a
-//! time; whoever asks meanwhile is answered at once. Nothing that a connection does or fails to do makes another wait, or ends the worker.
+//! One thread does the jobs, one at a time, and between them waits for everything: connections, SIGTERM, deadlines. While a job runs
+//! the caller's thread does that, so whoever asks meanwhile is answered at once. Nothing that a connection does or fails to do makes
+//! another wait, or ends the worker.
 
 mod caller;
+mod door;
 mod endpoint;
-mod jobs;
 mod probe;
 mod serve;
 mod sessions;
+mod turns;
 
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;

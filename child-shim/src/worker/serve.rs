@@ -1,23 +1,27 @@
-//! The loop of a worker: it waits for everything at once, and nothing in it waits for anything else.
+//! What a worker does with what comes: it looks at everything at once, and nothing in it waits for anything else.
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::epoll::EpollFlags;
 use nix::unistd::geteuid;
 use protocol::pool::{VERSION, Welcome};
 use protocol::{Answer, Fault, FaultCode};
 use sys::termination::Termination;
 
 use super::caller::{Caller, Gone, Said};
+use super::door::{Door, Source};
 use super::endpoint::Endpoint;
-use super::jobs::Jobs;
 use super::sessions::Sessions;
-use super::{Commission, Ending, Job, Outcome, Worker, WorkerError};
+use super::{Commission, Ending, Job, Outcome, Worker, WorkerError, turns};
+use sids::Sids;
 
 mod answers;
+mod sids;
 
 /// The most connections at once. Whoever comes then is told so.
 const CALLERS: usize = 64;
@@ -34,13 +38,19 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How long answers are waited to be read when the worker ends.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-struct Serving {
+#[derive(Debug)]
+pub(super) struct Serving {
+    door: Arc<Door>,
     endpoint: Option<Endpoint>,
     accept_again: Option<Instant>,
     callers: BTreeMap<u64, Caller>,
     next_caller: u64,
     sessions: Sessions,
-    jobs: Jobs,
+    sids: Sids,
+    /// One that is to be begun.
+    job: Option<Job>,
+    /// What a job came to while this went on.
+    outcomes: Receiver<Outcome>,
     termination: Termination,
     ending: Option<Ended>,
     commission: Option<Commission>,
@@ -50,19 +60,11 @@ struct Serving {
 }
 
 /// That it ends, and how long that may take.
+#[derive(Debug)]
 struct Ended {
     why: Ending,
     job_until: Instant,
     until: Instant,
-}
-
-/// What was waited for.
-#[derive(Clone, Copy)]
-enum Source {
-    Termination,
-    Jobs,
-    Endpoint,
-    Caller(u64),
 }
 
 pub(super) fn serve(
@@ -70,16 +72,26 @@ pub(super) fn serve(
     work: impl FnMut(Job) -> Outcome + Send + 'static,
 ) -> Result<Ending, WorkerError> {
     let termination = Termination::take().map_err(WorkerError::io("sigaction"))?;
-    let jobs = Jobs::start(work)?;
+    let door = Arc::new(Door::new().map_err(WorkerError::io("epoll_create1"))?);
+    let add = |fd, source| {
+        let added = door.add(fd, source, EpollFlags::EPOLLIN);
+        added.map_err(WorkerError::io("epoll_ctl"))
+    };
+    add(termination.as_fd(), Source::Termination)?;
     worker.endpoint.listen()?;
+    add(worker.endpoint.socket().as_fd(), Source::Endpoint)?;
+    let (to_outcomes, outcomes) = channel();
     let serving = Serving {
+        door: Arc::clone(&door),
         idle_timeout: worker.ends_when_idle_for(),
         endpoint: Some(worker.endpoint),
         accept_again: None,
         callers: BTreeMap::new(),
         next_caller: 0,
         sessions: Sessions::new(Instant::now()),
-        jobs,
+        sids: Sids::default(),
+        job: None,
+        outcomes,
         termination,
         ending: None,
         commission: worker.commission,
@@ -90,11 +102,15 @@ pub(super) fn serve(
         },
         grace: worker.grace,
     };
-    serving.run()
+    turns::serve(serving, door, to_outcomes, work)
 }
 
 impl Serving {
-    fn run(mut self) -> Result<Ending, WorkerError> {
+    /// Serves until that is enough, or there is a reason to end.
+    pub(super) fn run(
+        &mut self,
+        is_enough: impl Fn(&Self) -> bool,
+    ) -> Result<Option<Ending>, WorkerError> {
         loop {
             let now = Instant::now();
             self.look_at_the_clock(now);
@@ -103,52 +119,41 @@ impl Serving {
                 .as_ref()
                 .filter(|ended| self.is_done(ended, now))
             {
-                return Ok(ended.why);
+                return Ok(Some(ended.why));
             }
-            for (source, ready) in self.wait(now)? {
+            if is_enough(self) {
+                return Ok(None);
+            }
+            let came = self.door.wait(self.next_time(), now);
+            for (source, ready) in came.map_err(WorkerError::io("epoll_wait"))? {
                 self.attend(source, ready, Instant::now());
             }
         }
     }
 
-    /// Waits until there is something to do, and says what.
-    fn wait(&self, now: Instant) -> Result<Vec<(Source, PollFlags)>, WorkerError> {
-        let timeout = self.next_time().map_or(PollTimeout::NONE, |time| {
-            // Rounded up: a moment too early is a turn for nothing.
-            let rest = time.saturating_duration_since(now) + Duration::from_micros(999);
-            PollTimeout::try_from(rest.as_millis()).unwrap_or(PollTimeout::MAX)
-        });
-        let mut sources = vec![Source::Jobs];
-        let mut fds = vec![PollFd::new(self.jobs.as_fd(), PollFlags::POLLIN)];
-        // What came stays readable, and is looked at once.
-        if self.ending.is_none() {
-            sources.push(Source::Termination);
-            fds.push(PollFd::new(self.termination.as_fd(), PollFlags::POLLIN));
-        }
-        if let (Some(endpoint), None) = (&self.endpoint, self.accept_again) {
-            sources.push(Source::Endpoint);
-            fds.push(PollFd::new(endpoint.socket().as_fd(), PollFlags::POLLIN));
-        }
-        for (number, caller) in &self.callers {
-            let mut events = PollFlags::empty();
-            events.set(PollFlags::POLLIN, caller.wants_read());
-            events.set(PollFlags::POLLOUT, caller.wants_write());
-            sources.push(Source::Caller(*number));
-            fds.push(PollFd::new(caller.as_fd(), events));
-        }
-        match poll(&mut fds, timeout) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(WorkerError::io("poll")(errno)),
-        }
-        let ready = fds
-            .iter()
-            .map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
-        let ready = sources.into_iter().zip(ready);
-        Ok(ready.filter(|(_, ready)| !ready.is_empty()).collect())
+    /// Whether a job is to be begun.
+    pub(super) fn has_job(&self) -> bool {
+        self.job.is_some()
+    }
+
+    /// The job that is to be begun.
+    pub(super) fn take_job(&mut self) -> Option<Job> {
+        self.job.take()
+    }
+
+    /// Whether a job runs or is to be begun, wanted or not.
+    pub(super) fn is_at_work(&self) -> bool {
+        self.sessions.is_at_work()
+    }
+
+    /// The job that ran came to this.
+    pub(super) fn ended(&mut self, outcome: Outcome) {
+        let due = self.sessions.ended(outcome, Instant::now());
+        self.give(due);
     }
 
     /// When there is something to do though nothing came.
-    fn next_time(&self) -> Option<Instant> {
+    pub(super) fn next_time(&self) -> Option<Instant> {
         let handshakes = self.callers.values().filter(|caller| !caller.is_greeted());
         let handshake = handshakes.map(|caller| caller.since + HANDSHAKE).min();
         let ending = self
@@ -180,9 +185,17 @@ impl Serving {
         self.give(due);
         if self.accept_again.is_some_and(|time| time <= now) {
             self.accept_again = None;
+            self.listen_to_the_door(EpollFlags::EPOLLIN);
         }
         let silent = |caller: &Caller| !caller.is_greeted() && caller.since + HANDSHAKE <= now;
-        self.callers.retain(|_, caller| !silent(caller));
+        let door = &self.door;
+        self.callers.retain(|_, caller| {
+            let is_silent = silent(caller);
+            if is_silent {
+                door.remove(&*caller);
+            }
+            !is_silent
+        });
         if self.ending.is_none() && self.idle_end().is_some_and(|time| time <= now) {
             self.end(Ending::Idle, now);
         }
@@ -204,8 +217,11 @@ impl Serving {
     /// Takes no more jobs and no more connections, and tells the one that runs to stop.
     fn end(&mut self, why: Ending, now: Instant) {
         if let Some(endpoint) = self.endpoint.take() {
+            self.door.remove(endpoint.socket());
             endpoint.close();
         }
+        // What came stays readable, and was looked at.
+        self.door.remove(self.termination.as_fd());
         self.sessions.cancel();
         let job_until = now + self.grace;
         self.ending.get_or_insert(Ended {
@@ -215,17 +231,27 @@ impl Serving {
         });
     }
 
-    fn attend(&mut self, source: Source, ready: PollFlags, now: Instant) {
+    fn attend(&mut self, source: Source, ready: EpollFlags, now: Instant) {
         match source {
             Source::Termination => self.end(Ending::Terminated, now),
-            Source::Jobs => {
-                if let Some(outcome) = self.jobs.ended() {
-                    let due = self.sessions.ended(outcome, now);
-                    self.give(due);
+            Source::Bell => {
+                self.door.silence();
+                if let Ok(outcome) = self.outcomes.try_recv() {
+                    self.ended(outcome);
                 }
             }
             Source::Endpoint => self.let_in(now),
             Source::Caller(number) => self.hear(number, ready, now),
+        }
+    }
+
+    /// Waits for those at the door, or does not.
+    fn listen_to_the_door(&self, events: EpollFlags) {
+        if let Some(endpoint) = &self.endpoint {
+            // It fails for what is not there.
+            let _changed = self
+                .door
+                .change(endpoint.socket(), Source::Endpoint, events);
         }
     }
 
@@ -243,7 +269,10 @@ impl Serving {
                         Errno::EINTR | Errno::ECONNABORTED => continue,
                         Errno::EAGAIN => {}
                         // Out of descriptors or of memory: whoever waits goes on waiting, and those inside are served.
-                        _ => self.accept_again = Some(now + PAUSE),
+                        _ => {
+                            self.accept_again = Some(now + PAUSE);
+                            self.listen_to_the_door(EpollFlags::empty());
+                        }
                     }
                     return;
                 }
@@ -263,22 +292,38 @@ impl Serving {
                 let _told = caller.flush();
                 continue;
             }
-            self.callers.insert(self.next_caller, caller);
-            self.next_caller += 1;
+            let source = Source::Caller(self.next_caller);
+            if self.door.add(&caller, source, caller.wants()).is_ok() {
+                self.callers.insert(self.next_caller, caller);
+                self.next_caller += 1;
+            }
         }
     }
 
     /// Reads what a caller says, and answers.
-    fn hear(&mut self, number: u64, ready: PollFlags, now: Instant) {
+    fn hear(&mut self, number: u64, ready: EpollFlags, now: Instant) {
         let Some(mut caller) = self.callers.remove(&number) else {
             return;
         };
         let is_gone = self.converse(number, &mut caller, ready, now).is_err();
+        self.keep(number, caller, is_gone);
+    }
+
+    /// Goes on with a caller as long as there is something to be said or heard.
+    fn keep(&mut self, number: u64, mut caller: Caller, is_gone: bool) {
         let is_awaiting = self.sessions.is_awaited_by(number);
-        if is_gone || (caller.is_over() && !caller.wants_write() && !is_awaiting) {
-            self.sessions.forget(number);
-        } else {
+        let is_gone = is_gone || (caller.is_over() && !caller.wants_write() && !is_awaiting);
+        let changed = caller.wants_other_than_before();
+        let is_kept = !is_gone
+            && changed.is_none_or(|events| {
+                let source = Source::Caller(number);
+                self.door.change(&caller, source, events).is_ok()
+            });
+        if is_kept {
             self.callers.insert(number, caller);
+        } else {
+            self.door.remove(&caller);
+            self.sessions.forget(number);
         }
     }
 
@@ -286,16 +331,16 @@ impl Serving {
         &mut self,
         number: u64,
         caller: &mut Caller,
-        ready: PollFlags,
+        ready: EpollFlags,
         now: Instant,
     ) -> Result<(), Gone> {
-        if ready.intersects(PollFlags::POLLERR | PollFlags::POLLNVAL) {
+        if ready.contains(EpollFlags::EPOLLERR) {
             return Err(Gone);
         }
         caller.flush()?;
         if caller.wants_read() {
             caller.read()?;
-        } else if ready.contains(PollFlags::POLLHUP) {
+        } else if ready.contains(EpollFlags::EPOLLHUP) {
             return Err(Gone);
         }
         loop {

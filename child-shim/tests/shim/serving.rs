@@ -321,3 +321,46 @@ fn who_reads_late_gets_every_answer(language: Language) {
     }
     asking.join().expect("no panic");
 }
+
+/// How often the thread that serves beside a job has slept: that of the program's `main`.
+fn sleeps_of_main(worker: &crate::harness::worker::Worker) -> u64 {
+    let pid = worker.pid();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/status"));
+    let status = status.expect("it is there");
+    let mut lines = status.lines();
+    let line = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line.and_then(|count| count.trim().parse().ok())
+        .expect("a number")
+}
+
+#[test]
+fn a_job_that_nobody_interrupts_wakes_no_other_thread() {
+    let worker = Language::Rust.start();
+    let mut client = worker.client();
+    let mut other = worker.client();
+    ask(&mut client, 2, json!({"run": {"job": "one"}}));
+    let before = sleeps_of_main(&worker);
+    for id in 3..103 {
+        let done = ask(&mut client, id, json!({"run": {"job": "one"}}));
+        assert_eq!(done["data"]["output"], "one");
+        assert_eq!(
+            ask(&mut other, id, json!({"status": {}}))["data"]["state"],
+            "idle"
+        );
+    }
+    assert_eq!(sleeps_of_main(&worker), before);
+    // And one that somebody interrupts does.
+    let path = worker.file("there");
+    let wait = json!(format!("wait {}", path.display()));
+    client.say(&json!({"id": 200, "req": {"run": {"job": wait}}}).to_string());
+    let status = ask(&mut client, 201, json!({"status": {}}));
+    assert_eq!(status["data"]["state"], "running");
+    assert_eq!(
+        code(&ask(&mut other, 202, json!({"run": {"job": 1}}))),
+        "busy"
+    );
+    std::fs::write(&path, "").expect("written");
+    assert_eq!(hear(&mut client)["data"]["output"], "it is there");
+    let done = ask(&mut client, 203, json!({"run": {"job": "one"}}));
+    assert_eq!(done["data"]["output"], "one");
+}

@@ -4,11 +4,13 @@
 use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::path::Path;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use nix::unistd::geteuid;
 use protocol::lines::Lines;
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::UnixStream;
 
 /// Why a connection is of no further use.
@@ -86,16 +88,16 @@ impl Wire {
                 Ok(None) => {}
                 Err(error) => return Poll::Ready(Err(Broken::Malformed(error))),
             }
-            match self.stream.poll_read_ready(context) {
+            // Unlike `try_read`, this knows that less than it asked for was all, and does not ask again.
+            let mut space = ReadBuf::new(self.lines.space());
+            let read = Pin::new(&mut self.stream).poll_read(context, &mut space);
+            let count = space.filled().len();
+            match read {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Read(error.kind()))),
-                Poll::Ready(Ok(())) => {}
-            }
-            match self.stream.try_read(self.lines.space()) {
-                Ok(0) => return Poll::Ready(Err(Broken::Closed)),
-                Ok(count) => self.lines.filled(count),
-                Err(error) => match error.kind() {
-                    ErrorKind::WouldBlock | ErrorKind::Interrupted => {}
+                Poll::Ready(Ok(())) if count == 0 => return Poll::Ready(Err(Broken::Closed)),
+                Poll::Ready(Ok(())) => self.lines.filled(count),
+                Poll::Ready(Err(error)) => match error.kind() {
+                    ErrorKind::Interrupted => {}
                     ErrorKind::ConnectionReset => return Poll::Ready(Err(Broken::Closed)),
                     kind => return Poll::Ready(Err(Broken::Read(kind))),
                 },

@@ -2,6 +2,7 @@
 
 use super::kept::{Kept, Kind};
 use crate::built::{Built, Pair};
+use crate::processor;
 use crate::table;
 use std::time::Duration;
 
@@ -50,7 +51,7 @@ fn measure(built: &Built, pair: &Pair, count: usize) -> Result<Measured, String>
     for _ in 0..ROUNDS {
         let (time, daemon) = kept.kill_daemon()?;
         took.push(time);
-        worked.push(processor_time(daemon)?);
+        worked.push(processor::worked(daemon)?);
         kept.wait_for_all(count)?;
     }
     took.sort_unstable();
@@ -99,17 +100,6 @@ fn show(name: &str, count: usize, measured: &Measured, first: Option<&Measured>)
             each(measured.descriptors as f64, first.descriptors as f64)
         ),
     );
-}
-
-/// What all threads of a process have worked.
-fn processor_time(process: u32) -> Result<Duration, String> {
-    let tasks = std::fs::read_dir(format!("/proc/{process}/task"));
-    let tasks = tasks.map_err(|error| format!("tasks of the daemon: {error}"))?;
-    let nanos = tasks.flatten().filter_map(|task| {
-        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
-        text.split(' ').next()?.parse::<u64>().ok()
-    });
-    Ok(Duration::from_nanos(nanos.sum()))
 }
 
 /// In KiB.

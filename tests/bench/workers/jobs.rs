@@ -9,6 +9,7 @@ use crate::told::Told;
 use client::{Options, PersistentIpcClientHandle, PoolClient};
 use protocol::Numbered;
 use protocol::pool::{PoolRequest, VERSION};
+use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -22,13 +23,14 @@ const TEXT: &str = "forty characters of work, more or less..";
 
 pub fn rows(built: &Built, pair: &Pair) {
     report(with_worker(built, pair, "jobs", |kept, runtime| {
-        requests(built, pair, kept, runtime, "")?;
+        requests(built, pair, kept, runtime, Took::Time, "")?;
         sandboxes(built, pair, kept, runtime)
     }));
     // Whoever is started meanwhile stays there too.
     let pinned = processor::on_one(|| {
         report(with_worker(built, pair, "pinned", |kept, runtime| {
-            requests(built, pair, kept, runtime, ", one processor")
+            requests(built, pair, kept, runtime, Took::Time, ", one processor")?;
+            requests(built, pair, kept, runtime, Took::Work, ", its work")
         }));
     });
     report(pinned);
@@ -61,6 +63,38 @@ fn with_worker(
     measure(&kept, &runtime.map_err(|error| error.to_string())?)
 }
 
+/// What is measured of so many requests.
+#[derive(Clone, Copy)]
+enum Took {
+    /// How long they took.
+    Time,
+    /// What both sides worked on processors, which others that work at the same time do not change.
+    Work,
+}
+
+impl Took {
+    /// Of one of them.
+    fn of(self, processes: &[u32], requests: impl FnOnce()) -> Duration {
+        let worked = || {
+            let each = processes.iter().map(|process| processor::worked(*process));
+            each.sum::<Result<Duration, String>>()
+                .expect("both sides are there")
+        };
+        match self {
+            Self::Time => {
+                let start = Instant::now();
+                requests();
+                start.elapsed() / COUNT
+            }
+            Self::Work => {
+                let before = worked();
+                requests();
+                (worked() - before) / COUNT
+            }
+        }
+    }
+}
+
 fn run() -> PoolRequest {
     PoolRequest::Run {
         job: TEXT.into(),
@@ -81,6 +115,7 @@ fn requests(
     pair: &Pair,
     kept: &Kept,
     runtime: &Runtime,
+    took: Took,
     place: &str,
 ) -> Result<(), String> {
     for (name, request) in [("job at a worker", run()), ("status of a worker", status())] {
@@ -89,32 +124,45 @@ fn requests(
         let (there, back) = raw.sizes(&request)?;
         let mut floor = built.command(&pair.floor);
         floor.args(["echo", &there.to_string(), &back.to_string()]);
-        let mut floor = Told::start(&mut floor);
+        let floor = RefCell::new(Told::start(&mut floor));
+        // Once told, it has its child.
+        floor.borrow_mut().tell("1");
+        let both = floor.borrow().processes();
+        let ours = [std::process::id(), kept.worker(WORKER)?];
         let client = runtime.block_on(PoolClient::connect(kept.endpoint(WORKER)));
         let client = client.map_err(|error| error.to_string())?;
         let samples = measure(
             ROUNDS,
             vec![
                 Subject::new("client", || {
-                    let start = Instant::now();
-                    runtime.block_on(async {
-                        for _ in 0..COUNT {
-                            let answer = client.send_request(request.clone()).await;
-                            answer
-                                .expect("the worker is there")
-                                .outcome
-                                .expect("it works");
-                        }
-                    });
-                    start.elapsed() / COUNT
+                    took.of(&ours, || {
+                        runtime.block_on(async {
+                            for _ in 0..COUNT {
+                                let answer = client.send_request(request.clone()).await;
+                                answer
+                                    .expect("the worker is there")
+                                    .outcome
+                                    .expect("it works");
+                            }
+                        });
+                    })
                 }),
-                Subject::new("an echo", || floor.tell(&COUNT.to_string()) / COUNT),
-                Subject::new("lines", || {
-                    let start = Instant::now();
-                    for _ in 0..COUNT {
-                        raw.ask(&request).expect("the worker is there");
+                Subject::new("an echo", || {
+                    let mut said = Duration::ZERO;
+                    let work = took.of(&both, || {
+                        said = floor.borrow_mut().tell(&COUNT.to_string()) / COUNT;
+                    });
+                    match took {
+                        Took::Time => said,
+                        Took::Work => work,
                     }
-                    start.elapsed() / COUNT
+                }),
+                Subject::new("lines", || {
+                    took.of(&ours, || {
+                        for _ in 0..COUNT {
+                            raw.ask(&request).expect("the worker is there");
+                        }
+                    })
                 }),
             ],
         );

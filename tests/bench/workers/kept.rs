@@ -105,6 +105,14 @@ impl Kept {
         self.place.join("run/daemon").join(worker).join("jobs")
     }
 
+    /// The process of a worker.
+    pub fn worker(&self, name: &str) -> Result<u32, String> {
+        let workers = self.status()?.workers;
+        let mut workers = workers.iter().filter(|worker| worker.id == name);
+        let pid = workers.next().and_then(|worker| worker.pid);
+        pid.ok_or_else(|| format!("{name} does not run"))
+    }
+
     /// Both processes.
     pub fn processes(&self) -> Result<[u32; 2], String> {
         Ok([self.keeper.id(), self.status()?.daemon.pid])

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use protocol::pool::{Occupation, PoolRequest, Ran, SID, VERSION, is_sid};
+use protocol::pool::{Occupation, PoolRequest, SID, VERSION, is_sid};
 use protocol::{Answer, Fault, FaultCode, Numbered, Unanswerable, Value, json, to_value};
 
 use super::Serving;
+use crate::worker::Ending;
 use crate::worker::caller::Caller;
 use crate::worker::sessions::{Asked, Asker, Due, milliseconds};
-use crate::worker::{Ending, Outcome};
 
 impl Serving {
     pub(super) fn answer(
@@ -55,14 +55,14 @@ impl Serving {
     fn consider(&mut self, asker: Asker, request: PoolRequest, now: Instant) -> Considered {
         let time = |milliseconds: Option<u64>| milliseconds.map(Duration::from_millis);
         let asked = match request {
-            PoolRequest::Handshake { .. } => return Considered::of(to_value(&self.welcome)),
+            PoolRequest::Handshake { .. } => return Considered::Now(data(to_value(&self.welcome))),
             PoolRequest::Status { include_history } => {
                 let mut status = self.sessions.status(include_history, now);
                 status.idle_timeout_ms = self.idle_timeout.map_or(0, milliseconds);
                 if self.ending.is_some() {
                     status.state = Occupation::Stopping;
                 }
-                return Considered::of(to_value(&status));
+                return Considered::Now(data(to_value(&status)));
             }
             PoolRequest::Shutdown {} => {
                 self.end(Ending::Shutdown, now);
@@ -80,7 +80,7 @@ impl Serving {
                 deadline_ms,
                 sid,
                 queue_ms: _,
-            } => match sid.map_or_else(random_sid, given_sid) {
+            } => match sid.map_or_else(|| self.sids.next(), given_sid) {
                 Ok(sid) => self.sessions.run(asker, sid, job, time(deadline_ms), now),
                 Err(fault) => return Considered::Now(Err(fault)),
             },
@@ -94,16 +94,9 @@ impl Serving {
         };
         match asked {
             Asked::Later => Considered::Later,
-            Asked::Now(Ok(ran)) => Considered::of(to_value(&ran)),
-            Asked::Now(Err(fault)) => Considered::Now(Err(fault)),
+            Asked::Now(ran) => Considered::Now(ran.and_then(|ran| data(to_value(&ran)))),
             Asked::Begin(job) => {
-                if self.jobs.begin(job).is_err() {
-                    let outcome = Outcome::Failed("the thread for jobs is gone".to_owned());
-                    let due = self.sessions.ended(outcome, now);
-                    // To whoever asked, and to nobody else: it has only just begun.
-                    let own = due.into_iter().next();
-                    return own.map_or(Considered::Later, |(_, ran)| Considered::ran(ran));
-                }
+                self.job = Some(job);
                 Considered::Later
             }
         }
@@ -112,19 +105,14 @@ impl Serving {
     /// Gives answers to those who wait for them, as far as they are still there.
     pub(super) fn give(&mut self, due: Vec<Due>) {
         for (asker, ran) in due {
-            let Some(caller) = self.callers.get_mut(&asker.caller) else {
-                continue;
-            };
-            let Considered::Now(outcome) = Considered::ran(ran) else {
+            let Some(mut caller) = self.callers.remove(&asker.caller) else {
                 continue;
             };
             let id = Some(asker.id);
+            let outcome = ran.and_then(|ran| data(to_value(&ran)));
             caller.answer(Answer { id, outcome });
-            let over = caller.is_over() && !self.sessions.is_awaited_by(asker.caller);
-            if caller.flush().is_err() || (over && !caller.wants_write()) {
-                self.callers.remove(&asker.caller);
-                self.sessions.forget(asker.caller);
-            }
+            let is_gone = caller.flush().is_err();
+            self.keep(asker.caller, caller, is_gone);
         }
     }
 }
@@ -135,17 +123,9 @@ enum Considered {
     Later,
 }
 
-impl Considered {
-    fn of(data: Result<Value, impl std::fmt::Display>) -> Self {
-        Self::Now(data.map_err(|error| Fault::new(FaultCode::Failed, error.to_string())))
-    }
-
-    fn ran(ran: Result<Ran, Fault>) -> Self {
-        match ran {
-            Ok(ran) => Self::of(to_value(&ran)),
-            Err(fault) => Self::Now(Err(fault)),
-        }
-    }
+/// The data of an answer.
+fn data(data: Result<Value, impl std::fmt::Display>) -> Result<Value, Fault> {
+    data.map_err(|error| Fault::new(FaultCode::Failed, error.to_string()))
 }
 
 fn handshake_required() -> Fault {
@@ -158,17 +138,6 @@ fn given_sid(sid: String) -> Result<String, Fault> {
         false => Err(Fault::new(
             FaultCode::BadRequest,
             format!("`sid` is not {SID} hex digits"),
-        )),
-    }
-}
-
-fn random_sid() -> Result<String, Fault> {
-    let mut bytes = [0; SID / 2];
-    match sys::random::fill(&mut bytes) {
-        Ok(()) => Ok(format!("{:032x}", u128::from_ne_bytes(bytes))),
-        Err(errno) => Err(Fault::new(
-            FaultCode::Failed,
-            format!("getentropy: {errno}"),
         )),
     }
 }
