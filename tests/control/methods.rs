@@ -53,7 +53,7 @@ async fn every_method_does_what_it_says() {
     let of_worker = |request: &ControlRequest| match request {
         ControlRequest::Start { worker, .. }
         | ControlRequest::Stop { worker, .. }
-        | ControlRequest::GetDesiredState { worker }
+        | ControlRequest::GetDesiredState { worker, .. }
         | ControlRequest::GetLifecycleStatus { worker }
         | ControlRequest::EnableAutoRestart { worker, .. } => worker.as_deref() == Some("a-1"),
         _ => true,

@@ -333,9 +333,12 @@ impl Shared {
                     worker: "a-1".to_owned(),
                     running: state.desired,
                     auto_restart: state.auto_restart,
+                    restart: Default::default(),
+                    env: Vec::new(),
                     reason: Some(StopReason::User),
                     since_unix_ms: 1,
                 }],
+                more: None,
             }),
             ControlRequest::GetLifecycleStatus { .. } => to_value(LifecycleStatus {
                 state: state.worker("a-1").state,

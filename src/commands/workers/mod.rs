@@ -156,7 +156,7 @@ fn act(action: &WorkersAction) -> Result<ExitCode, String> {
             common,
             ControlRequest::Start {
                 worker: worker.clone(),
-                env: BTreeMap::new(),
+                env: None,
                 deadline_ms: timeout.map(milliseconds),
             },
             |worker| worker["state"] == "running",

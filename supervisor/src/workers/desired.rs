@@ -1,13 +1,14 @@
 //! What is wanted of each worker, on disk: it outlives the daemon, its upgrades, and the machine's start.
 //!
 //! The file is replaced as a whole, and is on the disk before anybody is told that it is kept. A file that cannot be understood is an
-//! error and never nothing: to take it for nothing would start what somebody stopped.
+//! error and never nothing: to take it for nothing would start what somebody stopped. It may hold secrets, which operators gave with
+//! `start`: it is readable by its owner alone.
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat, renameat};
 use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{Uid, UnlinkatFlags, unlinkat};
-use protocol::control::StopReason;
+use protocol::control::{AutoRestart, StopReason};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,12 +17,16 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 /// What is wanted of one worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Desired {
     /// Whether it is to run.
     pub running: bool,
     /// Whether it is started again when it ends.
     pub auto_restart: bool,
+    /// How, where that is another way than the pool file's.
+    pub restart: AutoRestart,
+    /// Further variables of its environment.
+    pub env: BTreeMap<String, String>,
     /// What changed that last, if anything did.
     pub reason: Option<StopReason>,
     /// When, in milliseconds of Unix time.
@@ -33,9 +38,30 @@ impl Desired {
     pub const UNSAID: Self = Self {
         running: true,
         auto_restart: true,
+        restart: AutoRestart {
+            burst: None,
+            within_ms: None,
+            delay_ms: None,
+            longest_delay_ms: None,
+        },
+        env: BTreeMap::new(),
         reason: None,
         since_unix_ms: 0,
     };
+}
+
+/// Without the values of variables, which may be secrets.
+impl std::fmt::Debug for Desired {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Desired")
+            .field("running", &self.running)
+            .field("auto_restart", &self.auto_restart)
+            .field("restart", &self.restart)
+            .field("env", &self.env.keys())
+            .field("reason", &self.reason)
+            .field("since_unix_ms", &self.since_unix_ms)
+            .finish()
+    }
 }
 
 /// What is wanted, of every worker of which somebody said something.
@@ -80,7 +106,8 @@ pub enum DesiredError {
     },
 }
 
-const VERSION: u32 = 1;
+/// The one that is written. One without the last fields, version 1, is read, too.
+const VERSION: u32 = 2;
 const NAME: &str = "desired.json";
 const NEXT: &str = "desired.json.next";
 
@@ -99,6 +126,10 @@ struct Mirror {
 struct Entry {
     running: bool,
     auto_restart: bool,
+    #[serde(default, skip_serializing_if = "AutoRestart::is_usual")]
+    restart: AutoRestart,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    env: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     reason: Option<StopReason>,
     since_unix_ms: u64,
@@ -185,7 +216,7 @@ impl DesiredFile {
         }
         let head: Head =
             serde_json::from_slice(text).map_err(|error| malformed(error.to_string()))?;
-        if head.version != VERSION {
+        if !(1..=VERSION).contains(&head.version) {
             return Err(DesiredError::TooNew {
                 path: self.path.clone(),
                 found: head.version,
@@ -197,6 +228,8 @@ impl DesiredFile {
             let desired = Desired {
                 running: entry.running,
                 auto_restart: entry.auto_restart,
+                restart: entry.restart,
+                env: entry.env,
                 reason: entry.reason,
                 since_unix_ms: entry.since_unix_ms,
             };
@@ -214,6 +247,8 @@ impl DesiredFile {
             let entry = Entry {
                 running: desired.running,
                 auto_restart: desired.auto_restart,
+                restart: desired.restart,
+                env: desired.env.clone(),
                 reason: desired.reason,
                 since_unix_ms: desired.since_unix_ms,
             };
@@ -229,6 +264,18 @@ impl DesiredFile {
             source: error.into(),
         })?;
         text.push(b'\n');
+        if text.len() as u64 > MOST {
+            // It could not be read again.
+            let source = io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("it would be longer than {MOST} bytes"),
+            );
+            return Err(DesiredError::File {
+                action: "keep what is wanted in",
+                path: self.path.clone(),
+                source,
+            });
+        }
         let replaced = self.replace(&text);
         if replaced.is_err() {
             // A part of it would only take up room on what is full already.
@@ -281,6 +328,11 @@ mod tests {
         let stopped = Desired {
             running: false,
             auto_restart: true,
+            restart: AutoRestart {
+                burst: Some(9),
+                ..AutoRestart::default()
+            },
+            env: BTreeMap::from([("TOKEN".to_owned(), "s3cret".to_owned())]),
             reason: Some(StopReason::User),
             since_unix_ms: 7,
         };
@@ -335,11 +387,38 @@ mod tests {
                 "{bad}: {error}"
             );
         }
-        fs::write(file.path(), "{\"version\":2,\"all\":[]}").unwrap();
+        fs::write(file.path(), "{\"version\":3,\"all\":[]}").unwrap();
         let error = file.read().unwrap_err();
         assert!(
-            matches!(error, DesiredError::TooNew { found: 2, .. }),
+            matches!(error, DesiredError::TooNew { found: 3, .. }),
             "{error}"
+        );
+    }
+
+    #[test]
+    fn what_an_earlier_version_kept_is_read() {
+        let (_directory, file) = place();
+        let kept = r#"{"version":1,"workers":{"a-1":{"running":false,"auto_restart":true,"reason":"user","since_unix_ms":7}}}"#;
+        fs::write(file.path(), kept).unwrap();
+        fs::set_permissions(file.path(), fs::Permissions::from_mode(0o600)).unwrap();
+        let desired = &file.read().unwrap()["a-1"];
+        assert!(!desired.running && desired.env.is_empty());
+    }
+
+    #[test]
+    fn what_could_not_be_read_again_is_not_written_and_secrets_are_not_shown() {
+        let (_directory, file) = place();
+        file.write(&some()).unwrap();
+        let mut wanted = some();
+        let long = "x".repeat(MOST as usize);
+        let one = wanted.get_mut("a-1").unwrap();
+        one.env.insert("LONG".to_owned(), long);
+        assert!(file.write(&wanted).is_err());
+        assert_eq!(file.read().unwrap(), some());
+        let shown = format!("{:?}", some());
+        assert!(
+            shown.contains("TOKEN") && !shown.contains("s3cret"),
+            "{shown}"
         );
     }
 

@@ -61,8 +61,8 @@ impl Default for Options {
 pub struct StartConfig {
     /// The worker, where it is another one than the handle's.
     pub worker: Option<String>,
-    /// Further variables of its environment.
-    pub env: BTreeMap<String, String>,
+    /// Further variables of its environment, in the place of those that were said before; `None` leaves those.
+    pub env: Option<BTreeMap<String, String>>,
     /// With a deadline, the request waits so long for a connection; without one it fails at once when there is none.
     pub deadline: Option<Duration>,
 }
@@ -275,12 +275,21 @@ impl PersistentIpcClientHandle {
     /// # Errors
     /// [`ControlError`].
     pub async fn get_desired_state(&self) -> Result<Vec<DesiredState>, ControlError> {
-        let worker = self.options.worker.clone();
-        let request = ControlRequest::GetDesiredState { worker };
-        let states: DesiredStates = read(self.request(request).await?, from_value)?;
-        let wanted = states.workers.iter().any(|state| state.running);
+        let mut workers = Vec::new();
+        let mut after = None;
+        loop {
+            let worker = self.options.worker.clone();
+            let request = ControlRequest::GetDesiredState { worker, after };
+            let states: DesiredStates = read(self.request(request).await?, from_value)?;
+            workers.extend(states.workers);
+            after = states.more;
+            if after.is_none() {
+                break;
+            }
+        }
+        let wanted = workers.iter().any(|state| state.running);
         self.wanted.store(wanted, Ordering::Relaxed);
-        Ok(states.workers)
+        Ok(workers)
     }
 
     /// What about this machine or account is not as it should be.

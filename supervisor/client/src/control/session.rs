@@ -201,17 +201,7 @@ async fn begin(
                 server: hello.version,
             });
         }
-        let worker = options.worker;
-        let desired = ControlRequest::GetDesiredState { worker };
-        // A daemon that has no such worker, yet, does not want it.
-        let wanted = match ask(&mut wire, DESIRED, desired).await {
-            Ok(states) => {
-                let states: DesiredStates = read(states, from_value)?;
-                Some(states.workers.iter().any(|state| state.running))
-            }
-            Err(ControlError::Refused(_) | ControlError::UnknownRequest(_)) => None,
-            Err(error) => return Err(error),
-        };
+        let wanted = is_wanted(&mut wire, options.worker).await?;
         let last = last.filter(|(daemon, _)| *daemon == hello.daemon);
         let after = last.map(|(_, seq)| seq);
         let subscribe = ControlRequest::Subscribe { after };
@@ -228,6 +218,25 @@ async fn begin(
         Err(_) => Err(ControlError::IpcUnavailable(
             "the daemon did not answer in time".to_owned(),
         )),
+    }
+}
+
+/// Whether any of the workers that are meant is wanted. `None`: a daemon that has no such worker, yet, cannot say.
+async fn is_wanted(wire: &mut Wire, worker: Option<String>) -> Result<Option<bool>, ControlError> {
+    let mut after = None;
+    loop {
+        let worker = worker.clone();
+        let desired = ControlRequest::GetDesiredState { worker, after };
+        let states: DesiredStates = match ask(wire, DESIRED, desired).await {
+            Ok(states) => read(states, from_value)?,
+            Err(ControlError::Refused(_) | ControlError::UnknownRequest(_)) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let is_wanted = states.workers.iter().any(|state| state.running);
+        if is_wanted || states.more.is_none() {
+            return Ok(Some(is_wanted));
+        }
+        after = states.more;
     }
 }
 

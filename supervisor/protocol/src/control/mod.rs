@@ -41,9 +41,10 @@ pub enum ControlRequest {
         /// Which.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         worker: Option<String>,
-        /// Further variables of their environment, which their policy has to let through.
-        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-        env: BTreeMap<String, String>,
+        /// Further variables of their environment, which their policy has to let through: from their next start on, in the place of
+        /// those that were said before, and until others are said. They are kept on disk.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        env: Option<BTreeMap<String, String>>,
         /// How long the answer may take.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         deadline_ms: Option<u64>,
@@ -110,12 +111,12 @@ pub enum ControlRequest {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<u64>,
     },
-    /// Has workers that end started again, with delays and up to a limit.
+    /// Has workers that end started again, with delays and up to a limit. It is kept on disk, and stands over what the pool file says.
     EnableAutoRestart {
         /// Which.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         worker: Option<String>,
-        /// How; what is left out stays as the pool file has it.
+        /// How; what is left out is as the pool file has it.
         #[serde(default)]
         config: AutoRestart,
     },
@@ -130,6 +131,9 @@ pub enum ControlRequest {
         /// Of which.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         worker: Option<String>,
+        /// Those that come after this one: `more` of the answer before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<String>,
     },
     /// Asks how one worker is: [`LifecycleStatus`]. Of several, the state that most wants attention.
     GetLifecycleStatus {
@@ -303,8 +307,11 @@ pub struct Subscribed {
 /// The data of the answer to `get_desired_state`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DesiredStates {
-    /// Of each worker.
+    /// Of each worker, as far as they fit on a line.
     pub workers: Vec<DesiredState>,
+    /// There are more: ask for those `after` this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub more: Option<String>,
 }
 
 /// The data of the answer to `validate_setup`.

@@ -201,6 +201,12 @@ pub struct DesiredState {
     pub running: bool,
     /// Whether it is started again when it ends.
     pub auto_restart: bool,
+    /// How, where somebody said another way than the pool file's.
+    #[serde(default, skip_serializing_if = "AutoRestart::is_usual")]
+    pub restart: AutoRestart,
+    /// The names of the variables that it was started with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<String>,
     /// What changed that last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<StopReason>,
@@ -209,7 +215,7 @@ pub struct DesiredState {
     pub since_unix_ms: u64,
 }
 
-/// How a worker that ends is started again. What is left out stays as it was.
+/// How a worker that ends is started again. What is left out is as the pool file has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AutoRestart {
     /// At most so many starts …
@@ -224,6 +230,14 @@ pub struct AutoRestart {
     /// … up to this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub longest_delay_ms: Option<u64>,
+}
+
+impl AutoRestart {
+    /// Whether all is as the pool file has it.
+    #[must_use]
+    pub fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Something about the machine or the account that is not as it should be.

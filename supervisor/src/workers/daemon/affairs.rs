@@ -4,7 +4,7 @@ use super::link::Link;
 use super::member::{Member, Process, rules};
 use super::{Born, Daemon, Former, Hands, Happened, Order, unix_ms};
 use crate::launch::Exit;
-use crate::workers::config::PoolFile;
+use crate::workers::config::{Kind, PoolFile};
 use crate::workers::desired::Desired;
 use crate::workers::lifecycle::{Act, End, Told};
 use crate::workers::logs::Source;
@@ -23,8 +23,8 @@ impl<H: Hands> Daemon<H> {
     pub(super) fn populate(&mut self, file: &PoolFile, mut former: BTreeMap<String, Former>) {
         for kind in &file.kinds {
             for id in kind.ids() {
-                let desired = self.desired.get(&id).copied().unwrap_or(Desired::UNSAID);
-                let member = Member::new(kind.clone(), desired.running, desired.auto_restart);
+                let desired = self.desired.get(&id).cloned().unwrap_or(Desired::UNSAID);
+                let member = Member::new(kind.clone(), &desired);
                 self.join(&id, member);
                 match former.remove(&id) {
                     Some(Former::Here(born)) => self.take_over(&id, born),
@@ -32,6 +32,13 @@ impl<H: Hands> Daemon<H> {
                     None => self.begin_first(&id),
                 }
             }
+        }
+        // Nobody asks any more what was wanted of the others, nor for the secrets that they were started with.
+        let said = self.desired.len();
+        let members = &self.members;
+        self.desired.retain(|id, _| members.contains_key(id));
+        if self.desired.len() != said {
+            self.unkept = Some((self.now, None));
         }
         // What is no longer in the file is ended.
         for (id, former) in former {
@@ -42,10 +49,14 @@ impl<H: Hands> Daemon<H> {
                 .rsplit_once('-')
                 .map_or(&*id, |(name, _)| name)
                 .to_owned();
-            let mut member = match file.kind(&name) {
-                Some(kind) => Member::new(kind.clone(), false, false),
-                None => Member::new(crate::workers::config::Kind::unnamed(name), false, false),
+            let kind = file.kind(&name).cloned();
+            let kind = kind.unwrap_or_else(|| Kind::unnamed(name));
+            let unwanted = Desired {
+                running: false,
+                auto_restart: false,
+                ..Desired::UNSAID
             };
+            let mut member = Member::new(kind, &unwanted);
             member.is_leaving = true;
             self.join(&id, member);
             self.take_over(&id, born);
@@ -369,7 +380,7 @@ impl<H: Hands> Daemon<H> {
             let acts = match wanted.remove(&id) {
                 Some(kind) if member.kind == kind => Vec::new(),
                 Some(kind) => {
-                    member.life.set_rules(rules(&kind));
+                    member.life.set_rules(rules(&kind, member.restart));
                     let speaks = kind.speaks == crate::workers::config::Speaks::Pool;
                     let name = kind.name.clone();
                     member.kind = kind;
@@ -404,8 +415,8 @@ impl<H: Hands> Daemon<H> {
             self.perform(&id, acts);
         }
         for (id, kind) in wanted {
-            let desired = self.desired.get(&id).copied().unwrap_or(Desired::UNSAID);
-            let member = Member::new(kind, desired.running, desired.auto_restart);
+            let desired = self.desired.get(&id).cloned().unwrap_or(Desired::UNSAID);
+            let member = Member::new(kind, &desired);
             self.join(&id, member);
             self.begin_first(&id);
         }

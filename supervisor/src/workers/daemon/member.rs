@@ -2,10 +2,11 @@
 
 use super::link::Link;
 use super::unix_ms;
-use crate::workers::config::{Kind, OnSupervisorExit, Speaks};
+use crate::workers::config::{Kind, OnSupervisorExit, Restart, Speaks};
+use crate::workers::desired::Desired;
 use crate::workers::lifecycle::{Lifecycle, Rules};
 use crate::workers::pool::Treatment;
-use protocol::control::{Ended, LifecycleState, StopReason};
+use protocol::control::{AutoRestart, Ended, LifecycleState, StopReason};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,9 @@ pub(super) struct Member {
     pub reach_wait: Duration,
     /// Why it was not reached the last time.
     pub unreached: Option<String>,
+    /// How it is started again, where somebody said another way than the pool file.
+    pub restart: AutoRestart,
+    /// What somebody had it started with, beside what the pool file says.
     pub env: BTreeMap<String, String>,
     pub last_exit: Option<Ended>,
     /// The state that everybody was told, and since when it is so.
@@ -43,8 +47,9 @@ pub(super) struct Member {
 }
 
 impl Member {
-    pub fn new(kind: Kind, wanted: bool, auto_restart: bool) -> Self {
-        let life = Lifecycle::new(rules(&kind), wanted, auto_restart);
+    pub fn new(kind: Kind, desired: &Desired) -> Self {
+        let rules = rules(&kind, desired.restart);
+        let life = Lifecycle::new(rules, desired.running, desired.auto_restart);
         Self {
             told: life.state(),
             kind,
@@ -54,7 +59,8 @@ impl Member {
             reach_at: None,
             reach_wait: Duration::ZERO,
             unreached: None,
-            env: BTreeMap::new(),
+            restart: desired.restart,
+            env: desired.env.clone(),
             last_exit: None,
             since_unix_ms: unix_ms(),
             is_leaving: false,
@@ -79,10 +85,18 @@ impl Member {
     }
 }
 
-/// How a worker of that kind is kept.
-pub(super) fn rules(kind: &Kind) -> Rules {
+/// How a worker of that kind is kept, where somebody said so much about its restarts.
+pub(super) fn rules(kind: &Kind, said: AutoRestart) -> Rules {
+    let time = |said: Option<u64>, usual| said.map_or(usual, Duration::from_millis);
+    let usual = kind.restart;
     Rules {
-        restart: kind.restart,
+        restart: Restart {
+            when: usual.when,
+            burst: said.burst.unwrap_or(usual.burst),
+            window: time(said.within_ms, usual.window),
+            backoff: time(said.delay_ms, usual.backoff),
+            backoff_most: time(said.longest_delay_ms, usual.backoff_most),
+        },
         patience: kind.stop_timeout,
         zero: match kind.speaks {
             // One that takes jobs has nothing that could be completed: it exits when it had none for long.

@@ -326,6 +326,8 @@ impl<H: Hands> Daemon<H> {
         let desired = Desired {
             running: member.life.is_wanted(),
             auto_restart: member.life.restarts_itself(),
+            restart: member.restart,
+            env: member.env.clone(),
             reason,
             since_unix_ms: unix_ms(),
         };

@@ -3,7 +3,8 @@
 use super::member::Member;
 use super::{Daemon, Hands};
 use protocol::control::{
-    DaemonStatus, DesiredState, LifecycleState, LifecycleStatus, SCHEMA, Status, WorkerStatus,
+    DaemonStatus, DesiredState, DesiredStates, LifecycleState, LifecycleStatus, SCHEMA, Status,
+    WorkerStatus,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -137,26 +138,40 @@ impl<H: Hands> Daemon<H> {
         }
     }
 
-    /// What is wanted of these workers.
-    pub(super) fn desired_states(&self, ids: &[String]) -> Vec<DesiredState> {
+    /// What is wanted of these workers, of as many as fit on a line.
+    pub(super) fn desired_states(&self, ids: &[String], after: Option<&str>) -> DesiredStates {
+        let mut states = DesiredStates {
+            workers: Vec::new(),
+            more: None,
+        };
         let mut length = 0;
-        let states = ids.iter().filter_map(|id| {
-            let member = self.members.get(id)?;
+        let is_later = |id: &&String| after.is_none_or(|after| id.as_str() > after);
+        for id in ids.iter().filter(is_later) {
+            let Some(member) = self.members.get(id) else {
+                continue;
+            };
             let kept = self.desired.get(id);
-            Some(DesiredState {
+            let mut one = DesiredState {
                 worker: id.clone(),
                 running: member.life.is_wanted(),
                 auto_restart: member.life.restarts_itself(),
+                restart: member.restart,
+                env: member.env.keys().cloned().collect(),
                 reason: kept.and_then(|kept| kept.reason),
                 since_unix_ms: kept.map_or(0, |kept| kept.since_unix_ms),
-            })
-        });
+            };
+            if written(&one) > ROOM {
+                // As many names as that are of no use to anybody.
+                one.env.clear();
+            }
+            length += written(&one);
+            if length > ROOM {
+                states.more = states.workers.last().map(|last| last.worker.clone());
+                break;
+            }
+            states.workers.push(one);
+        }
         states
-            .take_while(|one| {
-                length += written(one);
-                length <= ROOM
-            })
-            .collect()
     }
 }
 

@@ -1,6 +1,6 @@
 //! What can be asked of the daemon, verb by verb.
 
-use super::member::Member;
+use super::member::{Member, rules};
 use super::questions::hold;
 use super::{Asked, Client, Daemon, DaemonError, Ending, Hands, failed};
 use crate::audit::Answerer;
@@ -8,9 +8,7 @@ use crate::broker::Say;
 use crate::workers::lifecycle::Act;
 use crate::workers::logs::Source;
 use crate::workers::pool::For;
-use protocol::control::{
-    AutoRestart, ControlRequest, LifecycleState, LogChunk, LogStream, StopReason,
-};
+use protocol::control::{ControlRequest, LifecycleState, LogChunk, LogStream, StopReason};
 use protocol::{Fault, FaultCode};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -113,7 +111,7 @@ impl<H: Hands> Daemon<H> {
                 worker,
                 env,
                 deadline_ms,
-            } => match self.change(worker.as_deref(), |member, _| start(member, &env)) {
+            } => match self.change(worker.as_deref(), |member, _| start(member, env.as_ref())) {
                 Ok(workers) => {
                     let until = deadline_ms.map(Duration::from_millis);
                     return self.wait_for((client, id), workers, Goal::Up, until);
@@ -140,10 +138,10 @@ impl<H: Hands> Daemon<H> {
             }
             ControlRequest::EnableAutoRestart { worker, config } => self
                 .change(worker.as_deref(), |member, now| {
-                    let mut rules = member.life.rules();
-                    adjust(&mut rules.restart, config);
-                    member.life.set_rules(rules);
-                    member.life.set_auto_restart(now, true)
+                    let is_other = std::mem::replace(&mut member.restart, config) != config;
+                    member.life.set_rules(rules(&member.kind, config));
+                    let acts = member.life.set_auto_restart(now, true);
+                    kept_if(is_other, acts)
                 })
                 .and_then(|_| self.kept()),
             ControlRequest::DisableAutoRestart { worker } => self
@@ -187,12 +185,12 @@ impl<H: Hands> Daemon<H> {
                 let ids = self.chosen(worker.as_deref())?;
                 data(&self.status(&ids, after.as_deref()))
             }
-            ControlRequest::GetDesiredState { worker } => {
+            ControlRequest::GetDesiredState { worker, after } => {
                 if let Some(why) = &self.unknown {
                     return Err(Fault::new(FaultCode::Failed, why));
                 }
                 let ids = self.chosen(worker.as_deref())?;
-                Ok(json!({ "workers": self.desired_states(&ids) }))
+                data(&self.desired_states(&ids, after.as_deref()))
             }
             ControlRequest::GetLifecycleStatus { worker } => {
                 let ids = self.chosen(worker.as_deref())?;
@@ -327,30 +325,24 @@ impl<H: Hands> Daemon<H> {
     }
 }
 
-fn start(member: &mut Member, env: &BTreeMap<String, String>) -> Vec<Act> {
-    if !env.is_empty() {
+fn start(member: &mut Member, env: Option<&BTreeMap<String, String>>) -> Vec<Act> {
+    let is_other = env.is_some_and(|env| member.env != *env);
+    if let Some(env) = env {
         member.env.clone_from(env);
     }
-    member.life.start()
+    kept_if(is_other, member.life.start())
+}
+
+/// Has what is wanted written down first, where more of it is new than the life knows of.
+fn kept_if(is_new: bool, mut acts: Vec<Act>) -> Vec<Act> {
+    if is_new && !acts.contains(&Act::Keep) {
+        acts.insert(0, Act::Keep);
+    }
+    acts
 }
 
 fn patience(member: &Member, grace_ms: Option<u64>) -> Duration {
     grace_ms.map_or(member.life.rules().patience, Duration::from_millis)
-}
-
-fn adjust(restart: &mut crate::workers::config::Restart, config: AutoRestart) {
-    if let Some(burst) = config.burst {
-        restart.burst = burst;
-    }
-    for (from, to) in [
-        (config.within_ms, &mut restart.window),
-        (config.delay_ms, &mut restart.backoff),
-        (config.longest_delay_ms, &mut restart.backoff_most),
-    ] {
-        if let Some(milliseconds) = from {
-            *to = Duration::from_millis(milliseconds);
-        }
-    }
 }
 
 /// Whether a request is for more than to be told something.
