@@ -1,6 +1,7 @@
 //! The client of the control socket, against the daemon itself.
 
 use crate::guest::Guest;
+use crate::harness::process::until_it_waits_in;
 use crate::harness::run::DEADLINE;
 use crate::harness::{feature, require};
 use crate::house::{House, IDLE, POOL};
@@ -229,7 +230,9 @@ async fn a_daemon_that_is_killed_is_noticed_within_a_tenth_of_a_second_and_the_n
 #[tokio::test]
 async fn whichever_way_a_daemon_ends_its_connections_do_too_and_events_go_on_from_the_next() {
     require!(feature::landlock(1));
-    let mut house = House::new(IDLE);
+    // One that asks nobody for anything, and says nothing, so that it can do without its keeper.
+    let alone = "command = [\"sleep\", \"1000\"]\n#";
+    let mut house = House::new(&IDLE.replace("command =", alone));
     let client = connected(&house, eager()).await;
     let mut events = client.events();
     let mut daemons = vec![house.status()["daemon"]["daemon"].clone()];
@@ -243,6 +246,8 @@ async fn whichever_way_a_daemon_ends_its_connections_do_too_and_events_go_on_fro
                 house.open();
             }
             _ => {
+                let pid = house.worker("idle-1")["pid"].as_i64().expect("a pid") as i32;
+                until_it_waits_in(pid, &[libc::SYS_clock_nanosleep]);
                 house.lose_keeper();
                 house.open();
             }

@@ -1,6 +1,7 @@
 //! The daemon, its keeper and its workers, as their operator meets them.
 
 mod clients;
+mod commands;
 mod full;
 mod guest;
 #[path = "../harness/mod.rs"]

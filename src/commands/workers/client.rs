@@ -130,7 +130,9 @@ impl Client {
         let mut line = Vec::new();
         let lost = |error: &dyn std::fmt::Display| Asked::Lost(error.to_string());
         let request = Numbered { id, req: request };
-        request.encode(&mut line).map_err(|error| lost(&error))?;
+        request
+            .encode(&mut line)
+            .map_err(|error| Asked::Refused(Fault::new(FaultCode::TooLarge, error.to_string())))?;
         self.stream.write_all(&line).map_err(|error| lost(&error))?;
         loop {
             match self.read().map_err(Asked::Lost)? {

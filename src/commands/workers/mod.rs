@@ -1,137 +1,23 @@
-//! `supervise status`, `ps`, `start`, `stop`, `restart`, `logs`, `events`, `questions`, `approve`, `refuse`: what is asked of the daemon.
+//! What is asked of the daemon: `supervise status`, `start`, `job`, `approve` and the like.
 
 mod client;
+mod following;
+mod jobs;
 mod shown;
+mod upgrade;
+mod verbs;
 
-use crate::exit;
+pub use upgrade::upgrade;
+pub use verbs::WorkersAction;
+
 use crate::render::{fail, print};
-use client::{Asked, Which};
-use protocol::control::{ControlRequest, LogChunk, LogStream, Status, WorkerStatus};
+use client::Which;
+use protocol::control::{ControlRequest, DesiredStates, Findings, Severity, Status, WorkerStatus};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
-use std::io::Write;
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
-
-/// What all of them are told.
-#[derive(Clone, Debug, Default, clap::Args)]
-pub struct Common {
-    /// The daemon.
-    #[command(flatten)]
-    which: Which,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
-
-/// What is asked of the daemon.
-#[derive(Debug, clap::Subcommand)]
-pub enum WorkersAction {
-    /// Show the daemon and its workers
-    #[command(after_help = "Examples:\n  supervise status\n  supervise status index --json")]
-    Status {
-        /// A worker, or a kind of workers; all without it
-        worker: Option<String>,
-        /// How.
-        #[command(flatten)]
-        common: Common,
-    },
-    /// List the workers, one a line
-    Ps {
-        /// How.
-        #[command(flatten)]
-        common: Common,
-    },
-    /// Have workers run, and wait until they do
-    #[command(
-        after_help = "Examples:\n  supervise start\n  supervise start index-2\n\nExit status: 0 when all of them run, 1 when one does not, 125 when the daemon cannot be asked."
-    )]
-    Start {
-        /// A worker, or a kind of workers; all without it
-        worker: Option<String>,
-        /// Wait no longer than this
-        #[arg(long, value_name = "TIME", value_parser = crate::args::parse_time)]
-        timeout: Option<Duration>,
-        /// How.
-        #[command(flatten)]
-        common: Common,
-    },
-    /// End workers, and wait until they are gone; they stay so until somebody starts them
-    Stop {
-        /// A worker, or a kind of workers; all without it
-        worker: Option<String>,
-        /// How long they have before they are killed
-        #[arg(long, value_name = "TIME", value_parser = crate::args::parse_time)]
-        grace: Option<Duration>,
-        /// How.
-        #[command(flatten)]
-        common: Common,
-    },
-    /// End workers and start them again
-    Restart {
-        /// A worker, or a kind of workers; all without it
-        worker: Option<String>,
-        /// How long they have before they are killed
-        #[arg(long, value_name = "TIME", value_parser = crate::args::parse_time)]
-        grace: Option<Duration>,
-        /// How.
-        #[command(flatten)]
-        common: Common,
-    },
-    /// Print what a worker wrote: its standard output to ours, its standard error to ours
-    #[command(after_help = "Example:\n  supervise logs -f index-1")]
-    Logs {
-        /// The worker
-        worker: String,
-        /// Go on with what it writes from now on
-        #[arg(short, long)]
-        follow: bool,
-        /// The last lines of each
-        #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 100)]
-        lines: u32,
-        /// Which daemon.
-        #[command(flatten)]
-        which: Which,
-    },
-    /// Print what happens, as it happens
-    Events {
-        /// How.
-        #[command(flatten)]
-        common: Common,
-    },
-    /// List what workers ask for, and wait to be told
-    Questions {
-        /// How.
-        #[command(flatten)]
-        common: Common,
-    },
-    /// Say yes to a question of a worker; `supervise questions` lists those that wait
-    #[command(
-        after_help = "A yes holds as long as the rule that asks says (`ttl`), or else this once. Never longer than the rule says:\n  supervise approve 123456789 --remember 10m\n  supervise approve 123456789 --for-session"
-    )]
-    Approve {
-        /// Its number
-        question: u64,
-        /// For this long the same needs no new question; 0s: this once
-        #[arg(long, value_name = "TIME", value_parser = crate::args::parse_time)]
-        remember: Option<Duration>,
-        /// As long as the worker's process lives, the same needs no new question
-        #[arg(long, conflicts_with = "remember")]
-        for_session: bool,
-        /// Which daemon.
-        #[command(flatten)]
-        which: Which,
-    },
-    /// Say no to a question of a worker
-    Refuse {
-        /// Its number
-        question: u64,
-        /// Which daemon.
-        #[command(flatten)]
-        which: Which,
-    },
-}
+use verbs::Common;
 
 /// A worker is not as was asked.
 const NOT_SO: u8 = 1;
@@ -151,12 +37,14 @@ fn act(action: &WorkersAction) -> Result<ExitCode, String> {
         WorkersAction::Start {
             worker,
             timeout,
+            env,
+            forget_env,
             common,
         } => change(
             common,
             ControlRequest::Start {
                 worker: worker.clone(),
-                env: None,
+                env: (*forget_env || !env.is_empty()).then(|| env.iter().cloned().collect()),
                 deadline_ms: timeout.map(milliseconds),
             },
             |worker| worker["state"] == "running",
@@ -185,13 +73,29 @@ fn act(action: &WorkersAction) -> Result<ExitCode, String> {
             },
             |worker| worker["state"] == "running",
         ),
+        WorkersAction::Job(action) => jobs::job(action),
+        WorkersAction::AutoRestart(action) => {
+            let (worker, common, config) = action.parts();
+            let request = match config {
+                Some(config) => ControlRequest::EnableAutoRestart { worker, config },
+                None => ControlRequest::DisableAutoRestart { worker },
+            };
+            order(common, request)
+        }
+        WorkersAction::Desired { worker, common } => desired(worker.as_deref(), common),
+        WorkersAction::Validate { common } => validate(common),
+        WorkersAction::Reload { common } => order(common, ControlRequest::Reload {}),
+        WorkersAction::Shutdown {
+            keep_workers,
+            common,
+        } => upgrade::shutdown(*keep_workers, common),
         WorkersAction::Logs {
             worker,
             follow,
             lines,
             which,
-        } => logs(which, worker, *lines, *follow),
-        WorkersAction::Events { common } => events(common),
+        } => following::logs(which, worker, *lines, *follow),
+        WorkersAction::Events { common } => following::events(common),
         WorkersAction::Questions { common } => questions(common),
         WorkersAction::Approve {
             question,
@@ -218,8 +122,7 @@ fn questions(common: &Common) -> Result<ExitCode, String> {
     if common.json {
         return Ok(print(&format!("{data}\n")));
     }
-    let questions = serde_json::from_value(data).map_err(|error| error.to_string())?;
-    Ok(print(&shown::questions(&questions)))
+    Ok(print(&shown::questions(&understood(data)?)))
 }
 
 fn milliseconds(time: Duration) -> u64 {
@@ -235,6 +138,63 @@ fn ask(client: &mut client::Client, request: ControlRequest) -> Result<Value, St
     client.ask(request).map_err(|why| why.to_string())
 }
 
+/// What an answer means.
+fn understood<T: DeserializeOwned>(answer: Value) -> Result<T, String> {
+    let understood = serde_json::from_value(answer);
+    understood.map_err(|error| format!("the daemon's answer is not understood: {error}"))
+}
+
+/// Has something done of which there is nothing to show.
+fn order(common: &Common, request: ControlRequest) -> Result<ExitCode, String> {
+    let answer = ask(&mut common.which.connect()?, request)?;
+    Ok(match common.json {
+        true => print(&format!("{answer}\n")),
+        false => ExitCode::SUCCESS,
+    })
+}
+
+fn validate(common: &Common) -> Result<ExitCode, String> {
+    let data = ask(
+        &mut common.which.connect()?,
+        ControlRequest::ValidateSetup {},
+    )?;
+    let Findings { findings } = understood(data)?;
+    let printed = match common.json {
+        true => print(&format!(
+            "{}\n",
+            json!({ "schema": 1, "findings": findings })
+        )),
+        false => print(&crate::setup::shown(&findings)),
+    };
+    let is_fatal = findings
+        .iter()
+        .any(|found| found.severity == Severity::Error);
+    Ok(match is_fatal {
+        true => ExitCode::from(NOT_SO),
+        false => printed,
+    })
+}
+
+fn desired(worker: Option<&str>, common: &Common) -> Result<ExitCode, String> {
+    let mut client = common.which.connect()?;
+    let mut all = Vec::new();
+    let mut after = None;
+    loop {
+        let worker = worker.map(str::to_owned);
+        let request = ControlRequest::GetDesiredState { worker, after };
+        let part: DesiredStates = understood(ask(&mut client, request)?)?;
+        all.extend(part.workers);
+        after = part.more;
+        if after.is_none() {
+            break;
+        }
+    }
+    Ok(match common.json {
+        true => print(&format!("{}\n", json!({ "schema": 1, "workers": all }))),
+        false => print(&shown::desired(&all)),
+    })
+}
+
 /// The daemon, and all workers that are meant.
 fn statuses(common: &Common, worker: Option<&str>) -> Result<Status, String> {
     let mut client = common.which.connect()?;
@@ -246,8 +206,7 @@ fn statuses(common: &Common, worker: Option<&str>) -> Result<Status, String> {
             after: after.take(),
         };
         let answer = ask(&mut client, request)?;
-        let part: Status = serde_json::from_value(answer)
-            .map_err(|error| format!("the daemon's answer is not understood: {error}"))?;
+        let part: Status = understood(answer)?;
         after.clone_from(&part.more);
         match &mut whole {
             Some(whole) => whole.workers.extend(part.workers),
@@ -299,113 +258,4 @@ fn change(
         true => Ok(printed),
         false => Ok(ExitCode::from(NOT_SO)),
     }
-}
-
-/// How long nothing may come before it is asked again.
-const FOLLOW: Duration = Duration::from_millis(200);
-
-fn logs(which: &Which, worker: &str, lines: u32, follow: bool) -> Result<ExitCode, String> {
-    let mut client = which.connect()?;
-    let mut places = [None, None];
-    loop {
-        let mut came = false;
-        for (stream, place) in [LogStream::Stdout, LogStream::Stderr]
-            .into_iter()
-            .zip(&mut places)
-        {
-            loop {
-                let request = ControlRequest::Logs {
-                    worker: worker.to_owned(),
-                    stream,
-                    after: *place,
-                    lines: place.is_none().then_some(lines),
-                };
-                let answer = ask(&mut client, request)?;
-                let chunk: LogChunk = serde_json::from_value(answer)
-                    .map_err(|error| format!("the daemon's answer is not understood: {error}"))?;
-                *place = Some(chunk.next);
-                came |= !chunk.text.is_empty();
-                if chunk.skipped > 0 {
-                    crate::render::warn(format!("{} bytes are no longer there", chunk.skipped));
-                }
-                let text = shown::log(&chunk.text);
-                let written = match stream {
-                    LogStream::Stdout => std::io::stdout().write_all(text.as_bytes()),
-                    LogStream::Stderr => std::io::stderr().write_all(text.as_bytes()),
-                };
-                if written.and_then(|()| std::io::stdout().flush()).is_err() {
-                    // Whoever stopped reading has what was wanted.
-                    return Ok(ExitCode::SUCCESS);
-                }
-                if !chunk.more {
-                    break;
-                }
-            }
-        }
-        if !follow {
-            return Ok(ExitCode::SUCCESS);
-        }
-        if !came {
-            std::thread::sleep(FOLLOW);
-        }
-    }
-}
-
-fn events(common: &Common) -> Result<ExitCode, String> {
-    let mut client = common.which.connect()?;
-    ask(&mut client, ControlRequest::Subscribe { after: None })?;
-    loop {
-        let event = match client.event() {
-            Ok(event) => event,
-            Err(why) => return Err(format!("the daemon is gone: {why}")),
-        };
-        let line = match common.json {
-            true => json!(event).to_string(),
-            false => shown::event(&event.event),
-        };
-        let mut out = std::io::stdout().lock();
-        if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
-            return Ok(ExitCode::SUCCESS);
-        }
-    }
-}
-
-/// Has the daemon replaced by the program that is on disk now, and waits until that one serves.
-pub fn upgrade(config: &Path) -> Result<u8, String> {
-    let which = Which {
-        socket: None,
-        config: config.exists().then(|| config.to_owned()),
-    };
-    let mut client = which.connect()?;
-    let before = daemon(&mut client)?;
-    match client.ask(ControlRequest::Upgrade { executable: None }) {
-        Ok(_) => {}
-        Err(Asked::Refused(fault)) => return Err(fault.to_string()),
-        // It was quicker than its answer.
-        Err(Asked::Lost(_)) => {}
-    }
-    let patience = Duration::from_secs(30);
-    let mut until = std::time::Instant::now() + patience;
-    while std::time::Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(20));
-        match which.connect().and_then(|mut client| daemon(&mut client)) {
-            Ok(next) if next != before => return Ok(0),
-            // Workers that end with it are given their time.
-            Ok(_) => until = std::time::Instant::now() + patience,
-            Err(_) => {}
-        }
-    }
-    Err(format!(
-        "the next daemon did not come up within 30 s; exit status {}",
-        exit::OURS
-    ))
-}
-
-/// The name of the daemon that answers.
-fn daemon(client: &mut client::Client) -> Result<Value, String> {
-    let request = ControlRequest::Status {
-        worker: None,
-        after: None,
-    };
-    Ok(ask(client, request)?["daemon"]["daemon"].clone())
 }

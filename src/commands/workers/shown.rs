@@ -1,7 +1,7 @@
 //! Workers and what happens to them, for people. What a worker said itself cannot move the terminal's cursor.
 
 use crate::render::{table, visible};
-use protocol::control::{Ended, Event, Questions, Status, WorkerStatus};
+use protocol::control::{AutoRestart, DesiredState, Ended, Event, Questions, Status, WorkerStatus};
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -86,6 +86,57 @@ pub fn workers(workers: &[WorkerStatus]) -> String {
     });
     let rows: Vec<_> = std::iter::once(heading).chain(rows).collect();
     table(&rows)
+}
+
+/// What is wanted of workers, one a line.
+pub fn desired(states: &[DesiredState]) -> String {
+    if states.is_empty() {
+        return String::new();
+    }
+    let heading = ["WORKER", "WANTED", "RESTARTED", "SAID"].map(str::to_owned);
+    let rows = states.iter().map(|state| {
+        let is_wanted = if state.running { "yes" } else { "no" };
+        let is_restarted = if state.auto_restart { "yes" } else { "no" };
+        [
+            visible(&state.worker),
+            is_wanted.to_owned(),
+            is_restarted.to_owned(),
+            said(state),
+        ]
+    });
+    let rows: Vec<_> = std::iter::once(heading).chain(rows).collect();
+    table(&rows)
+}
+
+/// What was said about a worker beside whether it is wanted.
+fn said(state: &DesiredState) -> String {
+    let mut parts = Vec::new();
+    if let Some(reason) = &state.reason {
+        parts.push(word(reason));
+    }
+    let AutoRestart {
+        burst,
+        within_ms,
+        delay_ms,
+        longest_delay_ms,
+    } = state.restart;
+    if let Some(burst) = burst {
+        parts.push(format!("at most {burst} restarts"));
+    }
+    for (what, time) in [
+        ("in", within_ms),
+        ("after", delay_ms),
+        ("after at most", longest_delay_ms),
+    ] {
+        if let Some(milliseconds) = time {
+            let time = std::time::Duration::from_millis(milliseconds);
+            parts.push(format!("restarts {what} {time:?}"));
+        }
+    }
+    if !state.env.is_empty() {
+        parts.push(format!("started with {}", visible(&state.env.join(", "))));
+    }
+    parts.join("; ")
 }
 
 /// What there is to say about a worker.

@@ -22,6 +22,15 @@ pub struct Entry {
     pub answered: bool,
 }
 
+/// A name that no other session has.
+///
+/// # Errors
+/// The kernel has no random numbers yet.
+pub fn new_sid() -> Result<String, getrandom::Error> {
+    let (high, low) = (getrandom::u64()?, getrandom::u64()?);
+    Ok(format!("{high:016x}{low:016x}"))
+}
+
 /// Why the ledger cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {

@@ -144,6 +144,17 @@ impl PoolFile {
 }
 
 impl Kind {
+    /// Whether a worker of this kind is started as one of the other is. What else differs is how it is kept while it runs.
+    #[must_use]
+    pub fn starts_like(&self, other: &Self) -> bool {
+        let born = |kind: &Self| (kind.speaks, kind.on_supervisor_exit);
+        let given = |kind: &Self| (kind.directory.clone(), kind.env.clone());
+        self.command == other.command
+            && self.policy == other.policy
+            && born(self) == born(other)
+            && given(self) == given(other)
+    }
+
     /// The names of its workers.
     pub fn ids(&self) -> impl Iterator<Item = String> + '_ {
         (1..=self.count).map(|number| format!("{}-{number}", self.name))

@@ -1,7 +1,7 @@
 //! The lives of workers: what is decided about them is done.
 
 use super::link::Link;
-use super::member::{Member, Process, rules};
+use super::member::{Member, Process};
 use super::{Born, Daemon, Former, Hands, Happened, Order, unix_ms};
 use crate::launch::Exit;
 use crate::workers::config::{Kind, PoolFile};
@@ -363,65 +363,6 @@ impl<H: Hands> Daemon<H> {
         self.lose_jobs(id);
         self.take_steps(steps);
         self.perform(id, acts);
-    }
-
-    /// The pool file was read again.
-    pub(super) fn reload(&mut self, file: PoolFile) {
-        let now = self.now;
-        let mut wanted = BTreeMap::new();
-        for kind in &file.kinds {
-            wanted.extend(kind.ids().map(|id| (id, kind.clone())));
-        }
-        let ids: Vec<String> = self.members.keys().cloned().collect();
-        for id in ids {
-            let Some(member) = self.members.get_mut(&id) else {
-                continue;
-            };
-            let acts = match wanted.remove(&id) {
-                Some(kind) if member.kind == kind => Vec::new(),
-                Some(kind) => {
-                    member.life.set_rules(rules(&kind, member.restart));
-                    let speaks = kind.speaks == crate::workers::config::Speaks::Pool;
-                    let name = kind.name.clone();
-                    member.kind = kind;
-                    member.is_leaving = false;
-                    let treatment = member.treatment();
-                    let patience = member.life.rules().patience;
-                    let acts = match member.life.state() {
-                        // What was wrong with it may have been mended.
-                        LifecycleState::Blocked | LifecycleState::Error
-                            if member.life.is_wanted() =>
-                        {
-                            member.life.start()
-                        }
-                        _ => member.life.replace(now, StopReason::Recycled, patience),
-                    };
-                    let steps = match speaks {
-                        true => {
-                            self.pool.add(&id, &name, treatment);
-                            Vec::new()
-                        }
-                        false => self.pool.remove(&id),
-                    };
-                    self.take_steps(steps);
-                    acts
-                }
-                None => {
-                    member.is_leaving = true;
-                    let patience = member.life.rules().patience;
-                    member.life.stop(now, StopReason::User, patience)
-                }
-            };
-            self.perform(&id, acts);
-        }
-        for (id, kind) in wanted {
-            let desired = self.desired.get(&id).cloned().unwrap_or(Desired::UNSAID);
-            let member = Member::new(kind, &desired);
-            self.join(&id, member);
-            self.begin_first(&id);
-        }
-        self.file = file;
-        self.tell(Event::Reloaded {});
     }
 
     /// Everything is to end, or another daemon to take over.

@@ -2,6 +2,7 @@
 
 use super::link::{Answer, Errand};
 use super::{Client, Daemon, Hands};
+use crate::workers::jobs::new_sid;
 use crate::workers::lifecycle::Lifecycle;
 use crate::workers::poller::{Ready, Token};
 use crate::workers::pool::{For, Refusal, Step, Ticket};
@@ -69,7 +70,11 @@ impl<H: Hands> Daemon<H> {
             }
             None => match new_sid() {
                 Ok(sid) => sid,
-                Err(fault) => return self.answer(client, id, Err(fault)),
+                Err(error) => {
+                    let why = format!("no random numbers: {error}");
+                    let fault = Fault::new(FaultCode::Unavailable, why);
+                    return self.answer(client, id, Err(fault));
+                }
             },
         };
         let body = Body::Run { job, deadline_ms };
@@ -523,19 +528,4 @@ fn fault(why: Refusal) -> Fault {
         ),
     };
     Fault::new(code, message)
-}
-
-/// A name that no other session has.
-fn new_sid() -> Result<String, Fault> {
-    let no_random = |error: getrandom::Error| {
-        Fault::new(
-            FaultCode::Unavailable,
-            format!("no random numbers: {error}"),
-        )
-    };
-    let (high, low) = (
-        getrandom::u64().map_err(no_random)?,
-        getrandom::u64().map_err(no_random)?,
-    );
-    Ok(format!("{high:016x}{low:016x}"))
 }

@@ -11,6 +11,7 @@ mod jobs;
 mod link;
 mod member;
 mod questions;
+mod reload;
 mod report;
 #[cfg(test)]
 mod tests;

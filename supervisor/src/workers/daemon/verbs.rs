@@ -149,13 +149,7 @@ impl<H: Hands> Daemon<H> {
                     member.life.set_auto_restart(now, false)
                 })
                 .and_then(|_| self.kept()),
-            ControlRequest::Reload {} => match self.hands.reread() {
-                Ok(file) => {
-                    self.reload(file);
-                    Ok(json!({}))
-                }
-                Err(why) => Err(Fault::new(FaultCode::Failed, why)),
-            },
+            ControlRequest::Reload {} => self.read_again(),
             ControlRequest::Upgrade { executable } => {
                 match self.hands.prepare_upgrade(executable.as_deref()) {
                     Ok(()) => {
@@ -272,6 +266,17 @@ impl<H: Hands> Daemon<H> {
             }
         }
         Ok(ids)
+    }
+
+    /// Reads the pool file again, if it is known what is wanted of those that are in it.
+    fn read_again(&mut self) -> Result<Value, Fault> {
+        if let Some(why) = &self.unknown {
+            return Err(Fault::new(FaultCode::Blocked, why));
+        }
+        let read = self.hands.reread();
+        let file = read.map_err(|why| Fault::new(FaultCode::Failed, why))?;
+        self.reload(file);
+        Ok(json!({}))
     }
 
     /// What is wanted is on the disk, or why it is not.

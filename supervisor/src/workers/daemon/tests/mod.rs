@@ -336,6 +336,60 @@ fn a_new_pool_file_changes_only_what_it_changes() {
 }
 
 #[test]
+fn what_is_only_kept_in_another_way_runs_on_and_what_starts_in_another_way_is_replaced() {
+    let mut house = House::new(IDLE);
+    let before = house.until_state("a-1", "running")["pid"].clone();
+    let mut guest = house.guest();
+    let mut reload = |house: &mut House, file: String| {
+        *house.world.next_file.lock().unwrap() = Some(file);
+        guest.asks(house, json!({"reload": {}})).unwrap();
+    };
+    let kept = IDLE.to_owned() + "count = 2\nstop_timeout = \"3s\"\nrestart_burst = 1\n";
+    reload(&mut house, kept.clone());
+    house.until_state("a-2", "running");
+    assert_eq!(house.until_state("a-1", "running")["pid"], before);
+    // The new rules are in force.
+    house.world.kill("a-1");
+    house.until("it came back", |house| {
+        house.world.alive.lock().unwrap().get("a-1").is_some()
+    });
+    house.until_state("a-1", "running");
+    house.world.kill("a-1");
+    house.until_state("a-1", "error");
+    // What was given up is tried again, and what starts otherwise is replaced.
+    let before = house.until_state("a-2", "running")["pid"].clone();
+    reload(&mut house, kept + "env = { A = \"1\" }\n");
+    house.until_state("a-1", "running");
+    house.until("it was replaced", |house| {
+        let alive = house.world.alive.lock().unwrap();
+        alive.get("a-2").is_some_and(|one| before != one.pid)
+    });
+}
+
+#[test]
+fn a_worker_that_is_put_back_into_the_file_before_it_has_ended_is_started_again() {
+    let slow = "[[worker]]\nname = \"a\"\ncommand = [\"sh\", \"-c\", \"trap '' TERM; while :; do sleep 0.05; done\"]\nspeaks = \"nothing\"\nstop_timeout = \"2s\"\n";
+    let mut house = House::new(slow);
+    let before = house.until_state("a-1", "running")["pid"].clone();
+    let mut guest = house.guest();
+    for file in ["", slow] {
+        *house.world.next_file.lock().unwrap() = Some(file.to_owned());
+        guest.asks(&mut house, json!({"reload": {}})).unwrap();
+    }
+    house.until("there is another process", |house| {
+        let alive = house.world.alive.lock().unwrap();
+        alive.get("a-1").is_some_and(|one| before != one.pid)
+    });
+    let worker = house.until_state("a-1", "running");
+    assert_eq!(worker["desired"], true, "{worker}");
+    let again = house.next(slow).until_state("a-1", "running");
+    assert_eq!(
+        (&again["pid"], &again["desired"]),
+        (&worker["pid"], &json!(true))
+    );
+}
+
+#[test]
 fn at_the_end_all_are_gone_but_those_that_survive() {
     let survives = IDLE.replace(
         "name = \"a\"",
