@@ -247,6 +247,10 @@ pub struct RunArgs {
     /// Write what happens to this descriptor, one JSON object a line: start, orphans, timed-out, end or failed
     #[arg(long, value_name = "FD")]
     pub status_fd: Option<RawFd>,
+    /// Have what the kernel refuses alone in the record, too, for `supervise explain`; nothing else changes, but each open and each
+    /// change of a name takes some microseconds more
+    #[arg(long)]
+    pub trace: bool,
     /// Say what would be run, and what would enforce the policy; run nothing
     #[arg(long)]
     pub dry_run: bool,

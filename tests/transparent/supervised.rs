@@ -347,6 +347,7 @@ fn serve(
         processes: lists.processes,
         closed: lists.closed,
         tag: lists.tag.map(|(tag, _)| tag),
+        watched: None,
     };
     // As a daemon does it: whoever is to go on with the session holds its journal from the beginning.
     let journal = lists.tag.map(|_| {

@@ -6,8 +6,8 @@ use super::refusals::Refusal;
 use serde_json::Value;
 use std::path::PathBuf;
 use supervisor::advice::{Found, Remedy, Setting, remedy};
-use supervisor::audit::{Object, Printable, Refused};
-use supervisor::policy::{Access, Origin, Reason};
+use supervisor::audit::{Object, Printable, Refused, Takes};
+use supervisor::policy::{Access, Mechanism, Origin, Reason};
 
 /// The smallest change that allows it, in one line. `None`: none would, or none can be written down.
 pub fn change(run: &Run, refusal: &Refusal<'_>) -> Option<String> {
@@ -19,6 +19,8 @@ pub fn change(run: &Run, refusal: &Refusal<'_>) -> Option<String> {
         rule: rule(record),
         detail: String::new(),
         program: None,
+        by: mechanism(record).into(),
+        takes: Takes::of(text(record, "call").unwrap_or_default()),
         times: 1,
     };
     let is_stacked = run.policies.len() > 1;
@@ -63,6 +65,10 @@ fn access(record: &Value) -> Access {
 
 fn reason(record: &Value) -> Option<Reason> {
     serde_json::from_value(record["reason"].clone()).ok()
+}
+
+fn mechanism(record: &Value) -> Option<Mechanism> {
+    serde_json::from_value(record["mechanism"].clone()).ok()
 }
 
 fn rule(record: &Value) -> Option<Origin> {

@@ -7,7 +7,6 @@ use crate::report::Reporter;
 use std::fmt::Write;
 use std::process::ExitCode;
 use supervisor::audit::State;
-use supervisor::sandbox::Listener;
 
 /// Says it, and fails where the run would fail before its start.
 pub fn run(run: &Run<'_>, reporter: &mut Reporter) -> Result<u8, Failure> {
@@ -71,7 +70,7 @@ pub fn run(run: &Run<'_>, reporter: &mut Reporter) -> Result<u8, Failure> {
 
 /// What would be in force, found out by preparing it.
 fn layers(run: &Run<'_>) -> Result<String, Failure> {
-    let confined = run.confined(Listener::Wanted)?;
+    let confined = run.confined(run.listener())?;
     let rows: Vec<[String; 3]> = confined
         .confinement
         .layers()

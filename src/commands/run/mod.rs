@@ -155,6 +155,14 @@ impl Run<'_> {
         environment(&caller, self.ruleset, self.law, self.place.tmp(), &socket)
     }
 
+    /// The listener that it is to have.
+    fn listener(&self) -> Listener {
+        match self.args.trace {
+            true => Listener::Watching,
+            false => Listener::Wanted,
+        }
+    }
+
     /// What confines it.
     fn confined(&self, listener: Listener) -> Result<Confined, Failure> {
         Confined::prepare(self.law, self.ruleset, self.kernel, self.tag, listener)
@@ -203,7 +211,7 @@ impl Run<'_> {
         };
         let mut log = self.log()?;
         let audit = log.path().to_owned();
-        let (first, confined) = command(Listener::Wanted)?;
+        let (first, confined) = command(self.listener())?;
         self.record_start(&mut log, confined.confinement.layers())?;
         // Before there is a child that could have taken its foreground.
         let terminal = Terminal::find();
@@ -213,6 +221,11 @@ impl Run<'_> {
                 step: Step::Seccomp,
                 errno: Errno::EBUSY,
             }) => {
+                if self.args.trace {
+                    return Err(ours(
+                        "nothing can be traced: another supervisor above this process already listens (EBUSY)",
+                    ));
+                }
                 let (again, confined) = command(Listener::Taken)?;
                 self.record_start(&mut log, confined.confinement.layers())?;
                 (launch(again, confined.confinement.clone()), confined)

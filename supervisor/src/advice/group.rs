@@ -36,7 +36,14 @@ pub struct Group {
 }
 
 impl Group {
-    fn of(recorded: Recorded) -> Self {
+    fn of(mut recorded: Recorded) -> Self {
+        // What each process asks of itself is the same of all.
+        let own = format!("/proc/{}", recorded.pid);
+        let inside = recorded.path.as_ref();
+        let inside = inside.and_then(|path| path.strip_prefix(own).ok());
+        recorded.path = inside
+            .map(|inside| Path::new("/proc/self").join(inside))
+            .or(recorded.path);
         let refused = recorded.as_refused();
         Self {
             object: recorded.object(),
@@ -87,6 +94,10 @@ impl Group {
         if let Some(refused) = &mut self.refused {
             refused.access |= other.access;
             refused.times = self.times;
+            if let Some(other) = other.refused {
+                refused.by = refused.by.max(other.by);
+                refused.takes = refused.takes.max(other.takes);
+            }
         }
     }
 
@@ -193,6 +204,19 @@ mod tests {
             .try_into()
             .unwrap();
         assert!(!group.is_allowed_by(Path::new("/a"), Access::READ));
+    }
+
+    #[test]
+    fn what_processes_ask_of_themselves_is_one_thing() {
+        let own = |pid| Recorded {
+            pid,
+            ..refusal("open", &format!("/proc/{pid}/maps"), Access::READ, "1")
+        };
+        let another = Recorded { pid: 3, ..own(2) };
+        let found = groups([own(1), own(2), another]);
+        let objects: Vec<_> = found.iter().map(|group| group.object.clone()).collect();
+        let file = |path: &str| Some(Object::File(path.into()));
+        assert_eq!(objects, [file("/proc/self/maps"), file("/proc/2/maps")]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::consequences::{self, Below};
 use super::spelling::{quoted, spelled};
-use crate::audit::{Object, Refused};
+use crate::audit::{Object, Refused, Refuser, Takes};
 use crate::policy::{Access, Kind, Origin, Reason, Source};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -54,6 +54,14 @@ pub struct Change {
 /// What to do about `refused`, of which `found` was found.
 #[must_use]
 pub fn remedy(refused: &Refused, found: &Found, setting: Setting<'_>) -> Remedy {
+    if let Object::File(path) = &refused.object
+        && is_of_a_process(path)
+    {
+        return Remedy::Nothing(
+            "a process may read what /proc says of itself where opens are the supervisor's to decide: where a rule asks, or denies \
+             something inside what is allowed; of others nothing is given",
+        );
+    }
     match (refused.reason, &refused.rule) {
         (Some(Reason::NoRule), _) | (Some(Reason::UnconfinedPeer), None) => {
             match change(refused, found, setting) {
@@ -99,7 +107,7 @@ fn lift(rule: &Origin) -> String {
 /// A line of a policy that allows it.
 fn change(refused: &Refused, found: &Found, setting: Setting<'_>) -> Option<Change> {
     match &refused.object {
-        Object::File(path) => of_file(path, refused.access, found, setting),
+        Object::File(path) => of_file(path, refused, found, setting),
         Object::Socket(path) => {
             let text = quoted(&spelled(path, setting.home, "")?);
             let is_unconfined = refused.reason == Some(Reason::UnconfinedPeer);
@@ -143,7 +151,27 @@ fn change(refused: &Refused, found: &Found, setting: Setting<'_>) -> Option<Chan
     }
 }
 
-fn of_file(path: &Path, access: Access, found: &Found, setting: Setting<'_>) -> Option<Change> {
+fn of_file(path: &Path, refused: &Refused, found: &Found, setting: Setting<'_>) -> Option<Change> {
+    let access = refused.access;
+    let is_named = refused.takes == Takes::Name || found.kind.is_none();
+    match (refused.takes, path.parent()) {
+        _ if !access.contains(Access::WRITE) => {}
+        (Takes::Directory, Some(directory)) => {
+            let found = Found {
+                kind: Some(Kind::Directory),
+                below: None,
+            };
+            return of_object(directory, access, &found, setting);
+        }
+        _ if is_named && refused.by == Refuser::Kernel => {
+            return of_name(path, access, found, setting);
+        }
+        _ => {}
+    }
+    of_object(path, access, found, setting)
+}
+
+fn of_object(path: &Path, access: Access, found: &Found, setting: Setting<'_>) -> Option<Change> {
     // To write is to read, and so is to execute.
     let keys: Vec<&'static str> = match (
         access.contains(Access::WRITE),
@@ -189,6 +217,26 @@ fn of_file(path: &Path, access: Access, found: &Found, setting: Setting<'_>) -> 
     })
 }
 
+/// The kernel lets names be made and taken away in whole directories. One name alone is the supervisor's to give, when it is asked.
+fn of_name(path: &Path, access: Access, found: &Found, setting: Setting<'_>) -> Option<Change> {
+    let text = quoted(&spelled(path, setting.home, "?")?);
+    let line =
+        format!("request = [{{ path = {text}, access = [\"write\"], decision = \"allow\" }}]");
+    Some(Change {
+        line: Some(line),
+        remark: Some("changes are then the supervisor's to decide"),
+        flags: Vec::new(),
+        opens: consequences::of_file(path, access, found, setting.home),
+    })
+}
+
+/// Whether it is what the kernel tells of a process.
+fn is_of_a_process(path: &Path) -> bool {
+    let inside = path.strip_prefix("/proc").ok();
+    let first = inside.and_then(|inside| inside.iter().next()?.to_str());
+    first.is_some_and(|name| name == "self" || name.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 /// The address that a rule must name: see `policy::decide`.
 fn effective(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip().to_canonical() {
@@ -216,6 +264,8 @@ mod tests {
             rule: None,
             detail: String::new(),
             program: None,
+            by: Refuser::Supervisor,
+            takes: Takes::Nothing,
             times: 1,
         }
     }
@@ -257,6 +307,45 @@ mod tests {
         let absent = refused(Object::File("/a*".into()), Access::READ, Reason::NoRule);
         let advised = remedy(&absent, &Found::default(), SETTING);
         assert_eq!(advised, Remedy::Nothing("no rule can name it"));
+    }
+
+    #[test]
+    fn a_name_that_only_the_kernel_was_asked_for_is_requested() {
+        let by = |by, takes, kind| {
+            let refused = Refused {
+                by,
+                takes,
+                ..refused(Object::File("/d/x".into()), Access::WRITE, Reason::NoRule)
+            };
+            let found = Found { kind, below: None };
+            match remedy(&refused, &found, SETTING) {
+                Remedy::Add(change) => change.line.unwrap(),
+                other => panic!("{other:?}"),
+            }
+        };
+        let request = r#"request = [{ path = "/d/x?", access = ["write"], decision = "allow" }]"#;
+        let there = Some(Kind::File);
+        let (alone, asked) = (Refuser::Kernel, Refuser::Supervisor);
+        assert_eq!(by(alone, Takes::Name, there), request);
+        assert_eq!(by(alone, Takes::Nothing, None), request);
+        assert_eq!(by(alone, Takes::Nothing, there), r#"fs.write = ["/d/x"]"#);
+        assert_eq!(by(asked, Takes::Name, None), r#"fs.write = ["/d/x?"]"#);
+        // A link may lead anywhere.
+        for by_whom in [alone, asked] {
+            assert_eq!(by(by_whom, Takes::Directory, None), r#"fs.write = ["/d"]"#);
+        }
+    }
+
+    #[test]
+    fn of_what_proc_says_of_processes_no_rule_is_advised() {
+        for path in ["/proc/self/maps", "/proc/17/status"] {
+            let object = Object::File(path.into());
+            let refused = refused(object, Access::READ, Reason::NoRule);
+            let advised = remedy(&refused, &Found::default(), SETTING);
+            assert!(matches!(advised, Remedy::Nothing(_)), "{advised:?}");
+        }
+        assert!(!is_of_a_process(Path::new("/proc/uptime")));
+        assert!(!is_of_a_process(Path::new("/proc")));
     }
 
     #[test]

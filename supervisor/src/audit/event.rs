@@ -280,6 +280,61 @@ impl<'a> Decision<'a> {
     }
 }
 
+/// What was done, of what was allowed and only seen. It stands in the record as the detail of the grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Seen {
+    /// A file that is there was opened, or cut.
+    Opened,
+    /// A directory was opened, to be listed.
+    Listed,
+    /// A name that was not there was made, or given to something else.
+    Made,
+    /// The same, of a directory.
+    MadeDirectory,
+    /// A name was taken away.
+    Removed,
+    /// Mode, owner, times or attributes were changed, or a change was waited for.
+    Changed,
+    /// A program began.
+    Executed,
+    /// Datagrams were to be sent or received.
+    Datagrams,
+}
+
+impl Seen {
+    const ALL: [Self; 8] = [
+        Self::Opened,
+        Self::Listed,
+        Self::Made,
+        Self::MadeDirectory,
+        Self::Removed,
+        Self::Changed,
+        Self::Executed,
+        Self::Datagrams,
+    ];
+
+    /// As the record has it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Opened => "opened",
+            Self::Listed => "listed",
+            Self::Made => "made",
+            Self::MadeDirectory => "made a directory",
+            Self::Removed => "taken away",
+            Self::Changed => "changed",
+            Self::Executed => "executed",
+            Self::Datagrams => "datagrams",
+        }
+    }
+
+    /// What the record calls so.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|seen| seen.as_str() == name)
+    }
+}
+
 /// What was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]

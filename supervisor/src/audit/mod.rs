@@ -27,10 +27,11 @@ mod tests;
 
 pub use chain::Digest;
 pub use event::{
-    Answer, Answerer, Bytes, Counts, Decision, Door, Event, Layer, Named, Start, State, Status, Who,
+    Answer, Answerer, Bytes, Counts, Decision, Door, Event, Layer, Named, Seen, Start, State,
+    Status, Who,
 };
 pub use log::{Error, Herald, Log};
 pub use printable::Printable;
 pub use reading::{Ended, Entry, Recorded, Started, entries};
-pub use refusals::{Object, Refused};
+pub use refusals::{Object, Refused, Refuser, Takes};
 pub use verify::{Break, Ending, Fault, Report, verify};

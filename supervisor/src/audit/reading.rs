@@ -1,6 +1,6 @@
 //! A record read back: what was asked and what was answered, run by run.
 
-use super::refusals::{Object, Refused};
+use super::refusals::{Object, Refused, Takes};
 use super::verify::{Report, read};
 use crate::policy::{Access, Mechanism, Origin, Reason};
 use serde::Deserialize;
@@ -106,6 +106,8 @@ impl Recorded {
             rule: self.rule.clone(),
             detail: self.detail.clone(),
             program: self.program.clone(),
+            by: self.mechanism.into(),
+            takes: Takes::of(&self.call),
             times: 1,
         })
     }

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use super::event::{Answer, Decision};
-use crate::policy::{Access, Origin, Reason};
+use crate::policy::{Access, Mechanism, Origin, Reason};
 
 /// So many objects are remembered: a child chooses how often it is refused something.
 const MOST: usize = 64;
@@ -26,8 +26,54 @@ pub struct Refused {
     pub detail: String,
     /// The program that was first refused it, where that is known. Its name is the child's to choose.
     pub program: Option<PathBuf>,
+    /// Who refused it.
+    pub by: Refuser,
+    /// What else it would have taken.
+    pub takes: Takes,
     /// How often.
     pub times: u64,
+}
+
+/// Who refused something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Refuser {
+    /// The supervisor, which is asked.
+    Supervisor,
+    /// Landlock alone.
+    Kernel,
+}
+
+impl From<Option<Mechanism>> for Refuser {
+    fn from(mechanism: Option<Mechanism>) -> Self {
+        match mechanism {
+            Some(Mechanism::Landlock) => Self::Kernel,
+            _ => Self::Supervisor,
+        }
+    }
+}
+
+/// What it takes to do what a call does, beside the right to what it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Takes {
+    /// Nothing.
+    Nothing,
+    /// The kernel lets names be made, taken away and moved in whole directories, which it must be told of.
+    Name,
+    /// The right to the directory that it stands in, whoever does it: a link may lead anywhere, and a directory has names in it.
+    Directory,
+}
+
+impl Takes {
+    /// What this call takes.
+    #[must_use]
+    pub fn of(call: &str) -> Self {
+        match call {
+            "symlink" | "symlinkat" | "link" | "linkat" | "rmdir" => Self::Directory,
+            "mkdir" | "mkdirat" | "mknod" | "mknodat" | "unlink" | "unlinkat" => Self::Name,
+            call if call.starts_with("rename") => Self::Name,
+            _ => Self::Nothing,
+        }
+    }
 }
 
 /// What a refusal was about, as it was located.
@@ -66,6 +112,8 @@ impl Refusals {
         });
         if let Some(known) = known {
             known.access |= access;
+            known.by = known.by.max(decision.mechanism.into());
+            known.takes = known.takes.max(Takes::of(decision.call));
             known.times += 1;
             return;
         }
@@ -80,6 +128,8 @@ impl Refusals {
             rule: decision.rule.cloned(),
             detail: decision.detail.unwrap_or_default().to_owned(),
             program: program.map(|exe| path(exe.0)),
+            by: decision.mechanism.into(),
+            takes: Takes::of(decision.call),
             times: 1,
         });
     }

@@ -33,8 +33,10 @@ impl Doors {
     ) -> Result<Self, ConfineError> {
         let inside = kernel.no_tag == Some(NoTag::Inside);
         let no_listener = match listener {
-            Listener::Wanted if kernel.notification => None,
-            Listener::Wanted => Some("this kernel has no seccomp user notification"),
+            Listener::Wanted | Listener::Watching if kernel.notification => None,
+            Listener::Wanted | Listener::Watching => {
+                Some("this kernel has no seccomp user notification")
+            }
             Listener::Taken => {
                 Some("another supervisor above this process already listens (EBUSY)")
             }
@@ -89,6 +91,11 @@ impl Doors {
             ruleset.broker().transparent,
             no_listener,
         )?;
+        let opens = match (listener, no_listener) {
+            (Listener::Watching, None) => opens.watched(),
+            (Listener::Watching, Some(reason)) => return Err(ConfineError::NoTrace { reason }),
+            (Listener::Wanted | Listener::Taken, _) => opens,
+        };
         let bind = match no_connect {
             None => Answer::Notify,
             // There are no Unix sockets then, and TCP ports are Landlock's.
@@ -183,7 +190,7 @@ impl Doors {
                 watches: self.watches,
                 reads: self.trap(Access::READ),
                 writes: self.trap(Access::WRITE),
-                domains: if self.opens.trapped().is_empty() {
+                domains: if self.opens.decided().is_empty() {
                     Answer::Allow
                 } else {
                     Answer::Notify

@@ -70,6 +70,8 @@ pub enum Opens {
     Trapped(Access),
     /// The same, but no open is ever left to Landlock, which lets more be read than the policy does.
     Closed(Access),
+    /// The supervisor decides where these rights are wanted, and Landlock the rest. It sees every use of both.
+    Watched(Access),
     /// Landlock alone, though it was not told of all. A library that programs preload asks over the socket for what it refused.
     Preloaded(Instead),
     /// Landlock alone, though it was not told of all: nobody can be asked. The rest can be had over the socket.
@@ -99,8 +101,33 @@ impl Opens {
     /// The rights of which each use is asked about.
     pub fn trapped(self) -> Access {
         match self {
-            Self::Trapped(rights) | Self::Closed(rights) => rights,
+            Self::Watched(_) => Access::READ | Access::WRITE,
+            other => other.decided(),
+        }
+    }
+
+    /// The rights of which each use is decided by the supervisor.
+    pub fn decided(self) -> Access {
+        match self {
+            Self::Trapped(rights) | Self::Closed(rights) | Self::Watched(rights) => rights,
             Self::Landlock | Self::Preloaded(_) | Self::SocketOnly(_) => Access::NONE,
+        }
+    }
+
+    /// The same, and the supervisor looks on where Landlock decides.
+    pub(super) fn watched(self) -> Self {
+        match self {
+            // There it decides all that Landlock would.
+            Self::Closed(rights) => Self::Closed(rights | Access::WRITE),
+            other => Self::Watched(other.decided()),
+        }
+    }
+
+    /// The rights of which it decides each use, where it looks on at the others.
+    pub fn watches(self) -> Option<Access> {
+        match self {
+            Self::Watched(decided) => Some(decided),
+            _ => None,
         }
     }
 
@@ -181,6 +208,12 @@ impl Layers {
                     }
                     Opens::Trapped(_) => "decided by the supervisor",
                     Opens::Closed(_) => "decided and done by the supervisor, none by Landlock",
+                    Opens::Watched(decided) if decided.is_empty() => {
+                        "by Landlock; the supervisor looks on"
+                    }
+                    Opens::Watched(_) => {
+                        "decided by the supervisor, or by Landlock while it looks on"
+                    }
                     Opens::Preloaded(Instead::Chosen) => {
                         "by Landlock; a preloaded library asks for the rest, as the policy says"
                     }

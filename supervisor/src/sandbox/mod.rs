@@ -77,6 +77,12 @@ pub enum ConfineError {
         /// Why not.
         reason: &'static str,
     },
+    /// What the kernel decides alone is to be seen, which takes a listener.
+    #[error("nothing can be traced: {reason}")]
+    NoTrace {
+        /// Why there is none.
+        reason: &'static str,
+    },
     /// The policy names a capability that does not exist, or that no sandbox may keep.
     #[error("keep_caps: {name}: {reason}")]
     Capability {
@@ -119,6 +125,8 @@ pub enum ConfineError {
 pub enum Listener {
     /// It is to have one.
     Wanted,
+    /// It is to have one, and every open and every change of names is seen by it, whoever decides them.
+    Watching,
     /// None can be had: another supervisor or a container runtime listens above us.
     Taken,
 }

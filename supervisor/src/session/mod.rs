@@ -26,7 +26,7 @@ use crate::broker::{self, Before, Broker, Claim, Located, Peer, Seat, Ticket};
 use crate::launch::{Exit, Progress};
 use crate::policy::{Ruleset, Verdict};
 use crate::sandbox::{Confinement, Tag};
-use crate::transparent::{self, Door, DoorError, Recorder, Served};
+use crate::transparent::{self, Door, DoorError, Recorder, Served, Watched};
 use channels::Channels;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
@@ -137,6 +137,8 @@ pub struct Locks {
     pub rulesets: Vec<OwnedFd>,
     /// The kernel lets it read more than the rules do, so that no open may be left to it.
     pub closed: bool,
+    /// What the supervisor looks on at, where it does.
+    pub watched: Option<Watched>,
 }
 
 impl Locks {
@@ -154,7 +156,20 @@ impl Locks {
                 .map(hold)
                 .collect::<Result<_, _>>()?,
             closed: confinement.layers().opens.closed(),
+            watched: confinement.layers().opens.watches().map(|decided| Watched {
+                decided,
+                everything: false,
+            }),
         })
+    }
+
+    /// The same, and what is allowed is recorded too.
+    #[must_use]
+    pub fn recording_everything(mut self) -> Self {
+        if let Some(watched) = &mut self.watched {
+            watched.everything = true;
+        }
+        self
     }
 }
 
@@ -320,6 +335,7 @@ impl Session {
                     root,
                     processes: ruleset.limits().processes,
                     closed: locks.closed,
+                    watched: locks.watched,
                     tag,
                 };
                 Some(Door::new(listener.into(), journal, facts)?)

@@ -10,6 +10,7 @@ use super::locate::{Located, as_path, locate};
 use super::objection::{NAMELESS, Objection, passed};
 use super::parents::{Entry, Odd, Parent};
 use super::thread::Thread;
+use crate::audit::Seen;
 use crate::broker::{self, umask};
 use crate::policy::{Access, Kind, Mechanism, Subject, Verdict};
 use nix::errno::Errno;
@@ -247,6 +248,29 @@ impl Deed {
                 None => Ok((at(entry)?, None)),
             },
             Self::Symlink(target, entry) => Ok((at(entry)?, Some(as_path(target).to_owned()))),
+        }
+    }
+
+    /// Which names it is done to, and what is done to each.
+    pub fn done_to(&self) -> Vec<(&Path, Seen)> {
+        let made = |entry: &Entry| match entry.kind() {
+            Kind::Directory => Seen::MadeDirectory,
+            _ => Seen::Made,
+        };
+        match self {
+            Self::SetLength(object, _) => {
+                let path = object.path();
+                path.map(|path| (path, Seen::Opened)).into_iter().collect()
+            }
+            Self::Make(entry, Node::Directory(_)) => vec![(entry.path(), Seen::MadeDirectory)],
+            Self::Make(entry, Node::Other(_)) | Self::Link(_, entry) | Self::Symlink(_, entry) => {
+                vec![(entry.path(), Seen::Made)]
+            }
+            Self::Remove(entry, _) => vec![(entry.path(), Seen::Removed)],
+            Self::Move(from, to, flags) => match flags & libc::RENAME_EXCHANGE {
+                0 => vec![(from.path(), Seen::Removed), (to.path(), made(from))],
+                _ => vec![(from.path(), made(to)), (to.path(), made(from))],
+            },
         }
     }
 

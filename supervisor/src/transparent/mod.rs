@@ -76,6 +76,6 @@ mod walk;
 
 pub use calls::{Class, numbers};
 pub(crate) use door::JOURNAL;
-pub use door::{Channel, Door, DoorError, Facts, Served};
+pub use door::{Channel, Door, DoorError, Facts, Served, Watched};
 pub use law::Law;
 pub use record::Recorder;

@@ -6,7 +6,7 @@
 use super::failure::Failure;
 use super::objection::Objection;
 use super::thread::Thread;
-use crate::audit::{Answer, Bytes, Decision, Door, Error, Event, Log, Who};
+use crate::audit::{Answer, Bytes, Decision, Door, Error, Event, Log, Seen, Who};
 use crate::broker::{Claim, Located, Outcome, Peer, Progress, Refusal, Ticket};
 use crate::policy::{Access, Denial, Mechanism, Origin, Reason, Verdict};
 use nix::errno::Errno;
@@ -98,6 +98,8 @@ pub(super) struct About<'a> {
     pub access: Option<Access>,
     /// The flags of an open.
     pub flags: Option<OFlag>,
+    /// It is Landlock's to refuse, and was only seen.
+    pub only_seen: bool,
 }
 
 /// Why something is refused.
@@ -119,7 +121,49 @@ impl<'a> About<'a> {
             address: None,
             access: None,
             flags: None,
+            only_seen: false,
         }
+    }
+
+    /// The same, of which Landlock decides.
+    pub fn by_the_kernel(self) -> Self {
+        Self {
+            only_seen: true,
+            ..self
+        }
+    }
+
+    /// Records that it was seen to be done, and is allowed so. `false`: it must not be.
+    pub fn saw(&self, recorder: &mut dyn Recorder, verdict: &Verdict, seen: Seen) -> bool {
+        let (rule, mechanism) = match verdict {
+            Verdict::Allow(allowed) => (Some(&allowed.rule), Some(allowed.mechanism)),
+            Verdict::Ask(question) => (Some(&question.rule), None),
+            Verdict::Deny(_) => (None, None),
+        };
+        let Some((process, exe)) = self.caller.found() else {
+            return false;
+        };
+        self.write(recorder, process, exe, Answer::Granted, |decision| {
+            Decision {
+                rule,
+                mechanism,
+                detail: Some(seen.as_str()),
+                ..decision
+            }
+        })
+    }
+
+    /// Records that it was seen, of which no rule speaks alone. `false`: it must not be.
+    pub fn note(&self, recorder: &mut dyn Recorder, seen: Seen) -> bool {
+        let Some((process, exe)) = self.caller.found() else {
+            return false;
+        };
+        self.write(recorder, process, exe, Answer::Granted, |decision| {
+            Decision {
+                detail: Some(seen.as_str()),
+                ..decision
+            }
+        })
     }
 
     /// Records what stands against it. Returns the errno.
@@ -218,6 +262,7 @@ impl<'a> About<'a> {
     /// Who says no here.
     fn mechanism(&self) -> Mechanism {
         match self.call {
+            _ if self.only_seen => Mechanism::Landlock,
             "connect" | "bind" | "listen" => Mechanism::ConnectDoor,
             _ => Mechanism::Broker,
         }

@@ -8,10 +8,12 @@ use crate::policy::Access;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::{Mode, lstat};
+use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use sys::errand::Maker;
 use sys::pidfd::Pidfd;
+use sys::process_memory;
 use sys::status::Status;
 
 const UNREADABLE_UMASK: Failure =
@@ -78,6 +80,26 @@ impl Thread {
                 Errno::ENOENT => Errno::EBADF.into(),
                 other => unseen(other),
             })
+    }
+
+    /// The program that it executes.
+    pub fn program(self) -> Result<PathBuf, Errno> {
+        self.read("exe")
+    }
+
+    /// The name under which its process was started: a script's own, where an interpreter runs it.
+    pub fn started_as(self) -> Result<CString, Failure> {
+        let path = format!("/proc/{}/auxv", self.0);
+        let vector = std::fs::read(path).map_err(|_| Failure::Unreadable)?;
+        let mut words = vector.chunks_exact(size_of::<u64>()).map(|word| {
+            let word: [u8; size_of::<u64>()] = word.try_into().unwrap_or_default();
+            u64::from_ne_bytes(word)
+        });
+        let mut pairs = std::iter::from_fn(|| Some((words.next()?, words.next()?)));
+        let name = pairs.find(|(kind, _)| *kind == libc::AT_EXECFN);
+        let (_, address) = name.ok_or(Failure::Unreadable)?;
+        let longest = libc::PATH_MAX as usize;
+        process_memory::read_c_string(self.0, address, longest).map_err(|_| Failure::Unreadable)
     }
 
     /// What the kernel calls its working directory.
@@ -232,6 +254,14 @@ mod tests {
     #[test]
     fn a_thread_knows_its_process() {
         assert_eq!(own().process(), Ok(std::process::id() as i32));
+    }
+
+    #[test]
+    fn a_thread_knows_what_its_process_was_started_as() {
+        assert_eq!(own().program(), Ok(std::env::current_exe().unwrap()));
+        let name = own().started_as().unwrap();
+        let name = std::path::Path::new(name.to_str().unwrap());
+        assert_eq!(name.canonicalize().ok(), own().program().ok());
     }
 
     #[test]

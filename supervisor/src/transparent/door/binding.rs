@@ -3,6 +3,7 @@
 use super::asking::Asked;
 use super::errands::Within;
 use super::{Claim, Court, Door, DoorError, Finished};
+use crate::audit::Seen;
 use crate::broker;
 use crate::policy::{Access, Kind, Mechanism, Verdict};
 use crate::transparent::address::Address;
@@ -75,6 +76,9 @@ impl Door {
                 }
             }
             Name::Datagrams(address) if court.law.allows_udp() => {
+                if !self.saw_datagrams(claim, address, court) {
+                    return self.errno(claim.id, Errno::EACCES);
+                }
                 self.bind_inet(claim, &socket, address)
             }
             Name::Datagrams(_) => self.fail(claim, refused("no datagrams over IP"), court),
@@ -116,6 +120,9 @@ impl Door {
                 return self.errno(claim.id, errno);
             }
         };
+        if !self.saw(claim, subject.path, Access::WRITE, Seen::Made, court) {
+            return self.errno(claim.id, Errno::EACCES);
+        }
         // Landlock decides once more, wherever the name leads by then: so it may be walked once more. What Landlock does not grant
         // is made in the directory that was located, by its last name: a bind takes no directory to begin in and no restriction of
         // its walk, and a domain that grants that directory alone grants what is below it too, where other rules may hold.

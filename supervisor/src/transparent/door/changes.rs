@@ -2,6 +2,7 @@
 
 use super::asking::Asked;
 use super::{Claim, Court, Door, DoorError, Finished};
+use crate::audit::Seen;
 use crate::broker;
 use crate::policy::Access;
 use crate::transparent::again::Begun;
@@ -61,7 +62,19 @@ impl Door {
             }
         };
         match judge(&located, &change, court.law) {
-            Ok(()) => self.change(claim, located, change),
+            Ok(()) => {
+                let is_recorded = match located.path() {
+                    Some(path) => {
+                        let path = path.to_owned();
+                        self.saw(claim, &path, change.access(), Seen::Changed, court)
+                    }
+                    None => true,
+                };
+                match is_recorded {
+                    true => self.change(claim, located, change),
+                    false => self.errno(claim.id, Errno::EACCES),
+                }
+            }
             Err(Objection::Asks(_, path)) => {
                 let asked = about.asked.map_or(path, as_path).to_owned();
                 let path = path.to_owned();

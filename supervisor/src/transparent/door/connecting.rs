@@ -80,6 +80,9 @@ impl Door {
                 self.connect_stream(claim, connect, address, court)
             }
             Destination::Datagrams(address) if court.law.allows_udp() => {
+                if !self.saw_datagrams(claim, *address, court) {
+                    return self.errno(claim.id, Errno::EACCES);
+                }
                 let result = sys::inet::connect(connect.socket.as_fd(), *address);
                 self.result(claim.id, result.map(|()| 0))
             }

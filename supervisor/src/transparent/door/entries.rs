@@ -74,23 +74,28 @@ impl Door {
         if !self.listener.is_valid(claim.id) {
             return Ok(());
         }
-        let about = About {
-            asked: spelled(act),
-            access: Some(Access::WRITE),
-            ..self.about(claim)
-        };
         let deed = match found {
             Ok(deed) => deed,
             // What no path names is granted by nobody but the kernel. (Nor is a name there one that we would judge for a move.)
             Err(Failure::TooDeep) if !self.facts.closed => {
                 return self.leave_to_the_kernel(claim);
             }
+            // What is wrong with it the kernel says.
+            Err(_) if self.only_sees_deeds() => return self.leave_to_the_kernel(claim),
             Err(failure) => {
-                let errno = about.answer(court.recorder, failure);
+                let errno = self.about_deed(claim, act).answer(court.recorder, failure);
                 return self.errno(claim.id, errno);
             }
         };
-        let errno = match deed.judge(court.law) {
+        let judged = deed.judge(court.law);
+        if self.only_sees_deeds() {
+            return self.see_deed(claim, act, &deed, judged, court);
+        }
+        if judged.is_ok() && !self.saw_deed(claim, &deed, court) {
+            return self.errno(claim.id, Errno::EACCES);
+        }
+        let about = self.about_deed(claim, act);
+        let errno = match judged {
             Ok(Doer::Caller) if deed.may_be_left() && !self.facts.closed => {
                 return self.leave_to_the_kernel(claim);
             }
@@ -107,6 +112,14 @@ impl Door {
             Err(objection) => about.object(court.recorder, &objection),
         };
         self.errno(claim.id, errno)
+    }
+
+    pub(super) fn about_deed<'a>(&'a self, claim: Claim, act: &'a Act) -> About<'a> {
+        About {
+            asked: spelled(act),
+            access: Some(Access::WRITE),
+            ..self.about(claim)
+        }
     }
 
     /// Puts it to the broker. Whoever answers is shown all names. A directory is held meanwhile; what has a name in it is looked at

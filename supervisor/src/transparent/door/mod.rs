@@ -10,6 +10,7 @@ mod opens;
 mod settling;
 mod tasks;
 mod waits;
+mod watching;
 
 use super::address::Address;
 use super::again::{Before, Begun};
@@ -28,6 +29,7 @@ use super::tasks::{Tasks, can_count};
 use super::thread::Thread;
 use crate::broker::Ticket;
 use crate::broker::pool::Pool;
+use crate::policy::Access;
 use crate::sandbox::Tag;
 use asking::Asked;
 use errands::Sent;
@@ -46,6 +48,7 @@ use sys::openat2::Lookup;
 use sys::pidfd::Pidfd;
 use sys::seccomp::{Listener, NATIVE_ARCH, Notification};
 use waits::{Turn, Waits};
+use watching::Remembered;
 
 /// How many slow things are taken note of before other descriptors get their turn.
 const BATCH: usize = 64;
@@ -76,6 +79,17 @@ pub struct Facts {
     pub closed: bool,
     /// What every process of the session carries, where that could be given.
     pub tag: Option<Tag>,
+    /// What it looks on at, where it does.
+    pub watched: Option<Watched>,
+}
+
+/// That every open and every change of names is seen, whoever decides it.
+#[derive(Debug, Clone, Copy)]
+pub struct Watched {
+    /// The rights of which each use is decided here. The rest is Landlock's to decide, as if nobody looked on.
+    pub decided: Access,
+    /// What is allowed is recorded too, each thing once.
+    pub everything: bool,
 }
 
 /// A member of the session connected to it.
@@ -115,6 +129,8 @@ pub struct Door {
     listener: Arc<Listener>,
     /// What was received and not yet answered.
     journal: Arc<Journal>,
+    /// What was recorded of that which is only seen.
+    remembered: Remembered,
     /// What an earlier supervisor had begun of those when it died.
     begun: HashMap<u64, Begun>,
     facts: Facts,
@@ -223,6 +239,7 @@ impl Door {
             has_narrowed: false,
             own: Own::inherited(&journal).map_err(&make)?,
             journal: Arc::new(journal),
+            remembered: Remembered::default(),
             begun: HashMap::new(),
             facts,
             tasks,
@@ -355,6 +372,9 @@ impl Door {
         let is_asked_later = matches!(wish, Ok(Wish::Open(_) | Wish::Change(..)));
         if !is_asked_later && !self.listener.is_valid(claim.id) {
             return Ok(());
+        }
+        if !self.saw_program(claim, court) {
+            return self.errno(claim.id, Errno::EACCES);
         }
         match wish {
             // Nobody can be judged by what we cannot read: what the kernel grants is the same for every path.

@@ -79,7 +79,8 @@ impl Door {
             let errno = about.fail(court.recorder, Errno::EACCES, why);
             return self.errno(claim.id, errno);
         }
-        if !self.facts.closed && is_the_kernels(claim.thread, &target, court.law) {
+        let is_unseen = !self.facts.closed && !self.records_everything();
+        if is_unseen && is_the_kernels(claim.thread, &target, court.law) {
             return self.leave_to_the_kernel(claim);
         }
         let mut order = Order {
@@ -125,6 +126,9 @@ impl Door {
                 return self.errno(claim.id, errno);
             }
         };
+        if self.only_sees_open(order.how()) {
+            return self.see_open(claim, &order.target, &found, court);
+        }
         let answer = match self.judge(claim, &order.target, &found, court) {
             Answer::Broker | Answer::Perform { .. } if self.is_narrowed(claim) => {
                 let about = About {
@@ -132,6 +136,14 @@ impl Door {
                     ..self.about_open(claim, &order.target)
                 };
                 Answer::Errno(about.fail(court.recorder, Errno::EACCES, NARROWED))
+            }
+            answer => answer,
+        };
+        let answer = match answer {
+            Answer::Kernel | Answer::Perform { .. }
+                if !self.saw_open(claim, &order.target, &found, court) =>
+            {
+                Answer::Errno(Errno::EACCES)
             }
             answer => answer,
         };
@@ -312,7 +324,7 @@ impl Door {
         }
     }
 
-    fn about_open<'a>(&'a self, claim: Claim, target: &'a Target) -> About<'a> {
+    pub(super) fn about_open<'a>(&'a self, claim: Claim, target: &'a Target) -> About<'a> {
         About {
             asked: Some(&target.path),
             access: Some(target.how.access()),

@@ -330,6 +330,7 @@ impl Stable {
                 capabilities: adoption.capabilities,
                 rulesets,
                 closed: adoption.closed,
+                watched: None,
             },
             ruleset: adoption.ruleset,
             log: adoption.log,
