@@ -217,6 +217,10 @@ pub struct PolicyArgs {
     /// Keep a capability, where the caller has it
     #[arg(long, value_name = "NAME")]
     pub keep_cap: Vec<String>,
+    /// Run also where these layers cannot be enforced, as `best_effort` in a policy says: net, unix, scope, metadata, limits,
+    /// truncate, ioctl
+    #[arg(long, value_name = "LAYER", value_delimiter = ',')]
+    pub best_effort: Vec<String>,
     /// Give a variable of the policy a value
     #[arg(long, value_name = "NAME=VALUE")]
     pub var: Vec<OsString>,

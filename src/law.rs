@@ -103,6 +103,12 @@ impl Law {
             ));
         }
         add_flags(&mut policies[0], args)?;
+        // What one policy needs, another that narrows it cannot waive; whoever starts it can.
+        for policy in &mut policies {
+            for layer in &args.best_effort {
+                policy.add_flag(Flag::BestEffort, OsStr::new(layer))?;
+            }
+        }
         if let Some(approver) = approver {
             policies[0].set_approver(approver);
         }

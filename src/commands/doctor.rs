@@ -106,7 +106,7 @@ fn examine(kernel: &Kernel, library: Result<PathBuf, String>) -> Vec<Finding> {
             abi >= least,
             gives.to_owned(),
             format!("needs Landlock ABI {least} ({since}), this kernel has {abi}"),
-            "use a newer kernel, or name the layer under [require] best_effort",
+            "use a newer kernel, or say --best-effort for the layer, or name it under [require] best_effort",
         )
     };
     let mut files = finding(

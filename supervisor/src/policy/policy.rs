@@ -146,6 +146,8 @@ pub enum Flag {
     Connect,
     /// `--keep-cap NAME`
     KeepCap,
+    /// `--best-effort LAYER`
+    BestEffort,
     /// `--env NAME` or `--env NAME=VALUE`
     Env,
     /// The supervisor\'s own program, which is executed inside to ask for files (`supervise request`).
@@ -164,6 +166,7 @@ impl Flag {
             Self::Ask => "--ask",
             Self::Connect => "--connect",
             Self::KeepCap => "--keep-cap",
+            Self::BestEffort => "--best-effort",
             Self::Env => "--env",
             Self::Own => "supervise itself",
             Self::Library => "the preloaded library",
@@ -316,6 +319,10 @@ impl Policy {
             Flag::KeepCap => {
                 let name = capability(&value.to_string_lossy(), &site)?;
                 ("keep_caps", name.into(), What::KeepCapability)
+            }
+            Flag::BestEffort => {
+                let what = best_effort(&value.to_string_lossy(), &site)?;
+                ("best_effort", value.to_owned(), what)
             }
             Flag::Env => environment_flag(value, &site)?,
         };

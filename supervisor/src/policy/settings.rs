@@ -200,7 +200,7 @@ pub enum Approver {
 }
 
 /// The layers of enforcement that the policy lets a kernel lack.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct BestEffort(pub(super) BTreeSet<String>);
 

@@ -1,8 +1,9 @@
 //! Which calls the supervisor decides while the program runs, given who can be asked at all.
 //!
-//! What the policy needs decided and nobody can decide is an error, unless the policy names it under `best_effort`.
+//! What the policy needs decided and nobody can decide is lacking, unless the policy names it under `best_effort`.
 
 use super::filter::{AnonymousFiles, Answer, Answers, Arch, FilterSpec, Ptrace, Signals, Socket};
+use super::lacking::Lacking;
 use super::{ConfineError, Instead, Kernel, Listener, Metadata, NoTag, Opens};
 use crate::policy::{Access, Brokered, PortRules, Ruleset, Transparent, Udp};
 
@@ -30,6 +31,7 @@ impl Doors {
         ruleset: &Ruleset,
         kernel: &Kernel,
         listener: Listener,
+        lacking: &mut Lacking<'_>,
     ) -> Result<Self, ConfineError> {
         let inside = kernel.no_tag == Some(NoTag::Inside);
         let no_listener = match listener {
@@ -41,30 +43,14 @@ impl Doors {
                 Some("another supervisor above this process already listens (EBUSY)")
             }
         };
-        let best = |name| ruleset.best_effort().allows(name);
-        let missing = |name, what, reason: String| {
-            if best(name) {
-                Ok(())
-            } else {
-                Err(ConfineError::Missing { name, what, reason })
-            }
-        };
         let no_connect =
             no_listener.or((!kernel.take_descriptors).then_some("pidfd_getfd is refused here"));
         if let Some(reason) = no_connect {
             if ruleset.lists_unix_sockets() {
-                missing(
-                    "unix",
-                    "the policy's rules for Unix sockets",
-                    reason.to_owned(),
-                )?;
+                lacking.add("unix", "the policy's rules for Unix sockets", reason);
             }
             if ruleset.needs_connect_door() {
-                missing(
-                    "net",
-                    "the policy's rules for network addresses",
-                    reason.to_owned(),
-                )?;
+                lacking.add("net", "the policy's rules for network addresses", reason);
             }
         }
         // Landlock is asked about ports that are bound, not about those that an unbound socket is given when it listens.
@@ -82,7 +68,7 @@ impl Doors {
             Some(_) if inside => Answer::Allow,
             Some(reason) => {
                 let what = "the policy's rules for ports to listen on";
-                missing("net", what, reason.to_owned())?;
+                lacking.add("net", what, reason);
                 Answer::Allow
             }
         };
@@ -107,13 +93,13 @@ impl Doors {
             .or(kernel.no_tag.map(|reason| reason.to_string()));
         let counts = no_count.is_none();
         if let (true, Some(reason)) = (limited, no_count) {
-            missing("limits", "the limit of processes", reason)?;
+            lacking.add("limits", "the limit of processes", reason);
         }
         Ok(Self {
             metadata: match no_listener {
                 None => Metadata::Decided,
                 Some(_) if inside => Metadata::Above,
-                Some(_) if best("metadata") => Metadata::Unguarded,
+                Some(_) if lacking.may_be("metadata") => Metadata::Unguarded,
                 Some(_) => Metadata::Refused,
             },
             connect: no_connect.is_none(),
@@ -125,7 +111,7 @@ impl Doors {
             reaches_itself,
             watches: match no_connect {
                 None => Answer::Notify,
-                Some(_) if inside || best("metadata") => Answer::Allow,
+                Some(_) if inside || lacking.may_be("metadata") => Answer::Allow,
                 Some(_) => Answer::Refuse,
             },
             processes: limited && counts,

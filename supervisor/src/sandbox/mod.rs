@@ -9,17 +9,20 @@
 mod doors;
 pub mod filter;
 mod kernel;
+mod lacking;
 mod layers;
 mod limits;
 mod rulesets;
 mod tag;
 
 pub use kernel::Kernel;
+pub use lacking::Missing;
 pub use layers::{Instead, Layers, Metadata, Opens};
 pub use tag::{NoTag, Tag};
 
 use crate::policy::{Origin, PortRules, Ruleset};
 use doors::{Doors, uses_tcp};
+use lacking::Lacking;
 use nix::errno::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -48,18 +51,9 @@ pub enum ConfineError {
         "Landlock is not available: boot with a kernel that has CONFIG_SECURITY_LANDLOCK=y and landlock in lsm="
     )]
     NoLandlock,
-    /// A layer that the policy needs cannot be had, and the policy does not name it as best effort.
-    #[error(
-        "{what} cannot be enforced: {reason}; to run without it, say best_effort = [\"{name}\"] under [require]"
-    )]
-    Missing {
-        /// The name under `best_effort`.
-        name: &'static str,
-        /// What is missing.
-        what: &'static str,
-        /// Why.
-        reason: String,
-    },
+    /// Layers that the policy needs cannot be had, and it does not name them as best effort.
+    #[error("{}", lacking::Said(.0))]
+    Missing(Vec<Missing>),
     /// The kernel would let the child read more than the policy does, and nobody can be asked at each open.
     #[error(
         "a pattern is denied inside what may be executed, so every open must be decided by the supervisor, which is not to be had: \
@@ -141,7 +135,8 @@ pub fn prepare(
     listener: Listener,
     tag: Option<Tag>,
 ) -> Result<Confinement, ConfineError> {
-    let doors = Doors::find(ruleset, kernel, listener)?;
+    let mut lacking = Lacking::nothing(ruleset.best_effort());
+    let doors = Doors::find(ruleset, kernel, listener, &mut lacking)?;
     let held = held()?;
     let keep_caps = keep_caps(ruleset)?.intersection(held);
     let mut limits = limits::make(ruleset.limits()).map_err(|errno| ConfineError::Read {
@@ -155,29 +150,22 @@ pub fn prepare(
     let confines_tcp =
         *ruleset.tcp_connect() != PortRules::Any || *ruleset.tcp_bind() != PortRules::Any;
     let uses_tcp = uses_tcp(ruleset);
-    let best = |name| ruleset.best_effort().allows(name);
-    let need = |name: &'static str, what: &'static str, abi: u32| -> Result<bool, ConfineError> {
-        match kernel.landlock_abi >= abi {
-            true => Ok(true),
-            false if best(name) => Ok(false),
-            false => Err(ConfineError::Missing {
-                name,
-                what,
-                reason: format!(
-                    "Landlock ABI {abi} is needed, this kernel has {}",
-                    kernel.landlock_abi
-                ),
-            }),
-        }
-    };
-    let truncation = need(
+    let truncation = lacking.has(
         "truncate",
         "a refusal to truncate files that may not be written",
         3,
-    )?;
-    let tcp = !(confines_tcp && uses_tcp) || need("net", "the policy's TCP ports", 4)?;
-    let ioctl = need("ioctl", "a refusal of ioctls on devices", 5)?;
-    let scope = need("scope", "the scope of signals and abstract sockets", 6)?;
+        kernel,
+    );
+    let tcp =
+        !(confines_tcp && uses_tcp) || lacking.has("net", "the policy's TCP ports", 4, kernel);
+    let ioctl = lacking.has("ioctl", "a refusal of ioctls on devices", 5, kernel);
+    let scope = lacking.has(
+        "scope",
+        "the scope of signals and abstract sockets",
+        6,
+        kernel,
+    );
+    lacking.done()?;
 
     let rulesets = ruleset
         .native_layers()
@@ -251,7 +239,9 @@ pub fn inherit(
     kernel: &Kernel,
     listener: Listener,
 ) -> Result<Inherited, ConfineError> {
-    let doors = Doors::find(ruleset, kernel, listener)?;
+    let mut lacking = Lacking::nothing(ruleset.best_effort());
+    let doors = Doors::find(ruleset, kernel, listener, &mut lacking)?;
+    lacking.done()?;
     Ok(Inherited {
         capabilities: keep_caps(ruleset)?.intersection(held()?),
         closed: doors.opens.closed(),
