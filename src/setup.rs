@@ -1,6 +1,6 @@
 //! What of this machine and account is not as workers need it: each with a word that does not change, how bad it is, and what to do.
 
-use protocol::control::{Finding, Severity};
+use protocol::control::{Finding, Findings, Severity};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -65,25 +65,15 @@ pub fn shown(findings: &[Finding]) -> String {
 
 fn examine(account: &Account<'_>) -> Vec<Finding> {
     let kernel = account.kernel;
-    let mut found = Vec::new();
-    let mut note = |is_so: bool, code: &str, severity, message: String, fix: &str| {
-        if is_so {
-            found.push(Finding {
-                code: code.to_owned(),
-                severity,
-                message,
-                fix: Some(fix.to_owned()),
-            });
-        }
-    };
-    note(
+    let mut found = Findings::default();
+    found.note(
         kernel.landlock_abi == 0,
         "landlock-missing",
         Severity::Error,
         "Landlock is not there, and nothing else confines files".to_owned(),
         "use a kernel with CONFIG_SECURITY_LANDLOCK=y (Linux 5.13) and landlock among lsm= on its command line",
     );
-    note(
+    found.note(
         !kernel.notification,
         "listener-missing",
         Severity::Warning,
@@ -91,7 +81,7 @@ fn examine(account: &Account<'_>) -> Vec<Finding> {
         "use a newer kernel, or a container runtime whose filter allows seccomp(2)",
     );
     if let Some(reason) = kernel.no_tag {
-        note(
+        found.note(
             true,
             "tag-missing",
             Severity::Error,
@@ -99,7 +89,7 @@ fn examine(account: &Account<'_>) -> Vec<Finding> {
             "run the daemon outside of any sandbox, with RLIMIT_RTTIME unlimited",
         );
     }
-    note(
+    found.note(
         !account.is_private,
         "runtime-directory",
         Severity::Error,
@@ -110,7 +100,7 @@ fn examine(account: &Account<'_>) -> Vec<Finding> {
         "set XDG_RUNTIME_DIR to a directory of yours with mode 0700, or name one as `runtime` under [daemon]",
     );
     let length = account.place.as_os_str().as_bytes().len() + LONGEST_NAME;
-    note(
+    found.note(
         length > LONGEST_SOCKET,
         "socket-path",
         Severity::Warning,
@@ -120,14 +110,14 @@ fn examine(account: &Account<'_>) -> Vec<Finding> {
         ),
         "set XDG_RUNTIME_DIR to a shorter path, or name a shorter `runtime` under [daemon]",
     );
-    note(
+    found.note(
         account.ends_with_the_session,
         "linger",
         Severity::Warning,
         "the user's service manager ends everything when the user's last session does".to_owned(),
         "loginctl enable-linger",
     );
-    found
+    found.findings
 }
 
 #[cfg(test)]

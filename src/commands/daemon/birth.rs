@@ -4,8 +4,8 @@ use super::ground::{Ground, JOBS, bound, make_private};
 use crate::args::PolicyArgs;
 use crate::commands::run::door::Confined;
 use crate::commands::run::found::{
-    c_strings, check_approver, environment, find_program, make_directories, socket_path,
-    working_directory,
+    c_strings, check_approver, environment, find_program, make_directories, pair, pairs,
+    socket_path, working_directory,
 };
 use crate::commands::run::{Failure, Origin, ours};
 use crate::law::Law;
@@ -68,24 +68,15 @@ impl Lawful {
         };
         let start = order.kind.directory.as_deref();
         let start = start.map(|start| variables.expand(start).into());
-        let pair = |name: &str, value: &OsStr| {
-            let mut pair = OsString::from(name);
-            pair.push("=");
-            pair.push(value);
-            pair
-        };
         let env = order.kind.env.iter();
         let args = PolicyArgs {
             policy: order.kind.policy.iter().map(OsString::from).collect(),
             // A directory of its own is of no use to whoever may not write it.
             write: vec![directory.as_os_str().to_owned()],
             chdir: Some(start.unwrap_or_else(|| directory.clone())),
-            var: vec![
-                pair("WORKER_ID", order.id.as_ref()),
-                pair("WORKER_DIR", directory.as_os_str()),
-            ],
+            var: vec![pair("WORKER_ID", order.id), pair("WORKER_DIR", &directory)],
             env: env
-                .map(|(name, value)| pair(name, variables.expand(value).as_ref()))
+                .map(|(name, value)| pair(name, variables.expand(value)))
                 .collect(),
             ..PolicyArgs::default()
         };
@@ -171,12 +162,7 @@ impl Lawful {
         let is_script = program.is_executed_by_path();
         let command = Command {
             argv: c_strings(&words)?,
-            envp: c_strings(environment.iter().map(|(name, value)| {
-                let mut pair = name.clone();
-                pair.push("=");
-                pair.push(value);
-                pair
-            }))?,
+            envp: pairs(&environment)?,
             program,
             working_directory: directory,
             pass,

@@ -179,6 +179,19 @@ pub fn find_program(
     })
 }
 
+/// `NAME=value`.
+pub fn pair(name: impl Into<OsString>, value: impl AsRef<OsStr>) -> OsString {
+    let mut pair = name.into();
+    pair.push("=");
+    pair.push(value);
+    pair
+}
+
+/// An environment as it is handed down.
+pub fn pairs(environment: &[(OsString, OsString)]) -> Result<Vec<CString>, Failure> {
+    c_strings(environment.iter().map(|(name, value)| pair(name, value)))
+}
+
 pub fn c_strings(
     strings: impl IntoIterator<Item = impl AsRef<OsStr>>,
 ) -> Result<Vec<CString>, Failure> {

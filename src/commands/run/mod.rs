@@ -12,7 +12,7 @@ use crate::report::{Ended, Loudness, Reporter, Started};
 use door::Confined;
 use found::{
     c_strings, check_approver, check_standard_streams, environment, find_program, make_directories,
-    refuse_control, socket_path, working_directory,
+    pairs, refuse_control, socket_path, working_directory,
 };
 use nix::errno::Errno;
 use std::ffi::OsString;
@@ -187,12 +187,7 @@ impl Run<'_> {
                     .try_clone()
                     .map_err(|errno| ours(format!("cannot hold the program: {errno}")))?,
                 argv: c_strings(args.command.iter().map(OsString::as_os_str))?,
-                envp: c_strings(environment.iter().map(|(name, value)| {
-                    let mut pair = name.clone();
-                    pair.push("=");
-                    pair.push(value);
-                    pair
-                }))?,
+                envp: pairs(&environment)?,
                 working_directory: directory
                     .try_clone()
                     .map_err(|error| ours(format!("cannot hold the working directory: {error}")))?,

@@ -1,7 +1,7 @@
 //! Under systemd: what a unit has to say, and whether one says it.
 
 use super::config::{OnSupervisorExit, PoolFile};
-use protocol::control::{Finding, Severity};
+use protocol::control::{Finding, Findings, Severity};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
@@ -97,20 +97,10 @@ impl Service<'_> {
     pub fn validate(&self, unit: &str) -> Vec<Finding> {
         let settings = settings(unit);
         let get = |key: &str| settings.get(key).map(String::as_str);
-        let mut found = Vec::new();
-        let mut note = |is_so: bool, code: &str, severity, message: String, fix: &str| {
-            if is_so {
-                found.push(Finding {
-                    code: code.to_owned(),
-                    severity,
-                    message,
-                    fix: Some(fix.to_owned()),
-                });
-            }
-        };
+        let mut found = Findings::default();
         let start = get("ExecStart").unwrap_or_default();
         let words: Vec<&str> = start.split_ascii_whitespace().collect();
-        note(
+        found.note(
             !words.contains(&"daemon") || !words.contains(&"--config"),
             "unit-exec-start",
             Severity::Error,
@@ -118,7 +108,7 @@ impl Service<'_> {
             "ExecStart=/path/to/supervise daemon --config /path/to/workers.toml",
         );
         let kind = get("Type").unwrap_or("simple");
-        note(
+        found.note(
             kind != "notify",
             "unit-type",
             Severity::Warning,
@@ -128,7 +118,7 @@ impl Service<'_> {
             "Type=notify",
         );
         let access = get("NotifyAccess").unwrap_or("main");
-        note(
+        found.note(
             kind == "notify" && access != "main",
             "unit-notify-access",
             Severity::Error,
@@ -141,7 +131,7 @@ impl Service<'_> {
             "NotifyAccess=main",
         );
         let kill = get("KillMode").unwrap_or("control-group");
-        note(
+        found.note(
             self.survives() && kill != "process",
             "unit-kill-mode",
             Severity::Error,
@@ -150,7 +140,7 @@ impl Service<'_> {
             ),
             "KillMode=process",
         );
-        note(
+        found.note(
             !self.survives() && kill == "process",
             "unit-kill-mode",
             Severity::Info,
@@ -158,7 +148,7 @@ impl Service<'_> {
             "KillMode=mixed",
         );
         let stored = get("FileDescriptorStoreMax").and_then(|most| most.parse().ok());
-        note(
+        found.note(
             self.survives() && stored.unwrap_or(0) == 0,
             "unit-store",
             Severity::Warning,
@@ -167,14 +157,14 @@ impl Service<'_> {
             "FileDescriptorStoreMax=4096",
         );
         let restart = get("Restart").unwrap_or("no");
-        note(
+        found.note(
             restart == "no",
             "unit-restart",
             Severity::Warning,
             "with Restart=no nobody starts a keeper that was killed again".to_owned(),
             "Restart=on-failure",
         );
-        note(
+        found.note(
             !is_yes(get("Delegate").unwrap_or("no")),
             "unit-delegate",
             Severity::Info,
@@ -182,14 +172,14 @@ impl Service<'_> {
             "Delegate=yes",
         );
         let runtime = get("RuntimeDirectory").filter(|name| !name.is_empty());
-        note(
+        found.note(
             runtime.is_some() && self.survives() && get("RuntimeDirectoryPreserve").is_none_or(|word| word == "no"),
             "unit-runtime-directory",
             Severity::Error,
             "RuntimeDirectory= is removed at a stop, and with it the sockets of workers that survive".to_owned(),
             "RuntimeDirectoryPreserve=yes",
         );
-        found
+        found.findings
     }
 }
 

@@ -315,10 +315,31 @@ pub struct DesiredStates {
 }
 
 /// The data of the answer to `validate_setup`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Findings {
     /// What was found; empty when all is well.
     pub findings: Vec<Finding>,
+}
+
+impl Findings {
+    /// Notes something, if it is so: under a stable word, with what to do about it.
+    pub fn note(
+        &mut self,
+        is_so: bool,
+        code: &str,
+        severity: Severity,
+        message: String,
+        fix: &str,
+    ) {
+        if is_so {
+            self.findings.push(Finding {
+                code: code.to_owned(),
+                severity,
+                message,
+                fix: Some(fix.to_owned()),
+            });
+        }
+    }
 }
 
 /// The data of the answer to `questions`.
