@@ -1,12 +1,14 @@
 //! Opening what was located.
 
+use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::fstat;
 use protocol::{Create, OpenFlags};
+use sys::making::Making;
 use sys::openat2;
 
 use super::claim::{Claim, Purpose};
@@ -49,10 +51,10 @@ pub(super) fn open(
             directory, name, ..
         } => {
             let flags = flags | OFlag::O_NONBLOCK;
-            let name = Path::new(name);
-            umask::under(asker.umask, || {
-                openat2::create(directory.as_fd(), name, flags, claim.mode)
-            })?
+            let name = CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL)?;
+            let making = Making::File(flags, claim.mode);
+            let made = umask::make_under(asker.umask, making, directory.as_fd(), &name)?;
+            made.ok_or(Errno::EIO)?
         }
         Object::There { fd, facts } => {
             let kind = facts.mode & libc::S_IFMT;

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use sys::entries::{self, Removal};
+use sys::making::Making;
 use sys::openat2::Lookup;
 use sys::process::{limit_of, resource};
 
@@ -340,10 +341,11 @@ impl Deed {
                 let (directory, name) = entry.at();
                 let mask = thread.umask()?;
                 waits()?;
-                umask::under(mask, || match node {
-                    Node::Directory(mode) => entries::make_directory(directory, name, *mode),
-                    Node::Other(mode) => entries::make_node(directory, name, *mode),
-                })?;
+                let making = match node {
+                    Node::Directory(mode) => Making::Directory(*mode),
+                    Node::Other(mode) => Making::Node(*mode),
+                };
+                umask::make_under(mask, making, directory, name)?;
             }
             Self::Remove(entry, kind) => {
                 let (directory, name) = entry.at();

@@ -2,14 +2,16 @@
 
 use super::calls::Opening;
 use super::failure::Failure;
-use super::locate::{Located, as_path};
+use super::locate::Located;
 use super::target::Found;
 use super::thread::Thread;
 use crate::broker::{Patience, is_ours_alone, umask};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::stat::fstat;
-use std::os::fd::{AsFd, OwnedFd};
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use sys::making::Making;
 use sys::metadata;
 use sys::openat2;
 
@@ -63,17 +65,14 @@ pub(super) fn open(
     }
     let fd = match found {
         Found::New { parent, name, .. } => {
-            let name = as_path(name);
-            under_its_umask(thread, || {
-                openat2::create(parent.fd.as_fd(), name, flags, how.mode)
-            })?
+            let making = Making::File(flags, how.mode);
+            make_under_its_umask(thread, making, parent.fd.as_fd(), name)?
         }
         Found::There(directory) if how.is_temporary() => {
             // `O_EXCL`: it never gets a name.
             flags |= how.flags & OFlag::O_EXCL;
-            under_its_umask(thread, || {
-                openat2::create_unnamed(directory.fd.as_fd(), flags, how.mode)
-            })?
+            let making = Making::Unnamed(flags, how.mode);
+            make_under_its_umask(thread, making, directory.fd.as_fd(), c".")?
         }
         Found::There(located) => {
             suits(thread, located, how, native)?;
@@ -114,8 +113,15 @@ pub(super) fn open_own(located: &Located, how: Opening) -> Result<OwnedFd, Errno
     Ok(fd)
 }
 
-fn under_its_umask<T>(thread: Thread, make: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
-    umask::under(thread.umask().map_err(Failure::errno)?, make)
+fn make_under_its_umask(
+    thread: Thread,
+    making: Making,
+    directory: BorrowedFd<'_>,
+    name: &CStr,
+) -> Result<OwnedFd, Errno> {
+    let mask = thread.umask().map_err(Failure::errno)?;
+    let made = umask::make_under(mask, making, directory, name)?;
+    made.ok_or(Errno::EIO)
 }
 
 /// Says no to what the kernel would refuse by what the object is, and to devices that mean something else to us than to the

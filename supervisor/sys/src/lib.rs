@@ -21,6 +21,8 @@ pub mod journal;
 pub mod landlock;
 #[cfg(target_os = "linux")]
 pub mod listeners;
+#[cfg(target_os = "linux")]
+pub mod making;
 pub mod messages;
 #[cfg(target_os = "linux")]
 pub mod metadata;
