@@ -4,15 +4,17 @@
 //! kernel checks after it would have asked Landlock is left to it: it is the kernel that acts, on the located directory.
 
 use super::calls::{Act, Node};
+use super::elsewhere;
+use super::ends::{doer, judge_link, judge_move};
 use super::failure::{Failure, refused};
 use super::law::Law;
 use super::locate::{Located, as_path, locate};
-use super::objection::{NAMELESS, Objection, passed};
+use super::objection::{NAMELESS, Objection};
 use super::parents::{Entry, Odd, Parent};
 use super::thread::Thread;
 use crate::audit::Seen;
 use crate::broker::{self, umask};
-use crate::policy::{Access, Kind, Mechanism, Subject, Verdict};
+use crate::policy::{Access, FileId, Kind};
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 use std::ffi::CString;
@@ -159,21 +161,44 @@ impl Deed {
         are_kinds && self.entries().into_iter().flatten().all(Entry::is_in_place)
     }
 
-    /// Does what makes directories or moves names while nobody else does: what was looked at just before is still so. Not for
-    /// ever where a file server does not answer: `None`.
+    /// Does it at once, on the thread that serves. `None`: it would move a directory above what is being done elsewhere, and has
+    /// to wait for that.
+    pub fn at_once<T>(&self, act: impl FnOnce() -> T) -> Option<T> {
+        match self.moved().as_slice() {
+            [] => Some(act()),
+            moved => elsewhere::unless_above(moved, act),
+        }
+    }
+
+    /// Does it elsewhere, while nobody moves a directory above it, and what makes directories or moves names while nobody else does
+    /// that either: what was looked at just before is still so. Not for ever where a file server does not answer: `None`.
     pub fn alone<T>(&self, act: impl FnOnce() -> T) -> Option<T> {
         static NAMES: Mutex<()> = Mutex::new(());
-        let changes_names = matches!(self, Self::Move(..) | Self::Make(_, Node::Directory(_)));
-        let end = Instant::now() + PATIENCE;
-        let _names = loop {
-            match NAMES.try_lock() {
-                _ if !changes_names => break None,
-                Ok(names) => break Some(names),
-                Err(_) if Instant::now() >= end => return None,
-                Err(_) => std::thread::sleep(Duration::from_millis(1)),
+        let entries: Vec<&Entry> = self.entries().into_iter().flatten().collect();
+        if entries.is_empty() {
+            return Some(act());
+        }
+        let moved = self.moved();
+        let _kept = soon(|| elsewhere::keep(&entries, &moved))?;
+        let _names = match self {
+            Self::Move(..) | Self::Make(_, Node::Directory(_)) => {
+                Some(soon(|| NAMES.try_lock().ok())?)
             }
+            _ => None,
         };
         Some(act())
+    }
+
+    /// The directories that get another place, as far as is known.
+    fn moved(&self) -> Vec<FileId> {
+        let Self::Move(from, to, flags) = self else {
+            return Vec::new();
+        };
+        let is_exchange = flags & libc::RENAME_EXCHANGE != 0;
+        let ends = [Some(from), Some(to).filter(|_| is_exchange)];
+        let directories = ends.into_iter().flatten();
+        let directories = directories.filter(|end| end.kind() == Kind::Directory);
+        directories.filter_map(|end| end.subject().object).collect()
     }
 
     /// Whether doing it may take its time: a file server is asked, a lease is waited for, directories change places.
@@ -374,76 +399,13 @@ impl Deed {
 /// How long somebody else may be moving names.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Whose a deed is of which the law says this.
-fn doer(verdict: Verdict, path: &Path) -> Result<Doer, Objection<'_>> {
-    passed(verdict, path).map(|mechanism| match mechanism {
-        Mechanism::Landlock => Doer::Caller,
-        Mechanism::ConnectDoor | Mechanism::Broker => Doer::Supervisor,
-    })
-}
-
-fn judge_link<'a>(
-    law: &dyn Law,
-    object: &'a Located,
-    entry: &'a Entry,
-) -> Result<Doer, Objection<'a>> {
-    let to = entry.subject();
-    let verdict = match (object.subject(), object.held().contains(Access::WRITE)) {
-        (Some(from), _) => law.decide_link(&from, &to),
-        (None, true) => law.decide_make(&to, Kind::File),
-        (None, false) => return Err(NAMELESS),
-    };
-    doer(verdict, entry.path())
-}
-
-fn judge_move<'a>(
-    law: &dyn Law,
-    from: &'a Entry,
-    to: &'a Entry,
-    flags: u32,
-) -> Result<Doer, Objection<'a>> {
-    let (one, other) = (from.subject(), to.subject());
-    // First alone: what keeps the one where it is is about that one.
-    let alone = |entry: &Entry, subject: &Subject<'_>| match entry.kind() {
-        Kind::File => law.decide_make(subject, Kind::Directory),
-        _ => law.decide_replace(subject),
-    };
-    let taken = alone(from, &one);
-    let forth = law.decide_move(&one, &other, from.kind());
-    let back = match flags & libc::RENAME_EXCHANGE {
-        0 => None,
-        _ => Some(law.decide_move(&other, &one, to.kind())),
-    };
-    let ends = [taken.clone(), alone(to, &other)];
-    // What is not done at all nobody is asked about.
-    let mut said = Ok(Doer::Caller);
-    let verdicts = [(Some(taken), from), (Some(forth), to), (back, from)];
-    for (verdict, entry) in verdicts {
-        let Some(verdict) = verdict else { continue };
-        match (doer(verdict, entry.path()), &said) {
-            (Err(asks @ Objection::Asks(..)), _) => said = Err(asks),
-            (Err(no), _) => return Err(no),
-            (Ok(doer), Ok(_)) => said = Ok(doer),
-            (Ok(_), Err(_)) => {}
+/// What becomes free before long.
+fn soon<T>(take: impl Fn() -> Option<T>) -> Option<T> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match take() {
+            None if Instant::now() < end => std::thread::sleep(Duration::from_millis(1)),
+            taken => return taken,
         }
     }
-    match said {
-        Err(Objection::Asks(verdict, path)) if !counts_all(&verdict, &ends) => {
-            let why = "one of its names is counted and the other is not, or not with it: it can be copied, not moved";
-            Err(Objection::Refused(Errno::EXDEV, why, Some(path)))
-        }
-        said => said,
-    }
-}
-
-/// Whether the rule of this verdict is the one that counts, if any does at either end.
-fn counts_all(verdict: &Verdict, ends: &[Verdict]) -> bool {
-    let named = |verdict: &Verdict| match verdict {
-        Verdict::Allow(allowed) => Some((allowed.rule.clone(), allowed.budget)),
-        Verdict::Ask(question) => Some((question.rule.clone(), question.budget)),
-        Verdict::Deny(_) => None,
-    };
-    let counting = named(verdict).map(|(rule, _)| rule);
-    let mut ends = ends.iter().filter_map(named);
-    ends.all(|(rule, budget)| budget.is_none() || counting.as_ref() == Some(&rule))
 }

@@ -57,6 +57,8 @@ mod calls;
 mod connects;
 mod deeds;
 mod door;
+mod elsewhere;
+mod ends;
 mod failure;
 mod law;
 mod listens;

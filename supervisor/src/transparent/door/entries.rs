@@ -170,8 +170,10 @@ impl Door {
             }
             result
         };
-        if !deed.is_slow() {
-            return self.done_deed(claim, perform(&deed), court);
+        if !deed.is_slow()
+            && let Some(result) = deed.at_once(|| perform(&deed))
+        {
+            return self.done_deed(claim, result, court);
         }
         self.aside(claim, court, move |turn| {
             // Nobody waits for it any more, or not for this: it must not happen behind a back.
