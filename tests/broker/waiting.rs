@@ -1,15 +1,19 @@
 //! What makes one claim wait makes no other wait.
 
+use crate::harness::run::eventually;
 use crate::harness::{feature, require};
 use crate::lease::lease;
 use crate::rig::*;
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, setrlimit};
 use protocol::{Code, OpenFlags, OpenRequest};
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 use std::time::Instant;
-use supervisor::broker::{Outcome, Progress};
+use supervisor::broker::{Claim, Outcome, Peer, Progress};
 use supervisor::policy::Approver;
 
 /// Takes a lease, which everybody waits for who opens the file.
@@ -125,26 +129,127 @@ fn what_waits_is_bounded() {
     }
 }
 
-#[test]
-fn a_fifo_that_nobody_opens_holds_nothing_up() {
-    require!(feature::statmount());
-    let mut rig = Rig::new(&open_below(), Approver::Deny, |place| {
+/// A rig with a FIFO in it, and where that is.
+fn with_a_fifo() -> (Rig, std::path::PathBuf) {
+    let rig = Rig::new(&open_below(), Approver::Deny, |place| {
         let mode = nix::sys::stat::Mode::S_IRWXU;
         nix::unistd::mkfifo(&place.join("open/fifo"), mode).unwrap();
         drop(UnixListener::bind(place.join("open/socket")).unwrap());
         place.write("open/fast", "");
     });
     let fifo = rig.place.join("open/fifo");
-    let refusal = rig.refused(write(&fifo));
+    (rig, fifo)
+}
+
+fn at_once(request: OpenRequest) -> OpenRequest {
+    let flags = OpenFlags::NONBLOCK;
+    OpenRequest { flags, ..request }
+}
+
+/// Whether somebody has the FIFO open for reading, or waits for who writes.
+fn is_read(fifo: &std::path::Path) -> bool {
+    let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK;
+    let opened = nix::fcntl::open(fifo, flags, nix::sys::stat::Mode::empty());
+    assert!(matches!(opened, Ok(_) | Err(Errno::ENXIO)), "{opened:?}");
+    opened.is_ok()
+}
+
+#[test]
+fn an_end_of_a_fifo_is_granted_when_somebody_opens_the_other() {
+    require!(feature::statmount());
+    let (mut rig, fifo) = with_a_fifo();
+    let refusal = rig.refused(at_once(write(&fifo)));
     assert_eq!((refusal.code, refusal.errno), (Code::Failed, Errno::ENXIO));
-    let reader = rig.granted(read(&fifo));
-    let writer = rig.granted(write(&fifo));
+    drop(rig.granted(at_once(read(&fifo))));
+    let waiting = rig.pend(read(&fifo));
+    others_go_on(&mut rig);
+    let writing = rig.pend(write(&fifo));
+    let both = rig.wait_for(2);
+    let mut both: Vec<_> = both
+        .into_iter()
+        .map(|(ticket, outcome)| (ticket, granted(outcome)))
+        .collect();
+    both.sort_by_key(|(ticket, _)| *ticket);
+    let [(reads, reader), (writes, writer)] = both.try_into().expect("two");
+    assert_eq!((reads, writes), (waiting, writing));
+    let flags = nix::fcntl::fcntl(&reader.fd, nix::fcntl::FcntlArg::F_GETFL).unwrap();
+    assert_eq!(flags & libc::O_NONBLOCK, 0);
     nix::unistd::write(&writer.fd, b"through").unwrap();
     drop(writer);
     assert_eq!(content(reader), "through");
     let socket = rig.place.join("open/socket");
     assert_eq!(rig.refused(read(socket)).errno, Errno::ENXIO);
     others_go_on(&mut rig);
+}
+
+#[test]
+fn who_is_gone_leaves_no_end_of_a_fifo() {
+    require!(feature::statmount());
+    let (mut rig, fifo) = with_a_fifo();
+    let ticket = rig.pend(read(&fifo));
+    eventually("it waits", || is_read(&fifo));
+    // That was a writer.
+    drop(granted(rig.wait(ticket)));
+    let ticket = rig.pend(read(&fifo));
+    rig.broker.cancel(&mut rig.log, ticket);
+    assert!(!is_read(&fifo));
+    let mut asking = std::process::Command::new("sleep")
+        .arg("1000")
+        .spawn()
+        .unwrap();
+    let pid = asking.id() as i32;
+    let process = sys::pidfd::Pidfd::open(pid).unwrap();
+    let peer = Peer {
+        pid,
+        uid: nix::unistd::geteuid().as_raw(),
+        pidfd: Some(process.as_fd()),
+    };
+    let Progress::Pending(ticket) = rig.claim_of(&peer, read(&fifo)) else {
+        panic!("it does not wait");
+    };
+    asking.kill().unwrap();
+    asking.wait().unwrap();
+    let refusal = refused(rig.wait(ticket));
+    assert_eq!(refusal.code, Code::Unavailable);
+    assert!(!is_read(&fifo));
+    // Nobody wakes us for it any more.
+    let mut fds = [PollFd::new(rig.broker.wake_fd(), PollFlags::POLLIN)];
+    assert_eq!(poll(&mut fds, PollTimeout::ZERO), Ok(0));
+}
+
+#[test]
+fn so_many_wait_for_ends_of_fifos_and_no_more() {
+    require!(feature::statmount());
+    let (mut rig, fifo) = with_a_fifo();
+    for _ in 0..32 {
+        let _waits = rig.pend(read(&fifo));
+    }
+    assert_eq!(rig.refused(read(&fifo)).code, Code::Limit);
+    others_go_on(&mut rig);
+    let writer = File::options().write(true).open(&fifo).unwrap();
+    for (_, outcome) in rig.wait_for(32) {
+        drop(granted(outcome));
+    }
+    drop(writer);
+    let _waits = rig.pend(read(&fifo));
+}
+
+#[test]
+fn what_all_ask_over_is_not_kept_for_a_fifo() {
+    let (mut rig, fifo) = with_a_fifo();
+    let own = sys::pidfd::Pidfd::open(std::process::id() as i32).unwrap();
+    let peer = Peer {
+        pid: std::process::id() as i32,
+        uid: nix::unistd::geteuid().as_raw(),
+        pidfd: Some(own.as_fd()),
+    };
+    let claim = Claim::new(read(&fifo)).unwrap().alone();
+    let outcome = match rig.broker.claim(&mut rig.log, &peer, claim) {
+        Progress::Done(outcome) => outcome,
+        Progress::Pending(ticket) => rig.wait(ticket),
+    };
+    assert_eq!(refused(outcome).errno, Errno::EAGAIN);
+    assert!(!is_read(&fifo));
 }
 
 #[test]

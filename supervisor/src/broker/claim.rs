@@ -33,6 +33,8 @@ pub struct Claim {
     pub(super) to: Option<PathBuf>,
     /// It is about names, which may mean something else the next time: no answer stands for another, neither before nor after.
     pub(super) is_once: bool,
+    /// Nobody can ask anything else before it is answered.
+    pub(super) is_alone: bool,
 }
 
 /// What a claim is for.
@@ -74,6 +76,7 @@ impl Claim {
             program: None,
             to: None,
             is_once: false,
+            is_alone: false,
         };
         let contradiction =
             |errno, what| Err(Refusal::new(Code::BadRequest, errno).explained(what));
@@ -125,6 +128,7 @@ impl Claim {
             program: None,
             to: None,
             is_once: false,
+            is_alone: false,
         }
     }
 
@@ -133,6 +137,16 @@ impl Claim {
     pub fn under(self, umask: u32) -> Self {
         Self {
             umask: Some(umask),
+            ..self
+        }
+    }
+
+    /// The same over the one connection that a whole session has: until it is answered nobody can ask for anything else, and so it
+    /// must not wait for what somebody else may have to ask for.
+    #[must_use]
+    pub fn alone(self) -> Self {
+        Self {
+            is_alone: true,
             ..self
         }
     }

@@ -2,12 +2,14 @@
 //!
 //! Each step says how the case goes on, and none waits: what may wait is handed to others, and goes on from where they come back.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::sys::epoll::{EpollEvent, EpollFlags};
 use protocol::{Code, Create, OpenFlags};
+use sys::errand::{Act, Errand};
 use sys::openat2::Lookup;
 
 use super::approver::{Answer, Asked};
@@ -17,7 +19,7 @@ use super::outcome::{Grant, Outcome, Refusal};
 use super::question::{self, Question};
 use super::record::decision;
 use super::remembered::Term;
-use super::{ATTEMPTS, Broker, Case, Found, SLOW, Stage, Step, Ticket, WAITING, Waiting};
+use super::{ATTEMPTS, Broker, Case, FIFOS, Found, SLOW, Stage, Step, Ticket, WAITING, Waiting};
 use crate::audit::{Answer as Recorded, Decision, Event, Log};
 use crate::policy::{Allowed, Mechanism, Origin, Question as Asks, Verdict};
 
@@ -156,6 +158,9 @@ impl Broker {
         if changes && log.ready().is_err() {
             return refuse(case, unrecorded());
         }
+        if grant::waits_for_another(&located, &case.claim) {
+            return self.meet(case, &located, allowed);
+        }
         if located.may_wait() {
             return self.open_aside(case, located, allowed, attempt);
         }
@@ -173,11 +178,6 @@ impl Broker {
         allowed: Allowed,
         attempt: usize,
     ) -> Step {
-        if result.is_err()
-            && let Some(spent) = self.spent.get_mut(&allowed.rule)
-        {
-            *spent = spent.saturating_sub(1);
-        }
         match result {
             Ok(fd) => {
                 let grant = Grant {
@@ -194,10 +194,98 @@ impl Broker {
                     && case.claim.call.is_none()
                     && attempt < ATTEMPTS =>
             {
+                self.give_back(&allowed);
                 let found = locate::locate(&case.claim, &case.asker, Lookup::Cached);
                 self.judge(log, case, found, attempt + 1)
             }
-            Err(errno) => refuse(case, Refusal::failed(errno)),
+            Err(errno) => self.unspent(case, &allowed, Refusal::failed(errno)),
+        }
+    }
+
+    /// Opens one end of a FIFO, which lasts until somebody opens the other, or nobody waits for it any more.
+    fn meet(&mut self, case: Case, located: &Located, allowed: Allowed) -> Step {
+        if case.claim.is_alone {
+            let refusal = Refusal::new(Code::Failed, Errno::EAGAIN).explained(
+                "all programs here ask over one connection: a FIFO is opened with `nonblock` over it, or for both",
+            );
+            return self.unspent(case, &allowed, refusal);
+        }
+        let fifos = self.waiting.values().filter(|waiting| waiting.meets());
+        if self.waiting.len() >= WAITING || fifos.count() >= FIFOS {
+            return self.unspent(case, &allowed, full());
+        }
+        // An end that nobody has any more would keep whoever opens the other waiting.
+        let Some(watched) = case.asker.watched() else {
+            return self.unspent(case, &allowed, gone());
+        };
+        let flags = grant::flags_of(&case.claim);
+        let joined = |fd: BorrowedFd<'_>| {
+            let event = EpollEvent::new(EpollFlags::EPOLLIN, case.ticket.0);
+            self.poll.add(fd, event)
+        };
+        let begun = located
+            .hold()
+            .and_then(|fifo| Errand::start(fifo, Act::Open(flags), &[]));
+        let begun = begun.and_then(|errand| {
+            joined(errand.as_fd())?;
+            joined(watched.as_fd())?;
+            Ok(errand)
+        });
+        match begun {
+            Ok(errand) => {
+                let stage = Stage::Meeting { errand, allowed };
+                self.waiting.insert(case.ticket, Waiting { case, stage });
+                None
+            }
+            Err(errno) => self.unspent(case, &allowed, Refusal::failed(errno)),
+        }
+    }
+
+    /// What came of those that waited for the other ends of FIFOs.
+    pub(super) fn met(&mut self, log: &mut Log) -> Vec<(Case, Outcome)> {
+        let is_over = |_: &Ticket, waiting: &mut Waiting| match &waiting.stage {
+            Stage::Meeting { errand, .. } => {
+                let watched = waiting.case.asker.watched();
+                let is_gone = watched.is_none_or(|process| process.has_exited() != Ok(false));
+                is_gone || errand.answer().is_some()
+            }
+            _ => false,
+        };
+        let over: Vec<Waiting> = self
+            .waiting
+            .extract_if(is_over)
+            .map(|(_, over)| over)
+            .collect();
+        for waiting in &over {
+            self.watch_no_more(&waiting.case);
+        }
+        let end = |Waiting { case, stage }| match stage {
+            Stage::Meeting { errand, allowed } => match errand.give_up_open() {
+                Err(Errno::EINTR) => self.unspent(case, &allowed, gone()),
+                result => self.opened(log, case, result, allowed, ATTEMPTS),
+            },
+            _ => None,
+        };
+        over.into_iter().filter_map(end).collect()
+    }
+
+    /// It may be held elsewhere, and would wake us for ever.
+    pub(super) fn watch_no_more(&self, case: &Case) {
+        if let Some(watched) = case.asker.watched() {
+            // Most are not watched at all.
+            let _left = self.poll.delete(watched.as_fd());
+        }
+    }
+
+    /// A refusal after all: the rule gave nothing.
+    fn unspent(&mut self, case: Case, allowed: &Allowed, refusal: Refusal) -> Step {
+        self.give_back(allowed);
+        refuse(case, refusal)
+    }
+
+    fn give_back(&mut self, allowed: &Allowed) {
+        if let Some(spent) = self.spent.get_mut(&allowed.rule) {
+            *spent = spent.saturating_sub(1);
         }
     }
 
@@ -306,6 +394,10 @@ fn full() -> Refusal {
 fn spent(rule: Origin) -> Refusal {
     let refusal = Refusal::usual(Code::Limit).by(rule);
     refusal.explained("the rule's budget is used up")
+}
+
+pub(super) fn gone() -> Refusal {
+    Refusal::usual(Code::Unavailable).explained("the program that asked is gone")
 }
 
 fn unrecorded() -> Refusal {

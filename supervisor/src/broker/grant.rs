@@ -25,10 +25,24 @@ pub(crate) enum Patience {
     Whatever,
 }
 
+/// Whether an open lasts until somebody opens the other end: of a FIFO, unless it is to be opened at once or is both ends.
+pub(super) fn waits_for_another(located: &Located, claim: &Claim) -> bool {
+    let is_half = claim.access_mode() != OFlag::O_RDWR && !claim.has(OpenFlags::NONBLOCK);
+    claim.purpose == Purpose::Open && is_half && located.is_fifo()
+}
+
+/// How it is opened.
+pub(super) fn flags_of(claim: &Claim) -> OFlag {
+    let flags = claim.access_mode() | OFlag::O_NOCTTY;
+    match claim.has(OpenFlags::APPEND) {
+        true => flags | OFlag::O_APPEND,
+        false => flags,
+    }
+}
+
 /// Opens it as the claim says.
 ///
-/// A FIFO is opened as `O_NONBLOCK` would: for reading at once, for writing `ENXIO` while nobody reads. Otherwise one that
-/// is never opened at the other end would hold a thread for ever. (Trapped opens that wait for the other end are not made here.)
+/// Opens that wait for the other end of a FIFO are not made here: one that is never opened would hold a thread for ever.
 ///
 /// # Errors
 /// The errno of `open(2)`. `EEXIST` when what was to be made is there by now, made by somebody else.
@@ -39,13 +53,9 @@ pub(super) fn open(
     patience: Patience,
 ) -> Result<OwnedFd, Errno> {
     if claim.purpose != Purpose::Open {
-        let (Object::There { fd, .. } | Object::New { directory: fd, .. }) = &located.object;
-        return fd.try_clone().map_err(|_| Errno::EMFILE);
+        return located.hold();
     }
-    let mut flags = claim.access_mode() | OFlag::O_NOCTTY;
-    if claim.has(OpenFlags::APPEND) {
-        flags |= OFlag::O_APPEND;
-    }
+    let mut flags = flags_of(claim);
     let fd = match &located.object {
         Object::New {
             directory, name, ..

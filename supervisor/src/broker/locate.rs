@@ -95,6 +95,17 @@ impl Located {
         &self.path
     }
 
+    /// The object, or the directory that it is to be made in, once more.
+    pub(super) fn hold(&self) -> Result<OwnedFd, Errno> {
+        let (Object::There { fd, .. } | Object::New { directory: fd, .. }) = &self.object;
+        fd.try_clone().map_err(|_| Errno::EMFILE)
+    }
+
+    /// Whether it is a FIFO.
+    pub(super) fn is_fifo(&self) -> bool {
+        matches!(&self.object, Object::There { facts, .. } if facts.is(libc::S_IFIFO))
+    }
+
     /// Whether what is done to it may wait for a file server.
     pub(super) fn may_wait(&self) -> bool {
         let (Object::There { facts, .. } | Object::New { facts, .. }) = &self.object;

@@ -40,6 +40,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use protocol::Code;
+use sys::errand::Errand;
 use sys::openat2::Lookup;
 
 use crate::audit::{Answerer, Log};
@@ -70,6 +71,9 @@ const QUEUE: usize = 64;
 
 /// Claims that may wait at a time, for whatever it is.
 const WAITING: usize = 128;
+
+/// Of which so many may wait for the other ends of FIFOs: each is a process, and may wait for ever.
+const FIFOS: usize = 32;
 
 /// A claim that a file server does not answer for so long is refused.
 const SLOW: Duration = Duration::from_secs(60);
@@ -153,6 +157,8 @@ enum Stage {
     Locating { deadline: Instant },
     /// The approver was asked; the object is held open.
     Asking { located: Located, asks: Asks },
+    /// It waits for the other end of a FIFO.
+    Meeting { errand: Errand, allowed: Allowed },
     /// It is being opened.
     Opening {
         deadline: Instant,
@@ -215,8 +221,11 @@ impl Broker {
 
     /// Considers a claim. What cannot be recorded is not granted.
     pub fn claim(&mut self, log: &mut Log, peer: &Peer<'_>, claim: Claim) -> Progress {
-        let case = self.case(peer, claim);
+        let mut case = self.case(peer, claim);
         let found = locate::locate(&case.claim, &case.asker, Lookup::Cached);
+        if found.as_ref().map_or(true, Located::is_fifo) {
+            case.asker.watch(peer);
+        }
         self.begin(log, case, found)
     }
 
@@ -294,6 +303,7 @@ impl Broker {
         for (ticket, answer) in self.desk.answers(&self.poll) {
             steps.extend(self.answered(log, ticket, answer));
         }
+        steps.extend(self.met(log));
         steps.extend(self.late());
         self.alarm = None;
         self.set_alarm();
@@ -308,9 +318,13 @@ impl Broker {
             return;
         };
         self.desk.cancel(ticket, &self.poll);
-        let gone = Refusal::usual(Code::Unavailable).explained("the program that asked is gone");
+        self.watch_no_more(&waiting.case);
         // A refusal that cannot be recorded stays one.
-        drop(conclude(log, &waiting.case, Outcome::Refused(gone)));
+        drop(conclude(
+            log,
+            &waiting.case,
+            Outcome::Refused(course::gone()),
+        ));
         self.set_alarm();
     }
 
@@ -363,8 +377,13 @@ impl Waiting {
     fn deadline(&self) -> Option<Instant> {
         match self.stage {
             Stage::Locating { deadline } | Stage::Opening { deadline, .. } => Some(deadline),
-            Stage::Asking { .. } => None,
+            Stage::Asking { .. } | Stage::Meeting { .. } => None,
         }
+    }
+
+    /// Whether it waits for the other end of a FIFO.
+    fn meets(&self) -> bool {
+        matches!(self.stage, Stage::Meeting { .. })
     }
 }
 

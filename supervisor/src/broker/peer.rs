@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use protocol::Create;
+use sys::pidfd::Pidfd;
 use sys::status::Status;
 
 use super::claim::Claim;
@@ -34,6 +35,8 @@ pub(super) struct Asker {
     pub umask: u32,
     /// The process itself, where its number is needed once more.
     process: Option<Arc<OwnedFd>>,
+    /// The same for those who may have to wait for long: when it ends nobody waits any more.
+    watched: Option<Arc<Pidfd>>,
 }
 
 impl Asker {
@@ -56,7 +59,21 @@ impl Asker {
             exe: exe.filter(|_| is_it),
             umask: umask.filter(|_| is_it).or(claim.umask).unwrap_or(0o077),
             process: process.and_then(|fd| fd.try_clone_to_owned().ok().map(Arc::new)),
+            watched: None,
         }
+    }
+
+    /// Has it watched from now on, if it is there.
+    pub fn watch(&mut self, peer: &Peer<'_>) {
+        // A description of its own, which leaves a poll when it is closed.
+        let watched = Pidfd::open(peer.pid).ok();
+        let is_it = peer.pidfd.is_none_or(lives);
+        self.watched = watched.filter(|_| is_it).map(Arc::new);
+    }
+
+    /// What says that it ended.
+    pub fn watched(&self) -> Option<&Pidfd> {
+        self.watched.as_deref()
     }
 
     /// Whether what was found under its number until now was its own.

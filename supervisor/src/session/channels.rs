@@ -64,6 +64,8 @@ pub(super) struct Channels {
     next: u64,
     hold: Option<Box<dyn Hold>>,
     next_label: u32,
+    /// The one connection that there is, where no other can be made.
+    only: Option<u64>,
 }
 
 struct Connection {
@@ -84,11 +86,18 @@ impl Channels {
             next: 0,
             hold,
             next_label: 1,
+            only: None,
         }
     }
 
+    /// Takes the connection that all programs inherit. `is_only`: none of them can make another.
+    pub(super) fn add_inherited(&mut self, channel: Channel, is_only: bool) {
+        self.only = is_only.then_some(self.next);
+        self.add(channel);
+    }
+
     /// Takes a connection.
-    pub(super) fn add(&mut self, channel: Channel) {
+    fn add(&mut self, channel: Channel) {
         self.admit(channel, 0);
     }
 
@@ -223,6 +232,7 @@ impl Channels {
             return self.reply(key, id, Outcome::Refused(refusal));
         }
         let claim = match Claim::new(request) {
+            Ok(claim) if self.only == Some(key) => claim.alone(),
             Ok(claim) => claim,
             Err(refusal) => {
                 let detail = refusal.detail.clone().unwrap_or_default();

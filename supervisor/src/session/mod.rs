@@ -342,7 +342,9 @@ impl Session {
             }
         };
         let mut channels = Channels::new(broker, tag, hold);
-        channels.add(socket);
+        // Who connects by name is connected by the door, on a duplicate of its socket.
+        let by_name = door.is_some() && sys::process::take_descriptor_errno() == Errno::EBADF;
+        channels.add_inherited(socket, !by_name);
         for (label, connection) in connections {
             channels.inherit(label, connection);
         }
