@@ -18,8 +18,11 @@ use supervisor::workers::jobs::Ledger;
 use supervisor::workers::manifest::Manifest;
 use supervisor::workers::registry::Registry;
 
-/// Each kind of input, and what is done with it.
-pub const TARGETS: [(&str, fn(&[u8])); 10] = [
+/// What is done with an input.
+pub type Target = fn(&[u8]);
+
+/// Each kind of input, by name.
+pub const TARGETS: [(&str, Target); 10] = [
     ("frames", frames),
     ("lines", lines),
     ("control", control),

@@ -25,6 +25,11 @@ fn random_below(most: u64) -> u64 {
 
 /// Four workers do one act of the probe while daemons are killed. What they did, all together, and how many daemons died.
 fn killed_while(act: &[&str], rules: &str) -> (u64, u64) {
+    killed_where(&[], act, rules)
+}
+
+/// The same with these variables in the environment of keeper and daemons.
+fn killed_where(env: &[&str], act: &[&str], rules: &str) -> (u64, u64) {
     let probe = built::probe();
     let probe = probe.to_str().expect("a name of ours");
     let directory = probe.rsplit_once('/').expect("it lies in a directory").0;
@@ -35,7 +40,11 @@ fn killed_while(act: &[&str], rules: &str) -> (u64, u64) {
     let work = place.make_dir("work");
     fs::write(work.join("data.txt"), "content").expect("a file");
     fs::write(work.join("data.secret"), "secret").expect("a file");
-    let stage = Stage::in_place(place, 4, "free", &text, &command);
+    let mut starter = std::process::Command::new("env");
+    starter.args(env);
+    let words = crate::stage::words(&place, 4, "free", &text, &command);
+    let stage = Stage::started_by(starter, place, &words);
+    stage.daemon();
     assert_eq!(stage.pids("started").len(), 4, "{:?}", stage.log());
     let end = Instant::now() + time();
     let (mut before, mut kills) = (0, 0);
@@ -104,4 +113,21 @@ fn requests_over_the_socket_are_answered_whenever_the_daemon_is_killed() {
         "[[request]]\npath = \"$PWD/data.txt\"\naccess = [\"read\"]\ndecision = \"allow\"\n";
     let (done, kills) = killed_while(&["steady-asks", "stop", "data.txt"], rules);
     assert!(done > 0 && kills > 0);
+}
+
+#[test]
+fn where_the_kernel_leaves_looking_to_ancestors_the_keeper_does_it_for_whichever_daemon_serves() {
+    require!(feature::pidfd_getfd());
+    let env = ["KEEPING_LOOKS_AT_NOBODY=1"];
+    let tree = "write = [\"$PWD\"]\n";
+    let closed = format!("{tree}deny = [\"$PWD/**/*.secret\"]\n");
+    let opens: &[&str] = &["steady-opens", "stop", "data.txt", "data.secret"];
+    for (act, rules) in [
+        (opens, &*closed),
+        (&["steady-names", "stop"], &closed),
+        (&["steady-sockets", "stop"], tree),
+    ] {
+        let (done, kills) = killed_where(&env, act, rules);
+        assert!(done > 0 && kills > 0, "{act:?}");
+    }
 }

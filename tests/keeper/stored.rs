@@ -1,6 +1,6 @@
 //! The keeper itself is killed, and the next one goes on with what the service manager stored.
 
-use crate::harness::process::{eventually_gone, is_alive};
+use crate::harness::process::{eventually_gone, is_alive, waits};
 use crate::harness::run::eventually;
 use crate::harness::{Workspace, built, feature, require};
 use crate::manager::Manager;
@@ -58,6 +58,8 @@ fn a_worker_that_reads_through_the_broker_goes_on_over_the_killing_of_its_keeper
     }
     stage.daemon_after(daemon);
     assert!(started.iter().all(|pid| is_alive(*pid)), "the same live");
+    // For each open they wait once: on a busy machine few were made so far.
+    eventually("they go on", || started.iter().all(|pid| waits(*pid) > 500));
     fs::write(work.join("stop"), "").expect("a file");
     eventually("both are told of", || {
         assert_eq!(stage.pids("started").len(), 2, "{:?}", stage.log());

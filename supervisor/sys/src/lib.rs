@@ -1,6 +1,8 @@
 //! The floor: one kernel facility per file, safe on top. The unsafe code of the project lives here.
 
 #[cfg(target_os = "linux")]
+pub mod ancestor;
+#[cfg(target_os = "linux")]
 pub mod caps;
 #[cfg(target_os = "linux")]
 pub mod clone;

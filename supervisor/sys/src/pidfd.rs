@@ -1,5 +1,6 @@
 //! Processes by descriptor (pidfd_open(2)): no number that could meanwhile mean another process.
 
+use crate::ancestor;
 use nix::errno::Errno;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
@@ -51,8 +52,19 @@ impl Pidfd {
     /// A duplicate of a descriptor of that process, close-on-exec.
     ///
     /// # Errors
-    /// The errno of `pidfd_getfd(2)`: `EBADF` when it has none of that number, `EPERM` where that is not allowed.
+    /// The errno of `pidfd_getfd(2)`: `EBADF` when it has none of that number, `EPERM` where that is not allowed, not to our
+    /// [`ancestor`] either.
     pub fn get_fd(&self, number: RawFd) -> Result<OwnedFd, Errno> {
+        ancestor::or_ask(self.get_fd_itself(number), |ancestor| {
+            ancestor.descriptor(self.as_fd(), number)
+        })
+    }
+
+    /// The same, by this process alone.
+    ///
+    /// # Errors
+    /// As [`Pidfd::get_fd`].
+    pub fn get_fd_itself(&self, number: RawFd) -> Result<OwnedFd, Errno> {
         // SAFETY: takes three numbers; a success is a new descriptor of ours.
         unsafe {
             let result = libc::syscall(libc::SYS_pidfd_getfd, self.0.as_raw_fd(), number, 0);

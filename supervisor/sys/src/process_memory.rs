@@ -1,7 +1,9 @@
 //! Reading another process's memory (process_vm_readv(2)): bounded, once, and never beyond the page that faults.
 
+use crate::ancestor;
 use nix::errno::Errno;
 use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// The smallest page of any machine we run on. A read that ends at its boundary faults only where a byte of it is missing.
 const PAGE: usize = 4096;
@@ -47,8 +49,28 @@ pub fn read_c_string(thread: i32, address: u64, limit: usize) -> Result<CString,
     Err(Errno::ENAMETOOLONG)
 }
 
-/// Copies at least one byte, at most `buffer.len()`.
+/// Copies at least one byte, at most `buffer.len()`. Where the kernel leaves that to ancestors, one of them opens it.
 fn read_some(thread: i32, address: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
+    let done = read_itself(thread, address, buffer);
+    ancestor::or_ask(done, |ancestor| {
+        // Opened each time: what it is of may have become another program meanwhile.
+        read_opened(ancestor.memory(thread)?.as_fd(), address, buffer)
+    })
+}
+
+/// Reads at least one byte of memory that was opened.
+fn read_opened(memory: BorrowedFd<'_>, address: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
+    // The half of the addresses that is the kernel's is nobody's memory.
+    let address = i64::try_from(address).map_err(|_| Errno::EFAULT)?;
+    match nix::sys::uio::pread(memory, buffer, address) {
+        // 0: there is no memory any more. EIO: none of it is there.
+        Ok(0) | Err(Errno::EIO) => Err(Errno::EFAULT),
+        read => read,
+    }
+}
+
+/// The same by this process.
+fn read_itself(thread: i32, address: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
     let local = libc::iovec {
         iov_base: buffer.as_mut_ptr().cast(),
         iov_len: buffer.len(),
@@ -155,6 +177,20 @@ mod tests {
                 .len(),
             4095
         );
+    }
+
+    #[test]
+    fn memory_that_an_ancestor_opened_is_read_alike() {
+        let memory = std::fs::File::open("/proc/self/mem").unwrap();
+        let cliff = Cliff::new();
+        let address = cliff.ending_with(b"at the edge");
+        let mut buffer = [0; 64];
+        let read = read_opened(memory.as_fd(), address, &mut buffer[..11]);
+        assert_eq!((read, &buffer[..11]), (Ok(11), &b"at the edge"[..]));
+        for nothing in [0, 8, 1 << 62, u64::MAX - 7] {
+            let read = read_opened(memory.as_fd(), nothing, &mut buffer);
+            assert_eq!(read, Err(Errno::EFAULT), "{nothing:x}");
+        }
     }
 
     #[test]

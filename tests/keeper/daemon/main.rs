@@ -4,6 +4,7 @@
 //! `keeping keep DIR COUNT bound|free|unrecorded TEXT -- COMMAND…` keeps; `keeping serve …` is what it starts. The workers start in DIR/work; DIR/log
 //! gets a line for each thing that happens, DIR/daemon the pid of the daemon, DIR/out what the workers say.
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{File, OpenOptions};
@@ -20,6 +21,7 @@ use supervisor::sandbox::{Confinement, Kernel, Listener, Tag, prepare};
 use supervisor::sources::FileSystem;
 use supervisor::workers::keeper::{Daemon, Given, Inheritance, Link, keep};
 use supervisor::workers::stable::{Adoption, Birth, Happening, Stable, Worker};
+use sys::seccomp;
 
 fn main() -> ExitCode {
     let mut words: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -135,7 +137,44 @@ impl Orders {
     }
 }
 
+/// Does to this process what Yama does to one that is nobody's ancestor: it reads no memory of others, and takes none of their
+/// descriptors. That the kernel can do so it still says.
+fn look_at_nobody() {
+    let instruction = |code: u32, jt, jf, k: u32| seccomp::Instruction {
+        code: code as u16,
+        jt,
+        jf,
+        k,
+    };
+    let load = |offset| instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, offset);
+    let is = |k, jt, jf| instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, jt, jf, k);
+    let answer = |k| instruction(libc::BPF_RET | libc::BPF_K, 0, 0, k);
+    let filter = [
+        load(0),
+        is(libc::SYS_process_vm_readv as u32, 4, 0),
+        is(libc::SYS_pidfd_getfd as u32, 0, 2),
+        // The first argument.
+        load(16),
+        is(u32::MAX, 0, 1),
+        answer(libc::SECCOMP_RET_ALLOW),
+        answer(libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+    ];
+    seccomp::set_no_new_privs().expect("new privileges can be given up");
+    let listener = seccomp::install(&filter, 0).expect("the filter can be installed");
+    assert!(listener.is_none());
+    let mut byte = [0];
+    let read = sys::process_memory::read_exact(
+        std::process::id() as i32,
+        &raw const filter as u64,
+        &mut byte,
+    );
+    assert_eq!(read, Err(Errno::EPERM), "nobody is asked yet");
+}
+
 fn serve(orders: &Orders) {
+    if std::env::var_os("KEEPING_LOOKS_AT_NOBODY").is_some() {
+        look_at_nobody();
+    }
     let append = |name: &str| {
         let mut options = OpenOptions::new();
         options.append(true).create(true);

@@ -14,6 +14,10 @@ use sys::pidfd::Pidfd;
 /// One daemon and the connection to it.
 pub(super) struct Line {
     pub socket: OwnedFd,
+    /// Where it asks for what only an ancestor may do, until it closes its end.
+    pub aid: Option<OwnedFd>,
+    /// Its end of that, until it has it.
+    pub unsaid_aid: Option<OwnedFd>,
     pub process: Pidfd,
     pub pid: i32,
     pub exit: Option<Exit>,
@@ -27,15 +31,8 @@ pub(super) struct Line {
 
 impl Line {
     pub fn start(daemon: &Daemon) -> Result<Self, KeeperError> {
-        let (ours, theirs) = socketpair(
-            AddressFamily::Unix,
-            SockType::SeqPacket,
-            None,
-            SockFlag::SOCK_CLOEXEC,
-        )
-        .map_err(failed("make a connection"))?;
-        // Who asks is the kernel's word.
-        sys::peers::pass_credentials(ours.as_fd()).map_err(failed("name the daemon"))?;
+        let (ours, theirs) = connection()?;
+        let (aid, their_aid) = connection()?;
         let mut command = Command::new(&daemon.program);
         command.args(&daemon.arguments).stdin(Stdio::from(theirs));
         for variable in VARIABLES {
@@ -50,6 +47,8 @@ impl Line {
         let pid = child.id() as i32;
         Ok(Self {
             socket: ours,
+            aid: Some(aid),
+            unsaid_aid: Some(their_aid),
             process: Pidfd::open(pid).map_err(failed("watch the daemon"))?,
             pid,
             exit: None,
@@ -68,6 +67,16 @@ impl Line {
             Err(_) => Said::Gone,
         }
     }
+}
+
+/// A connection to a daemon: our end, which names who sends, and its.
+fn connection() -> Result<(OwnedFd, OwnedFd), KeeperError> {
+    let (kind, flags) = (SockType::SeqPacket, SockFlag::SOCK_CLOEXEC);
+    let made = socketpair(AddressFamily::Unix, kind, None, flags);
+    let (ours, theirs) = made.map_err(failed("make a connection"))?;
+    // Who asks is the kernel's word.
+    sys::peers::pass_credentials(ours.as_fd()).map_err(failed("name the daemon"))?;
+    Ok((ours, theirs))
 }
 
 /// What came of saying something.

@@ -1,5 +1,6 @@
 //! The daemon's end of the connection to its keeper.
 
+use super::aid::Aid;
 use super::held::UNSEEN;
 use super::marks::Marks;
 use super::message::{Held, MOST, Message, Role, SIZE, Verb};
@@ -9,6 +10,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use sys::messages::{Wait, Welcome, receive, send};
 
 /// The key under which the daemon's own descriptors are kept. No tag is 0.
@@ -83,7 +85,7 @@ pub struct Link {
 impl Link {
     /// Takes the connection, and takes over what is held: the daemon's own descriptors, and those of each worker.
     ///
-    /// Blocks until the keeper has said that this is all.
+    /// Blocks until the keeper has said that this is all. From then on it is asked for what the kernel permits to ancestors alone.
     ///
     /// # Errors
     /// [`LinkError`]
@@ -109,6 +111,11 @@ impl Link {
                 Verb::AllHeld => break,
                 _ => return Err(LinkError::Version),
             }
+        }
+        let aid = own.iter().position(|held| held.role == Role::Aid);
+        // A keeper that was here before this program was has none to give.
+        if let Some(at) = aid {
+            sys::ancestor::install(Arc::new(Aid::of(own.swap_remove(at).fd)));
         }
         let mut take = |role: Role| {
             let at = own.iter().position(|held: &Held| held.role == role);

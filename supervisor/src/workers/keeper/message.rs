@@ -35,10 +35,12 @@ pub enum Role {
     Control,
     /// The directory of the marks (`keeper/marks.rs`).
     Marks,
+    /// Where the daemon asks for what only an ancestor may do, and what comes of that (`keeper/aid.rs`).
+    Aid,
 }
 
 impl Role {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Process,
         Self::Listener,
         Self::Journal,
@@ -49,11 +51,12 @@ impl Role {
         Self::Lock,
         Self::Control,
         Self::Marks,
+        Self::Aid,
     ];
 
     /// It is of use to a keeper that is not of this one's making.
     pub(super) fn is_stored(self) -> bool {
-        !matches!(self, Self::Lock | Self::Marks)
+        !matches!(self, Self::Lock | Self::Marks | Self::Aid)
     }
 
     pub(super) fn from_number(number: u8) -> Option<Self> {
@@ -79,7 +82,7 @@ pub(super) fn is_essential(role: Role, label: u32) -> bool {
         // The others come and go.
         Role::Socket => label == 0,
         Role::Output | Role::Errors => false,
-        Role::Lock | Role::Control | Role::Marks => false,
+        Role::Lock | Role::Control | Role::Marks | Role::Aid => false,
     }
 }
 
@@ -116,10 +119,14 @@ pub(super) enum Verb {
     Stop,
     /// Keeper: is the daemon there? Its loop says so.
     AreYouThere,
+    /// Daemon: the memory of the thread `pid` is to be opened. Keeper: it was, or `code` is the errno.
+    Memory,
+    /// Daemon: the descriptor `status` of the process that comes with this is to be duplicated. Keeper: as before.
+    Descriptor,
 }
 
 impl Verb {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 16] = [
         Self::Begin,
         Self::Keep,
         Self::Add,
@@ -134,6 +141,8 @@ impl Verb {
         Self::Exited,
         Self::Stop,
         Self::AreYouThere,
+        Self::Memory,
+        Self::Descriptor,
     ];
 }
 

@@ -2,7 +2,8 @@
 //!
 //! In: how the daemon is started. Out: with what status everything ended. It starts the daemon again when it dies, gives it
 //! everything back, and collects who ends. It reads no policy and nothing that a worker wrote, and it has one thread; what it does
-//! can fail only for want of descriptors or processes.
+//! can fail only for want of descriptors or processes. What the kernel permits to ancestors alone it opens for the daemon (`aid`), and does
+//! not look at.
 //!
 //! What is held of a worker is held under its session's tag, which every process of it carries ([`Tag`]): what a daemon began
 //! and did not finish is found and killed by it; after the death of the keeper too, by the marks that are on disk then (`marks`).
@@ -10,6 +11,7 @@
 //! Where a service manager stores descriptors, it has all of them too (`store`), and the next keeper goes on with workers whose
 //! parent it is not.
 
+mod aid;
 mod entry;
 mod held;
 mod line;
@@ -244,6 +246,13 @@ impl Keeper {
                 PollFd::new(line.process.as_fd(), PollFlags::POLLIN),
                 PollFd::new(line.socket.as_fd(), interest),
             ];
+            let aid = fds.len();
+            fds.extend(
+                line.aid
+                    .as_ref()
+                    .map(|aid| PollFd::new(aid.as_fd(), PollFlags::POLLIN)),
+            );
+            let is_heard = fds.len() > aid;
             let foreign = self.table.foreign();
             fds.extend(foreign.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)));
             // A descriptor that cannot be sent yet leaves the socket writable: then it is tried again after a moment. So is an end
@@ -268,9 +277,13 @@ impl Keeper {
             }
             let came = |at: usize| fds[at].revents().unwrap_or(PollFlags::all());
             let (news, gone, said) = (!came(0).is_empty(), !came(1).is_empty(), came(2));
+            let is_asked = is_heard && !came(aid).is_empty();
             // What it said before it died counts, and comes before who ended.
             if gone || said.contains(PollFlags::POLLIN) {
                 self.listen(line);
+            }
+            if is_asked {
+                aid::give(line);
             }
             if news {
                 self.take_signals(signals)?;
@@ -362,6 +375,8 @@ impl Keeper {
             }
             // What only we say.
             Verb::Held | Verb::AllHeld | Verb::Exited | Verb::Stop | Verb::AreYouThere => {}
+            // What is asked for elsewhere.
+            Verb::Memory | Verb::Descriptor => {}
         }
     }
 

@@ -1,15 +1,28 @@
 //! What the keeper tells its daemon, and the service manager.
 
 use super::Keeper;
+use super::entry::OWN;
 use super::line::{Line, Said};
-use super::message::{Message, Verb};
+use super::message::{Message, Role, Verb};
 use super::service::{Phase, Service};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 impl Keeper {
     /// Tells the daemon what it does not know yet. Whether there is something for which there was no room.
     pub(super) fn tell(&mut self, line: &mut Line) -> bool {
+        if let Some(theirs) = line.unsaid_aid.take() {
+            let message = Message::new(Verb::Held, OWN).with_roles([Role::Aid]);
+            match line.say(&message, &[theirs.as_fd()]) {
+                Said::Yes => {}
+                Said::Full => {
+                    line.unsaid_aid = Some(theirs);
+                    return true;
+                }
+                Said::Gone => return false,
+            }
+        }
         if !self.table.hand_over(|message, fds| line.say(message, fds)) {
             return true;
         }

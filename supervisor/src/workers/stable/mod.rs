@@ -305,7 +305,7 @@ impl Stable {
                 Role::Output => output = Some(fd),
                 Role::Errors => errors = Some(fd),
                 Role::Ruleset => rulesets.push(fd),
-                Role::Lock | Role::Control | Role::Marks => {}
+                Role::Lock | Role::Control | Role::Marks | Role::Aid => {}
             }
         }
         let process = process.ok_or(StartError::Missing(Role::Process))?;
