@@ -1,5 +1,6 @@
 //! The daemon, its keeper and its workers, as their operator meets them.
 
+mod above;
 mod clients;
 mod commands;
 mod full;
@@ -127,10 +128,11 @@ fn what_a_worker_writes_is_kept_apart_and_can_be_followed() {
         let ran = house.ask(&["logs", "idle-1"]);
         ran.stdout == "i am idle-1\n" && ran.stderr == "and angry\n"
     });
-    let mut follower = start(&mut house.command(&["logs", "-f", "-n", "0", "idle-1"]));
+    let mut follower = start(&mut house.command(&["logs", "-f", "-n", "1", "idle-1"]));
+    follower.until_it_says("i am idle-1\n");
     let pid = house.worker("idle-1")["pid"].as_i64().expect("a pid") as i32;
     kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it runs");
-    follower.until_it_says("i am idle-1");
+    follower.until_it_says("i am idle-1\ni am idle-1\n");
     follower.signal(Signal::SIGTERM);
     drop(follower.wait());
     let wrong = house.ask(&["logs", "other"]).expect_code(125);

@@ -20,7 +20,7 @@ use supervisor::audit::Log;
 use supervisor::broker::Seat;
 use supervisor::launch::{Command, Orphans};
 use supervisor::policy::Ruleset;
-use supervisor::sandbox::{Kernel, Listener, Tag};
+use supervisor::sandbox::{Kernel, Listener, Opens, Tag};
 use supervisor::sources::{Remembered, Seen};
 use supervisor::workers::config::{OnSupervisorExit, Speaks, Variables};
 use supervisor::workers::daemon::Order;
@@ -49,6 +49,8 @@ pub struct Ready {
     pub executable: Executable,
     /// It is a script: what runs is its interpreter.
     pub is_script: bool,
+    /// What it has to do without.
+    pub degraded: Option<String>,
 }
 
 impl Lawful {
@@ -96,14 +98,18 @@ impl Lawful {
     }
 
     /// What confines it, from its birth on.
-    fn confine(&self, kernel: &Kernel, tag: Tag) -> Result<Confined, Failure> {
+    fn confine(
+        &self,
+        (kernel, listener): (&Kernel, Listener),
+        tag: Tag,
+    ) -> Result<Confined, Failure> {
         // What confines it names them.
         if Law::wants_tmp(&self.ruleset) {
             make_private(&self.tmp).map_err(ours)?;
         }
         make_directories(&self.ruleset)?;
         let (law, ruleset) = (&self.law, &self.ruleset);
-        let mut confined = Confined::prepare(law, ruleset, kernel, Some(tag), Listener::Wanted)?;
+        let mut confined = Confined::prepare(law, ruleset, kernel, Some(tag), listener)?;
         if let Some(soft) = self.open_files {
             confined.limit_open_files(soft).map_err(ours)?;
         }
@@ -124,11 +130,12 @@ impl Lawful {
     pub fn ready(
         &self,
         order: &Order<'_>,
-        (kernel, tag): (&Kernel, Tag),
+        doors: (&Kernel, Listener),
+        tag: Tag,
         (mut log, seat): (Log, Seat),
         commission: Option<&Commission>,
     ) -> Result<Ready, Failure> {
-        let confined = self.confine(kernel, tag)?;
+        let confined = self.confine(doors, tag)?;
         make_private(&self.place).map_err(ours)?;
         let cwd = self.law.cwd();
         let directory = working_directory(&self.ruleset, cwd)?;
@@ -179,7 +186,7 @@ impl Lawful {
         origin.record(&mut log)?;
         let birth = Birth {
             command,
-            confinement: confined.confinement,
+            confinement: Arc::clone(&confined.confinement),
             ruleset: Arc::clone(&self.ruleset),
             tag,
             is_bound: order.kind.on_supervisor_exit == OnSupervisorExit::Kill,
@@ -191,6 +198,7 @@ impl Lawful {
             birth,
             executable,
             is_script,
+            degraded: degraded(&confined, doors),
         })
     }
 
@@ -205,6 +213,25 @@ impl Lawful {
         }
         bound(&path).map_err(|errno| ours(format!("{}: {}", path.display(), errno.desc())))
     }
+}
+
+/// What a worker has to do without where somebody above this process has the listener, or the kernel has none.
+fn degraded(confined: &Confined, (kernel, listener): (&Kernel, Listener)) -> Option<String> {
+    let layers = confined.confinement.layers();
+    let can_be_had = listener == Listener::Wanted && kernel.notification;
+    if layers.listener || can_be_had {
+        return None;
+    }
+    let why = match (layers.opens, &confined.without) {
+        (Opens::Preloaded(_), _) => {
+            "a library that it preloads asks for what the kernel does not give it".to_owned()
+        }
+        (Opens::SocketOnly(_), Some(why)) => {
+            format!("what the kernel does not give it is refused ({why})")
+        }
+        _ => "what the kernel does not give it is refused".to_owned(),
+    };
+    Some(format!("it has no listener: {why}"))
 }
 
 /// What a worker is told about itself, to be read once.

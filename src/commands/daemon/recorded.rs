@@ -15,6 +15,8 @@ pub struct Recorded {
     tag: String,
     /// It is a script: what runs is its interpreter.
     pub is_script: bool,
+    /// What it has to do without.
+    pub degraded: Option<String>,
     /// The policies by name, as the pool file had them then.
     policy: Vec<String>,
     directory: Option<String>,
@@ -27,13 +29,20 @@ pub struct Recorded {
 
 impl Recorded {
     /// Of a worker that is being started.
-    pub fn new(tag: Tag, is_script: bool, kind: &Kind, files: &Remembered, world: &Seen) -> Self {
+    pub fn new(
+        tag: Tag,
+        is_script: bool,
+        degraded: Option<String>,
+        kind: &Kind,
+        (files, world): (&Remembered, &Seen),
+    ) -> Self {
         // A name that is no text is never asked for.
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let files = files.texts();
         Self {
             tag: tag.to_string(),
             is_script,
+            degraded,
             policy: kind.policy.clone(),
             directory: kind.directory.clone(),
             env: kind.env.clone(),

@@ -12,7 +12,7 @@ use supervisor::launch::collect;
 use supervisor::sandbox::{Listener, Tag, inherit};
 use supervisor::workers::config::{Kind, OnSupervisorExit, PoolFile};
 use supervisor::workers::daemon::{Born, Former, Order};
-use supervisor::workers::keeper::Given;
+use supervisor::workers::keeper::{Given, Role};
 use supervisor::workers::manifest::Manifest;
 use supervisor::workers::stable::{Adoption, Worker, by_need};
 
@@ -80,9 +80,10 @@ impl StableHands {
                 continue;
             };
             let id = worker.id().to_owned();
+            let degraded = worker.recorded.degraded.clone();
             let kind = worker.kind(file);
             match kind.and_then(|kind| self.adopt(kind, given, worker)) {
-                Ok(worker) => served.push(worker),
+                Ok((worker, member)) => served.push((worker, member, degraded)),
                 Err(why) => {
                     crate::render::warn(format!(
                         "worker {id} cannot be taken over, and is ended: {why}"
@@ -93,9 +94,13 @@ impl StableHands {
                 }
             }
         }
-        for (worker, member) in served {
+        for (worker, member, degraded) in served {
             let id = member.manifest.id.clone();
-            former.insert(id, Former::Here(self.know(worker, member)));
+            let born = Born {
+                degraded,
+                ..self.know(worker, member)
+            };
+            former.insert(id, Former::Here(born));
         }
         // Recorded, and not held by anybody: the keeper is another one.
         for worker in known.into_values() {
@@ -137,7 +142,11 @@ impl StableHands {
         } = worker;
         let lawful = self.law_of(kind, &manifest, recorded)?;
         let wall = time_left(&manifest, &lawful)?;
-        let locked = inherit(&lawful.ruleset, &self.kernel, Listener::Wanted);
+        let listener = match given.fds.iter().any(|held| held.role == Role::Listener) {
+            true => Listener::Wanted,
+            false => Listener::Taken,
+        };
+        let locked = inherit(&lawful.ruleset, &self.kernel, listener);
         let locked = locked.map_err(|error| error.to_string())?;
         let id = &manifest.id;
         let mut log = Log::create(&self.ground.audit(id)).map_err(|error| error.to_string())?;

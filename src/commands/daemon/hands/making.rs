@@ -1,6 +1,6 @@
 //! A worker is made: under its law, and written down before it may run.
 
-use super::super::birth::{Lawful, shown};
+use super::super::birth::{Lawful, Ready, shown};
 use super::super::recorded::Recorded;
 use super::{Member, StableHands, born_of, prober};
 use crate::commands::run::Failure;
@@ -9,14 +9,14 @@ use protocol::probe::Commission;
 use std::sync::Arc;
 use supervisor::audit::Log;
 use supervisor::launch::{LaunchError, Step};
-use supervisor::sandbox::Tag;
+use supervisor::sandbox::{Listener, Tag};
 use supervisor::sources::{Remembered, Seen};
 use supervisor::workers::config::{OnSupervisorExit, Speaks};
 use supervisor::workers::daemon::{Born, Order, Unborn};
-use supervisor::workers::identity::{Birth, DaemonProcess, Endpoint, Mismatch, fresh};
+use supervisor::workers::identity::{Birth, DaemonProcess, Endpoint, Executable, Mismatch, fresh};
 use supervisor::workers::lifecycle::Failure as How;
 use supervisor::workers::manifest::Manifest;
-use supervisor::workers::stable::StartError;
+use supervisor::workers::stable::{StartError, Worker};
 
 impl StableHands {
     pub(super) fn make(&mut self, order: &Order<'_>) -> Result<Born, Unborn> {
@@ -31,9 +31,6 @@ impl StableHands {
         let (mut files, world) = (Remembered::default(), Seen::default());
         let lawful = Lawful::read(&self.ground, order, (&mut files, &world));
         let lawful = lawful.map_err(lasting)?;
-        let log = Log::create(&self.ground.audit(order.id));
-        let mut log = log.map_err(|error| unborn(How::Passing, error))?;
-        log.tell(Box::new(self.board.announcer(order.id)));
         let (instance, secret) = fresh().map_err(|error| unborn(How::Passing, error))?;
         let version = env!("CARGO_PKG_VERSION");
         let endpoint = (order.kind.speaks == Speaks::Pool).then(|| Endpoint {
@@ -48,20 +45,28 @@ impl StableHands {
             service: order.kind.name.clone(),
             version: version.to_owned(),
         });
-        let seat = self.board.seat(order.id);
-        let seat = seat.map_err(|errno| unborn(How::Passing, errno))?;
-        let ready = lawful
-            .ready(order, (&self.kernel, tag), (log, seat), commission.as_ref())
-            .map_err(lasting)?;
-        // Before it may run.
         let mut manifest = Manifest::new(order.id, &order.kind.name, version, &self.here);
-        let recorded = Recorded::new(tag, ready.is_script, order.kind, &files, &world);
-        let extra = recorded.to_value();
-        manifest.extra = extra.map_err(|error| unborn(How::Lasting, error))?;
-        let unwritten = |error| unborn(How::Passing, error);
-        self.registry.write(&manifest).map_err(unwritten)?;
-        let started = self.stable.start(ready.birth);
-        let worker = started.map_err(|error| {
+        let unmade = Unmade {
+            order,
+            lawful,
+            tag,
+            commission,
+            files,
+            world,
+        };
+        let mut tried = self.try_to_start(&unmade, &mut manifest)?;
+        if tried.is_refused_the_listener() && self.listener == Listener::Wanted {
+            // It is the same for all that are to come: it is somebody above this process who has it.
+            self.listener = Listener::Taken;
+            let again = self.try_to_start(&unmade, &mut manifest);
+            tried = again.inspect_err(|_| self.forget(order.id))?;
+        }
+        let Tried {
+            worker,
+            executable,
+            recorded,
+        } = tried;
+        let worker = worker.map_err(|error| {
             self.forget(order.id);
             not_started(&error)
         })?;
@@ -72,7 +77,7 @@ impl StableHands {
             idle_timeout: order.kind.idle_timeout,
             has_cgroup: false,
         };
-        let process = DaemonProcess::of_child(&worker.process, &ready.executable, record);
+        let process = DaemonProcess::of_child(&worker.process, &executable, record);
         let written = process
             .map_err(|error: Mismatch| error.to_string())
             .and_then(|process| {
@@ -95,6 +100,7 @@ impl StableHands {
         }
         let born = Born {
             verified: Some("from its birth".to_owned()),
+            degraded: recorded.degraded.clone(),
             ..born_of(worker, &manifest)
         };
         let member = Member {
@@ -104,6 +110,72 @@ impl StableHands {
         };
         self.members.insert(order.id.to_owned(), member);
         Ok(born)
+    }
+
+    /// Starts it with the doors that can be had, and writes down how before it may run.
+    fn try_to_start(
+        &mut self,
+        unmade: &Unmade<'_>,
+        manifest: &mut Manifest,
+    ) -> Result<Tried, Unborn> {
+        let Unmade {
+            order, lawful, tag, ..
+        } = unmade;
+        let passing = |error: &dyn std::fmt::Display| unborn(How::Passing, error);
+        let log = Log::create(&self.ground.audit(order.id));
+        let mut log = log.map_err(|error| passing(&error))?;
+        log.tell(Box::new(self.board.announcer(order.id)));
+        let seat = self.board.seat(order.id).map_err(|errno| passing(&errno))?;
+        let doors = (&self.kernel, self.listener);
+        let ready = lawful.ready(order, doors, *tag, (log, seat), unmade.commission.as_ref());
+        let ready = ready.map_err(|failure| unborn(How::Lasting, failure.message))?;
+        let Ready {
+            birth,
+            executable,
+            is_script,
+            degraded,
+        } = ready;
+        let sources = (&unmade.files, &unmade.world);
+        let recorded = Recorded::new(*tag, is_script, degraded, order.kind, sources);
+        let extra = recorded.to_value();
+        manifest.extra = extra.map_err(|error| unborn(How::Lasting, error))?;
+        let written = self.registry.write(manifest);
+        written.map_err(|error| passing(&error))?;
+        Ok(Tried {
+            worker: self.stable.start(birth),
+            executable,
+            recorded,
+        })
+    }
+}
+
+/// A worker that is none yet.
+struct Unmade<'o> {
+    order: &'o Order<'o>,
+    lawful: Lawful,
+    tag: Tag,
+    commission: Option<Commission>,
+    files: Remembered,
+    world: Seen,
+}
+
+/// What came of starting it.
+struct Tried {
+    worker: Result<Worker, StartError>,
+    executable: Executable,
+    recorded: Recorded,
+}
+
+impl Tried {
+    /// Only one listener can be above a process: another supervisor, or a container runtime, has it.
+    fn is_refused_the_listener(&self) -> bool {
+        matches!(
+            self.worker,
+            Err(StartError::Launch(LaunchError::Step {
+                step: Step::Seccomp,
+                errno: Errno::EBUSY,
+            }))
+        )
     }
 }
 

@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 use supervisor::broker::Board;
 use supervisor::launch::Exit;
-use supervisor::sandbox::{Kernel, Tag};
+use supervisor::sandbox::{Kernel, Listener, Tag};
 use supervisor::session::Ending;
 use supervisor::workers::config::{ExeCheck, Kind, PoolFile};
 use supervisor::workers::daemon::{Born, Hands, Happened, Order, Unborn};
@@ -36,6 +36,8 @@ pub struct StableHands {
     stable: Stable,
     ground: Ground,
     kernel: Kernel,
+    /// Whether workers can have one.
+    listener: Listener,
     registry: Registry,
     pool_file: Kept,
     here: Here,
@@ -65,6 +67,7 @@ impl StableHands {
             stable,
             ground,
             kernel: Kernel::probe(),
+            listener: Listener::Wanted,
             registry,
             pool_file,
             here: Here::now().map_err(|error| error.to_string())?,
@@ -227,8 +230,6 @@ fn born_of(worker: Worker, manifest: &Manifest) -> Born {
     let heard = |(stream, fd): (Stream, Option<OwnedFd>)| Some((stream, fd?));
     Born {
         output: output.into_iter().filter_map(heard).collect(),
-        degraded: (!worker.has_listener)
-            .then(|| "it has no listener: what the kernel does not give it is refused".to_owned()),
         ..born(manifest, worker.pid)
     }
 }
