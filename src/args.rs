@@ -120,6 +120,8 @@ pub enum Action {
     Audit(crate::commands::audit::AuditAction),
     /// Write what the record says of runs, for people, for programs or for continuous integration
     Report(Box<crate::commands::report::ReportArgs>),
+    /// Make a policy of what another sandbox was told
+    Import(crate::commands::import::ImportArgs),
     /// Keep workers in sandboxes that outlive the daemon that serves them
     Daemon(crate::commands::daemon::DaemonArgs),
     /// What is asked of the daemon.

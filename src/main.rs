@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         }
         Some(Action::Explain(args)) => commands::explain::explain(&args),
         Some(Action::Audit(action)) => commands::audit::audit(&action),
+        Some(Action::Import(args)) => commands::import::import(&args),
         Some(Action::Report(args)) => commands::report::report(&args),
         Some(Action::Daemon(args)) => commands::daemon::daemon(&args),
         Some(Action::Workers(action)) => commands::workers::workers(&action),

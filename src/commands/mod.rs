@@ -6,6 +6,7 @@ pub mod completions;
 pub mod daemon;
 pub mod doctor;
 pub mod explain;
+pub mod import;
 pub mod init;
 pub mod man;
 pub mod presets;

@@ -29,7 +29,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use supervisor::audit::{Fault, verify};
+use supervisor::audit::verify;
 
 /// The log is not as it was written.
 const CHANGED: u8 = 1;
@@ -172,15 +172,7 @@ fn read(file: &Path) -> Result<Record, String> {
 fn state(record: &Record) -> String {
     let said = audit::summary(&record.found);
     match record.health() {
-        Health::Changed => {
-            let what = match record.found.fault {
-                Some(Fault::Misplaced { .. }) => {
-                    "lines of the record are gone, put in or exchanged"
-                }
-                _ => "the record was changed",
-            };
-            format!("{what}, and what follows is not all: {said}")
-        }
+        Health::Changed => format!("what follows is not all: {said}"),
         Health::Open => format!("a run has no end on record: {said}"),
         Health::Whole => said,
     }
