@@ -21,6 +21,7 @@ pub fn json(record: &Record) -> String {
     names::json(&json!({
         "schema": 1,
         "version": env!("CARGO_PKG_VERSION"),
+        "refused": record.count(Answer::Refused),
         "record": {
             "file": record.file,
             "state": health,
