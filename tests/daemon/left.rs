@@ -222,3 +222,82 @@ fn who_started_it_gets_its_descriptors_back() {
     assert_eq!(heard, Some(PollFlags::POLLHUP), "nobody can write any more");
     assert_eq!(house.worker("idle-1")["state"], "running");
 }
+
+/// When it is told to, opens what only its supervisor can give, notes what came of it in a file that it has open, and says so.
+const TALKS: &str = r#"import os, sys, time
+place = os.environ["SUPERVISE_WORKER_DIR"]
+noted = open(place + "/noted", "a")
+def note(word):
+    noted.write(word + "\n")
+    noted.flush()
+note("ready")
+told = 0
+while True:
+    for number in range(told + 1, 9):
+        if os.path.exists(f"{place}/say{number}"):
+            told = number
+            try:
+                with open(sys.argv[1]) as given:
+                    note(f"{number} {given.read()}")
+            except OSError as error:
+                note(f"{number} {error.strerror}")
+            print("it says", number, flush=True)
+            note(f"{number} was said")
+    time.sleep(0.02)
+"#;
+
+#[test]
+fn what_a_worker_loses_with_its_keeper_is_said_and_what_comes_of_it_is_seen() {
+    require!(feature::listener());
+    require!(feature::program("python3"));
+    let mut house = House::empty("");
+    let given = house.workspace.write("given", "content");
+    let given = given.to_str().expect("a name of ours");
+    let command = ["python3", "-c", TALKS, given];
+    let command = serde_json::to_string(&command).expect("text");
+    house.workspace.write(
+        "workers.toml",
+        format!("version = 1\n[[worker]]\nname = \"talks\"\ncommand = {command}\npolicy = \"talks.toml\"\nspeaks = \"nothing\"\nrestart = \"always\"\nbackoff = \"20ms\"\non_supervisor_exit = \"survive\"\n"),
+    );
+    house.workspace.write(
+        "talks.toml",
+        format!("version = 1\nextends = [\"build\"]\n[[request]]\npath = \"{given}\"\naccess = [\"read\"]\ndecision = \"allow\"\nbudget = 9\n"),
+    );
+    house.open();
+    let place = house.workspace.join("data/supervise/workers/talks-1");
+    let noted = || std::fs::read_to_string(place.join("noted")).unwrap_or_default();
+    let tell = |number: u32| {
+        std::fs::write(place.join(format!("say{number}")), "").expect("its directory is there");
+    };
+    let heard = |house: &House, what: &str| house.ask(&["logs", "talks-1"]).stdout.contains(what);
+    tell(1);
+    eventually("it was heard", || heard(&house, "it says 1"));
+    eventually("it came to rest", || {
+        noted() == "ready\n1 content\n1 was said\n"
+    });
+    let before = house.pids();
+    house.lose_keeper();
+    house.open();
+    let now = house.worker("talks-1");
+    assert_eq!(now["pid"], before[0].1, "{now}");
+    let lost = now["degraded"].as_str().expect("it lost something");
+    for part in ["what the kernel does not give it is refused", "SIGPIPE"] {
+        assert!(lost.contains(part), "{now}");
+    }
+    // Nobody answers its calls, and nobody hears it: the pipe that it writes to has no other end. Python ignores the signal, and ends.
+    tell(2);
+    let next = house.until("talks-1", "came back", |worker| {
+        worker["state"] == "running" && worker["pid"] != before[0].1
+    });
+    assert_eq!(next["degraded"], json!(null), "{next}");
+    assert_eq!(next["reattached"], false, "{next}");
+    // Its successor is heard and answered.
+    eventually("the next one is heard", || heard(&house, "it says 2"));
+    let refused = "1 was said\n2 Function not implemented\nready\n1 content\n";
+    let noted = noted();
+    assert!(
+        noted.contains(refused) && noted.contains("2 content\n"),
+        "{noted}"
+    );
+    house.has_no_orphan();
+}

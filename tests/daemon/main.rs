@@ -2,6 +2,7 @@
 
 mod above;
 mod clients;
+mod clocks;
 mod commands;
 mod full;
 mod guest;

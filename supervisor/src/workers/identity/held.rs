@@ -1,5 +1,6 @@
 //! A process that is held by its pidfd, and what `/proc` says of it.
 
+use super::clock;
 use super::executable::Executable;
 use super::machine::errno;
 use super::{DaemonProcess, Field, Mismatch};
@@ -263,7 +264,7 @@ impl<'a> ProcDir<'a> {
         // The name stands in parentheses and may hold any character.
         let after_name = text.rsplit_once(") ").map(|(_, rest)| rest);
         let ticks = after_name.and_then(|rest| rest.split(' ').nth(19)?.parse().ok());
-        ticks.ok_or_else(|| unknown(Errno::ENODATA))
+        clock::of_the_machine(ticks.ok_or_else(|| unknown(Errno::ENODATA))?)
     }
 
     /// Its real user.

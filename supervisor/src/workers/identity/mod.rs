@@ -7,6 +7,7 @@
 //! again after each read, says that what was read was of this process.
 
 mod attach;
+mod clock;
 mod executable;
 mod held;
 mod machine;
@@ -21,8 +22,6 @@ pub use mismatch::{Field, Mismatch};
 use crate::audit::Digest;
 use held::ProcDir;
 use nix::errno::Errno;
-use nix::time::{ClockId, clock_gettime};
-use nix::unistd::{SysconfVar, sysconf};
 use protocol::probe::{Commission, Instance, Secret};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -57,7 +56,8 @@ pub struct DaemonProcess {
     pub boot_id: String,
     /// The pid namespace of who recorded this, in which the pid is a number. The worker itself may live in another.
     pub pid_namespace: NamespaceId,
-    /// When it was started, in clock ticks since the boot: the third name of a process, after handle and inode.
+    /// When it was started, in clock ticks since the boot, outside of all time namespaces: the third name of a process, after handle
+    /// and inode.
     pub start_ticks: u64,
     /// When it was started, in milliseconds since 1970. For people.
     pub started_at_ms: u64,
@@ -169,15 +169,7 @@ impl DaemonProcess {
     /// # Errors
     /// [`Mismatch::Unknown`]
     pub fn age(&self) -> Result<Duration, Mismatch> {
-        let unknown = |operation| Mismatch::unknown(Field::StartTime, operation);
-        let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map_err(unknown("clock_gettime"))?;
-        let per_second = sysconf(SysconfVar::CLK_TCK).map_err(unknown("sysconf"))?;
-        let per_second = per_second.and_then(|ticks| u64::try_from(ticks).ok());
-        let per_second = per_second.filter(|ticks| *ticks > 0);
-        let per_second = per_second.ok_or_else(|| unknown("sysconf")(Errno::ENODATA))?;
-        let start = Duration::from_secs(self.start_ticks / per_second)
-            + Duration::from_secs(self.start_ticks % per_second) / per_second as u32;
-        Ok(Duration::from(now).saturating_sub(start))
+        clock::since(self.start_ticks)
     }
 
     /// What this worker is told, or tells itself, so that it can answer probes: as a service of that name and version. `None` where it has
