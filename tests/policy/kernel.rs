@@ -102,10 +102,7 @@ fn identities(paths: impl Iterator<Item = PathBuf>) -> BTreeMap<PathBuf, FileId>
     paths
         .map(|path| {
             let known = fs::symlink_metadata(&path).expect("it was planted");
-            let id = FileId {
-                dev: known.dev(),
-                ino: known.ino(),
-            };
+            let id = FileId::new(known.dev(), known.ino());
             (path, id)
         })
         .collect()

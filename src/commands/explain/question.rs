@@ -95,10 +95,9 @@ fn locate(path: &Path) -> Result<(PathBuf, Option<FileId>), String> {
         match fs::canonicalize(above) {
             Ok(found) => {
                 let known = fs::symlink_metadata(&found).map_err(cannot)?;
-                let object = missing.is_empty().then(|| FileId {
-                    dev: known.dev(),
-                    ino: known.ino(),
-                });
+                let object = missing
+                    .is_empty()
+                    .then(|| FileId::new(known.dev(), known.ino()));
                 let path = missing
                     .iter()
                     .rev()

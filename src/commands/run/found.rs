@@ -59,10 +59,7 @@ pub fn working_directory(ruleset: &Ruleset, cwd: &Path) -> Result<OwnedFd, Failu
 fn subject<'a>(path: &'a Path, status: &FileStat) -> Subject<'a> {
     Subject {
         path,
-        object: Some(FileId {
-            dev: status.st_dev,
-            ino: status.st_ino,
-        }),
+        object: Some(FileId::new(status.st_dev, status.st_ino)),
     }
 }
 

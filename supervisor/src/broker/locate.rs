@@ -118,6 +118,7 @@ pub(crate) fn id_of(facts: &Facts) -> FileId {
     FileId {
         dev: facts.dev,
         ino: facts.ino,
+        born: openat2::birth(facts),
     }
 }
 

@@ -23,6 +23,7 @@ const ALLOWED: usize = 20_000;
 
 /// A denied file that has more than one name.
 struct Shared {
+    object: FileId,
     /// How many names it has, all in all.
     links: u64,
     names: BTreeSet<PathBuf>,
@@ -37,7 +38,7 @@ pub(super) fn deny(
     world: &Planned<'_>,
     warnings: &mut Vec<Warning>,
 ) {
-    let mut shared: BTreeMap<FileId, Shared> = BTreeMap::new();
+    let mut shared: BTreeMap<(u64, u64), Shared> = BTreeMap::new();
     let mut left = DENIED;
     for (number, denial) in denials.iter().enumerate() {
         let Some((path, entry)) = denial.place() else {
@@ -50,11 +51,14 @@ pub(super) fn deny(
         }
         let ended = walk(world, path, entry, &mut left, &mut |name, file| {
             if let Some(object) = file.object.filter(|_| file.links > 1) {
-                let found = shared.entry(object).or_insert_with(|| Shared {
-                    links: file.links,
-                    names: BTreeSet::new(),
-                    denials: BTreeSet::new(),
-                });
+                let found = shared
+                    .entry((object.dev, object.ino))
+                    .or_insert_with(|| Shared {
+                        object,
+                        links: file.links,
+                        names: BTreeSet::new(),
+                        denials: BTreeSet::new(),
+                    });
                 found.names.insert(name.to_owned());
                 found.denials.insert(number);
             }
@@ -72,10 +76,10 @@ pub(super) fn deny(
     if shared.values().any(Shared::has_more) {
         search(&mut shared, denials, wanted, world, warnings);
     }
-    for (object, file) in shared {
+    for file in shared.into_values() {
         for number in file.denials {
             let denial = &mut denials[number];
-            denial.objects.push(object);
+            denial.objects.push(file.object);
             for name in &file.names {
                 let shape = Shape::Tree(name.clone());
                 if !denial.shapes.iter().any(|own| own.grants(name)) {
@@ -88,7 +92,7 @@ pub(super) fn deny(
 
 /// Looks for the names that are still unknown in what is allowed.
 fn search(
-    shared: &mut BTreeMap<FileId, Shared>,
+    shared: &mut BTreeMap<(u64, u64), Shared>,
     denials: &[DenyRule],
     wanted: &[Wanted],
     world: &Planned<'_>,
@@ -97,7 +101,7 @@ fn search(
     let rights = denials
         .iter()
         .fold(Access::NONE, |rights, denial| rights | denial.access);
-    let devices: BTreeSet<u64> = shared.keys().map(|object| object.dev).collect();
+    let devices: BTreeSet<u64> = shared.keys().map(|(dev, _)| *dev).collect();
     let mut left = ALLOWED;
     let mut trees: Vec<&Wanted> = wanted
         .iter()
@@ -117,7 +121,10 @@ fn search(
             tree.entry,
             &mut left,
             &mut |name, file| {
-                if let Some(found) = file.object.and_then(|object| shared.get_mut(&object)) {
+                if let Some(found) = file
+                    .object
+                    .and_then(|object| shared.get_mut(&(object.dev, object.ino)))
+                {
                     found.names.insert(name.to_owned());
                 }
                 shared.values().any(Shared::has_more)

@@ -12,7 +12,7 @@ use super::origin::Origin;
 use super::subject::FileId;
 
 /// A right that the kernel is told to grant, on an object and all below it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct NativeGrant {
     /// Canonical path of the object. Whoever opens it must not follow a symbolic link in any component, and
     /// must find `object`.

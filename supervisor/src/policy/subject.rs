@@ -3,12 +3,32 @@
 use std::path::Path;
 
 /// The kernel's identity of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+///
+/// The number of a file that is gone is given to another; those two were born at different times. Where that is known of one of two
+/// only, they are taken for the same: so equality is not transitive, and there is no order.
+#[derive(Clone, Copy, Debug)]
 pub struct FileId {
     /// The device that holds the file.
     pub dev: u64,
     /// The file's number there.
     pub ino: u64,
+    /// When it was born, in nanoseconds, where the file system says so and nobody can set it; else 0.
+    pub born: u64,
+}
+
+impl FileId {
+    /// The identity of a file of which it is not known when it was born.
+    #[must_use]
+    pub fn new(dev: u64, ino: u64) -> Self {
+        Self { dev, ino, born: 0 }
+    }
+}
+
+impl PartialEq for FileId {
+    fn eq(&self, other: &Self) -> bool {
+        let is_another = self.born != other.born && self.born != 0 && other.born != 0;
+        (self.dev, self.ino) == (other.dev, other.ino) && !is_another
+    }
 }
 
 /// A located file, or the place where one is to be created.
@@ -26,5 +46,25 @@ impl<'a> Subject<'a> {
     #[must_use]
     pub fn named(path: &'a Path) -> Self {
         Self { path, object: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_is_given_again_means_another_file() {
+        let born = |born| FileId {
+            born,
+            ..FileId::new(1, 7)
+        };
+        assert_eq!(born(5), born(5));
+        assert_ne!(born(5), born(6));
+        // Who does not know better takes it for the one that was denied.
+        assert_eq!(born(5), born(0));
+        assert_eq!(FileId::new(1, 7), born(6));
+        assert_ne!(FileId::new(1, 7), FileId::new(2, 7));
+        assert_ne!(FileId::new(1, 7), FileId::new(1, 8));
     }
 }

@@ -33,7 +33,7 @@ pub trait World {
 }
 
 /// An object in the file system.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Entry {
     /// Its identity; `None` for a directory that is about to be made.
     pub object: Option<FileId>,

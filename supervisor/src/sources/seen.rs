@@ -61,6 +61,9 @@ pub struct Sight {
     entries: Vec<(String, u8, u64, u64, u64)>,
     links: Vec<(String, String)>,
     lists: Vec<(String, Vec<String>)>,
+    /// When the objects were born, as far as that is known.
+    #[serde(default)]
+    births: BTreeMap<String, u64>,
 }
 
 impl Seen {
@@ -79,9 +82,14 @@ impl Seen {
             let names = names.iter().map(|name| name.to_str().map(str::to_owned));
             Some((text(path)?, names.collect::<Option<_>>()?))
         };
+        let birth = |(path, entry): (&PathBuf, &Option<Entry>)| {
+            let object = entry.as_ref()?.object.filter(|object| object.born != 0)?;
+            Some((text(path)?, object.born))
+        };
         let links = self.links.borrow();
         let links = links.iter();
         Sight {
+            births: self.entries.borrow().iter().filter_map(birth).collect(),
             entries: self.entries.borrow().iter().filter_map(entry).collect(),
             links: links
                 .filter_map(|(path, target)| Some((text(path)?, text(target)?)))
@@ -93,8 +101,10 @@ impl Seen {
 
 impl From<Sight> for Seen {
     fn from(sight: Sight) -> Self {
+        let births = sight.births;
         let entry = |(path, number, dev, ino, links): (String, u8, u64, u64, u64)| {
-            let object = Some(FileId { dev, ino });
+            let born = births.get(&path).copied().unwrap_or(0);
+            let object = Some(FileId { dev, ino, born });
             let entry = |kind| Entry {
                 object,
                 kind,

@@ -19,7 +19,7 @@ const BEGUN: u64 = 1;
 const DONE: u64 = 2;
 
 /// How far an earlier supervisor came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Before {
     /// It had done nothing.
     Nothing,
@@ -30,7 +30,7 @@ pub(super) enum Before {
 }
 
 /// What has the names of a call, before it is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Begun([Option<FileId>; 2]);
 
 impl Begun {
@@ -107,7 +107,7 @@ pub(super) fn done(result: Result<i64, Errno>) -> Note {
 impl From<Note> for Before {
     fn from(note: Note) -> Self {
         let [a, b, c, d, _] = note.words;
-        let id = |dev, ino| (ino != 0).then_some(FileId { dev, ino });
+        let id = |dev, ino| (ino != 0).then_some(FileId::new(dev, ino));
         match note.stage {
             BEGUN => Self::Begun(Begun([id(a, b), id(c, d)])),
             DONE if b == 0 => Self::Done(Ok(a as i64)),
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_note_is_read_as_it_was_written() {
-        let id = |ino| Some(FileId { dev: 7, ino });
+        let id = |ino| Some(FileId::new(7, ino));
         for begun in [
             Begun([None, None]),
             Begun([id(1), None]),

@@ -45,7 +45,7 @@ pub(super) fn is_the_kernels(thread: Thread, target: &Target, law: &dyn Law) -> 
 }
 
 /// What a path plainly says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 struct Plain<'p> {
     /// The canonical name.
     path: Cow<'p, Path>,
@@ -194,10 +194,7 @@ mod tests {
 
     fn there(path: PathBuf) -> Option<Plain<'static>> {
         let facts = path.symlink_metadata().unwrap();
-        let object = Some(FileId {
-            dev: facts.dev(),
-            ino: facts.ino(),
-        });
+        let object = Some(FileId::new(facts.dev(), facts.ino()));
         let path = Cow::Owned(path);
         Some(Plain { path, object })
     }

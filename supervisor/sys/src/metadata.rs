@@ -3,7 +3,7 @@
 
 use nix::errno::Errno;
 use std::cell::Cell;
-use std::ffi::{CStr, CString, c_long};
+use std::ffi::{CStr, CString, c_int, c_long};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -27,6 +27,10 @@ pub struct Facts {
     pub ino: u64,
     /// Type and permissions.
     pub mode: u32,
+    /// How many names it has.
+    pub links: u64,
+    /// When it was born, in nanoseconds; 0 where the file system does not say.
+    pub born: u64,
     /// The mount it was reached through; never used again for another one. 0 where the kernel cannot say (before 6.8).
     pub mount: u64,
 }
@@ -44,26 +48,61 @@ impl Facts {
 /// # Errors
 /// The errno of `statx(2)`.
 pub fn facts(fd: BorrowedFd<'_>) -> Result<Facts, Errno> {
+    facts_at(
+        fd.as_raw_fd(),
+        c"",
+        libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC,
+    )
+}
+
+/// Looks at what has a name, and follows no link at its end.
+///
+/// # Errors
+/// The errno of `statx(2)`.
+pub fn facts_of(path: &CStr) -> Result<Facts, Errno> {
+    facts_at(
+        libc::AT_FDCWD,
+        path,
+        libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT,
+    )
+}
+
+fn facts_at(directory: c_int, path: &CStr, flags: c_int) -> Result<Facts, Errno> {
+    let wanted = libc::STATX_TYPE
+        | libc::STATX_MODE
+        | libc::STATX_INO
+        | libc::STATX_NLINK
+        | libc::STATX_BTIME
+        | libc::STATX_MNT_ID_UNIQUE;
     let mut raw = MaybeUninit::<libc::statx>::zeroed();
-    // SAFETY: the path is empty and ends; the kernel writes one struct statx to memory of that size.
+    // SAFETY: the path ends; the kernel writes one struct statx to memory of that size.
     let result = unsafe {
         libc::syscall(
             libc::SYS_statx,
-            fd.as_raw_fd(),
-            c"".as_ptr(),
-            libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC,
-            libc::STATX_TYPE | libc::STATX_MODE | libc::STATX_INO | libc::STATX_MNT_ID_UNIQUE,
+            directory,
+            path.as_ptr(),
+            flags,
+            wanted,
             raw.as_mut_ptr(),
         )
     };
     Errno::result(result)?;
     // SAFETY: all zeroes is a valid struct statx, and the kernel filled it.
     let raw = unsafe { raw.assume_init() };
+    let born = match raw.stx_mask & libc::STATX_BTIME {
+        0 => 0,
+        _ => u64::try_from(raw.stx_btime.tv_sec)
+            .unwrap_or(0)
+            .saturating_mul(1_000_000_000)
+            .saturating_add(raw.stx_btime.tv_nsec.into()),
+    };
     let has_mount = raw.stx_mask & libc::STATX_MNT_ID_UNIQUE != 0;
     Ok(Facts {
         dev: libc::makedev(raw.stx_dev_major, raw.stx_dev_minor),
         ino: raw.stx_ino,
         mode: u32::from(raw.stx_mode),
+        links: raw.stx_nlink.into(),
+        born,
         mount: if has_mount { raw.stx_mnt_id } else { 0 },
     })
 }

@@ -166,6 +166,24 @@ pub fn is_procfs(facts: &Facts) -> Option<bool> {
     magic_of(facts).map(|magic| magic == PROC_SUPER_MAGIC)
 }
 
+/// When a file was born, where that tells it from another that is given its number later: nobody can set it, and it stays as long as
+/// the number does. Else 0.
+#[must_use]
+pub fn birth(facts: &Facts) -> u64 {
+    /// Others let it be set, have it from a server, or change it when they copy a file that is written to.
+    const LASTING: [i64; 5] = [
+        0xEF53,      // ext4
+        0x5846_5342, // xfs
+        0x9123_683E, // btrfs
+        0x0102_1994, // tmpfs
+        0xF2F5_2010, // f2fs
+    ];
+    match magic_of(facts) {
+        Some(magic) if LASTING.contains(&magic) => facts.born,
+        _ => 0,
+    }
+}
+
 fn magic_of(facts: &Facts) -> Option<i64> {
     file_system_remembered(facts.mount).ok()
 }

@@ -84,7 +84,7 @@ impl Memory {
 
     pub fn id(&self, path: &str) -> FileId {
         match self.entries[Path::new(path)] {
-            Node::Object(_, ino) => FileId { dev: 1, ino },
+            Node::Object(_, ino) => FileId::new(1, ino),
             Node::Link(_) => panic!("{path} is a link"),
         }
     }
@@ -100,12 +100,12 @@ impl World for Memory {
         }
         Ok(self.entries.get(path).map(|node| match node {
             Node::Object(kind, ino) => Entry {
-                object: Some(FileId { dev: 1, ino: *ino }),
+                object: Some(FileId::new(1, *ino)),
                 kind: *kind,
                 links: self.names(*ino),
             },
             Node::Link(_) => Entry {
-                object: Some(FileId { dev: 1, ino: 0 }),
+                object: Some(FileId::new(1, 0)),
                 kind: Kind::Link,
                 links: 1,
             },
