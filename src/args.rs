@@ -67,6 +67,7 @@ Examples:
   supervise --read in.pdf --write out -- pdftotext in.pdf out/x
   supervise check policy.toml                       what a policy gives, and by which mechanism
   supervise explain -p policy.toml read ~/.ssh/id_rsa
+  supervise learn -o policy.toml -- make test       the policy that a command needs, from a run of it
   supervise explain --last                          why the last run was refused what it was, and what to do about it
 
 Exit status: the command's own; 128 and the signal when one killed it; 124 when its time was over; 125 when supervise itself
@@ -115,6 +116,8 @@ pub enum Action {
     },
     /// Say whether something may be done, and by which rule; or why a run was refused what it was, and what to do about it
     Explain(Box<crate::commands::explain::ExplainArgs>),
+    /// Run a command with everything seen and written down, and write the policy that it needs
+    Learn(Box<crate::commands::learn::LearnArgs>),
     /// Look at the record of what was decided
     #[command(subcommand)]
     Audit(crate::commands::audit::AuditAction),
@@ -193,7 +196,7 @@ impl Question {
 }
 
 /// Which policy applies, for all that need one.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct PolicyArgs {
     /// A policy file (a path with `/` or ending in `.toml`) or a preset by name; each further one can only narrow
     #[arg(short, long, value_name = "POLICY")]
@@ -257,6 +260,12 @@ pub struct RunArgs {
     /// change of a name takes some microseconds more
     #[arg(long)]
     pub trace: bool,
+    /// Have what is allowed in the record, too, each thing once.
+    #[arg(skip)]
+    pub everything: bool,
+    /// The policy, which is in no file, and where it would be.
+    #[arg(skip)]
+    pub text: Option<(String, PathBuf)>,
     /// Say what would be run, and what would enforce the policy; run nothing
     #[arg(long)]
     pub dry_run: bool,

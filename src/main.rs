@@ -39,6 +39,7 @@ fn main() -> ExitCode {
             commands::check::check(&policy, json)
         }
         Some(Action::Explain(args)) => commands::explain::explain(&args),
+        Some(Action::Learn(args)) => commands::learn::learn(&args),
         Some(Action::Audit(action)) => commands::audit::audit(&action),
         Some(Action::Import(args)) => commands::import::import(&args),
         Some(Action::Report(args)) => commands::report::report(&args),

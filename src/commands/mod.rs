@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod explain;
 pub mod import;
 pub mod init;
+pub mod learn;
 pub mod man;
 pub mod presets;
 pub mod report;

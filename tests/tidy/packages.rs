@@ -15,6 +15,7 @@ const PACKAGES: [(&str, &[&str], &[&str]); 9] = [
             "serde",
             "serde_json",
             "thiserror",
+            "toml_edit",
         ],
     ),
     (

@@ -5,8 +5,9 @@ mod dry;
 pub mod found;
 
 use crate::args::RunArgs;
+use crate::commands::learn::ground::OwnText;
 use crate::exit;
-use crate::law::Law;
+use crate::law::{Law, LawError};
 use crate::places;
 use crate::report::{Ended, Loudness, Reporter, Started};
 use door::Confined;
@@ -24,7 +25,7 @@ use supervisor::advice::Setting;
 use supervisor::audit::{Bytes, Event, Log, Start, Status};
 use supervisor::launch::{Command, Exit, LaunchError, Orphans, Program, Step, collect, launch};
 use supervisor::policy::Ruleset;
-use supervisor::sandbox::{Kernel, Layers, Listener, Opens, Tag};
+use supervisor::sandbox::{Confinement, Kernel, Layers, Listener, Opens, Tag};
 use supervisor::session::{self, Caller, Ending, Locks, Parts, Place, Session, Signals, Terminal};
 
 /// Why there is an exit status that is not the command's.
@@ -79,9 +80,7 @@ fn supervise(args: &RunArgs, reporter: &mut Reporter) -> Result<u8, Failure> {
     let audit = args.audit.as_deref().map(std::path::absolute).transpose();
     let audit = audit.map_err(|error| ours(format!("--audit: {error}")))?;
     // Neither this nor the ruleset is given back piece by piece: the end of the process frees both at once.
-    let law: &Law = Box::leak(Box::new(
-        Law::read(&args.policy, tmp.clone()).map_err(ours)?,
-    ));
+    let law: &Law = Box::leak(Box::new(read_law(args, tmp.clone()).map_err(ours)?));
     match session::collect_abandoned(&law.runtime) {
         Ok(0) => {}
         Ok(sessions) => reporter.verbose(format_args!(
@@ -135,6 +134,15 @@ fn supervise(args: &RunArgs, reporter: &mut Reporter) -> Result<u8, Failure> {
     }
 }
 
+fn read_law(args: &RunArgs, tmp: PathBuf) -> Result<Law, LawError> {
+    match &args.text {
+        None => Law::read(&args.policy, tmp),
+        Some((text, path)) => {
+            Law::read_from(&mut OwnText::new(text, path.clone()), &args.policy, tmp)
+        }
+    }
+}
+
 /// A run that is about to be.
 struct Run<'a> {
     args: &'a RunArgs,
@@ -153,6 +161,16 @@ impl Run<'_> {
         let caller: Vec<_> = std::env::vars_os().collect();
         let socket = socket_path(self.place.directory());
         environment(&caller, self.ruleset, self.law, self.place.tmp(), &socket)
+    }
+
+    /// What those who act for it must know.
+    fn locks(&self, confinement: &Confinement) -> Result<Locks, Failure> {
+        let locks = Locks::of(confinement);
+        let locks = locks.map_err(|errno| ours(format!("cannot hold the rulesets: {errno}")))?;
+        Ok(match self.args.everything {
+            true => locks.recording_everything(),
+            false => locks,
+        })
     }
 
     /// The listener that it is to have.
@@ -256,8 +274,7 @@ impl Run<'_> {
             root: child.guardian_pid(),
             listener: child.take_listener(),
             journal: None,
-            locks: Locks::of(confinement)
-                .map_err(|errno| ours(format!("cannot hold the rulesets: {errno}")))?,
+            locks: self.locks(confinement)?,
             life: Box::new(child),
             tag: self.tag,
             ruleset: ruleset.clone(),

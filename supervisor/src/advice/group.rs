@@ -1,6 +1,6 @@
 //! Refusals of a record that are the same, however often.
 
-use crate::audit::{Object, Recorded, Refused};
+use crate::audit::{Object, Printable, Recorded, Refused};
 use crate::policy::{Access, Mechanism, Origin, Reason};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -126,6 +126,16 @@ pub fn groups(recorded: impl IntoIterator<Item = Recorded>) -> Vec<Group> {
         }
     }
     groups
+}
+
+/// What was refused, for people.
+pub(super) fn shown(object: &Object) -> String {
+    match object {
+        Object::File(path) => Printable::from(path.as_path()).to_string(),
+        Object::Socket(path) => format!("connect {}", Printable::from(path.as_path())),
+        Object::Peer(address) => format!("connect {address}"),
+        Object::Own(address) => format!("bind {address}"),
+    }
 }
 
 /// What is the same of refusals that are alike.

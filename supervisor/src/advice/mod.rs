@@ -11,6 +11,7 @@
 
 mod consequences;
 mod group;
+pub mod learn;
 mod remedy;
 pub mod sensitive;
 mod spelling;
