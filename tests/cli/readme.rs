@@ -160,7 +160,8 @@ fn the_files_that_are_linked_to_exist() {
             .skip(1)
             .filter_map(|rest| rest.split(')').next())
         {
-            let target = path.parent().expect("a directory").join(link);
+            let file = link.split('#').next().unwrap_or_default();
+            let target = path.parent().expect("a directory").join(file);
             assert!(
                 link.starts_with("http") || target.exists(),
                 "{readme}: {link}"
