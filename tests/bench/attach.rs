@@ -12,7 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use supervisor::workers::handle::BackendHandle;
+use supervisor::workers::handle::{BackendHandle, Prober};
 use supervisor::workers::identity::{Birth, DaemonProcess, Endpoint, Executable, Here};
 use supervisor::workers::manifest::{Manifest, State};
 use supervisor::workers::registry::Registry;
@@ -96,12 +96,15 @@ fn attach(stable: &Stable, count: usize) {
 fn once(stable: &Stable, count: usize) -> Duration {
     let start = Instant::now();
     let manifests = stable.registry.list().expect("it can be listed");
-    let handles = manifests.iter().map(|(_, manifest)| {
-        let manifest = manifest.as_ref().expect("it was just written");
-        let handle = BackendHandle::try_from_manifest(manifest);
-        handle.expect("it is the worker").expect("there is one")
-    });
-    let handles: Vec<BackendHandle> = handles.collect();
+    let manifests = manifests.into_iter();
+    let manifests: Vec<Manifest> = manifests
+        .map(|(_, manifest)| manifest.expect("it was just written"))
+        .collect();
+    let handles = Prober::default().try_from_manifests(&manifests);
+    let handles = handles.into_iter();
+    let handles: Vec<BackendHandle> = handles
+        .map(|handle| handle.expect("it is the worker").expect("there is one"))
+        .collect();
     let took = start.elapsed();
     assert_eq!(handles.len(), count);
     took

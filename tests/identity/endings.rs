@@ -7,7 +7,7 @@ use crate::worker::{Worker, manifest};
 use std::process::Command;
 use std::time::{Duration, Instant};
 use supervisor::launch::Exit;
-use supervisor::workers::handle::{BackendHandle, Error};
+use supervisor::workers::handle::{BackendHandle, Error, Prober};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -83,6 +83,36 @@ fn how_a_worker_ended_is_told_also_to_those_who_are_not_its_parent() {
         witness.exit() == Some(Exit::Code(42))
     });
     assert!(!witness.is_alive());
+}
+
+#[test]
+fn those_that_do_not_answer_are_waited_for_together() {
+    let (deaf, good) = (Worker::start("serve"), Worker::start("serve"));
+    deaf.probe().unwrap();
+    good.probe().unwrap();
+    let pid = nix::unistd::Pid::from_raw(deaf.process.pid);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
+    eventually("it was stopped", || {
+        crate::harness::process::state(deaf.process.pid) == Some('T')
+    });
+    let mut manifests = vec![deaf.manifest(); 40];
+    manifests.push(good.manifest());
+    manifests.push(manifest("w", None));
+    let prober = Prober {
+        deadline: Duration::from_secs(1),
+        ..Prober::default()
+    };
+    let start = Instant::now();
+    let found = prober.try_from_manifests(&manifests);
+    // One after the other would take forty.
+    assert!(start.elapsed() < Duration::from_secs(20));
+    assert_eq!(found.len(), manifests.len());
+    for deaf in &found[..40] {
+        assert_eq!(deaf.as_ref().unwrap_err().field(), "deadline");
+    }
+    let found = found[40].as_ref().unwrap().as_ref().unwrap();
+    assert_eq!(found.daemon_process.pid, good.process.pid);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGCONT).unwrap();
 }
 
 #[test]

@@ -21,3 +21,4 @@ pub mod pool;
 pub mod registry;
 pub mod stable;
 pub mod systemd;
+pub mod together;

@@ -1,6 +1,7 @@
 //! The workers of the daemon before: what the keeper gave back, and what is only recorded.
 
 use super::super::birth::{Lawful, session};
+use super::super::ground::Ground;
 use super::super::recorded::Recorded;
 use super::{Member, StableHands, born, born_of, prober};
 use protocol::control::StopReason;
@@ -8,13 +9,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use supervisor::audit::Log;
+use supervisor::broker::Board;
 use supervisor::launch::collect;
-use supervisor::sandbox::{Listener, Tag, inherit};
+use supervisor::sandbox::{Kernel, Listener, Tag, inherit};
 use supervisor::workers::config::{Kind, OnSupervisorExit, PoolFile};
 use supervisor::workers::daemon::{Born, Former, Order};
 use supervisor::workers::keeper::{Given, Role};
 use supervisor::workers::manifest::Manifest;
 use supervisor::workers::stable::{Adoption, Worker, by_need};
+use supervisor::workers::together::{Threads, on_each};
 
 /// What a worker has lost with its keeper.
 const LOST: &str = "its keeper was killed: what the kernel does not give it is refused, and what it writes is lost (a signal ends it for that, unless it ignores SIGPIPE), until it is restarted";
@@ -60,46 +63,35 @@ impl StableHands {
             former.insert(manifest.id, Former::Missing(StopReason::OsRestart));
         }
         let mut known = BTreeMap::new();
-        for (id, manifest) in left {
-            match manifest {
-                Ok(manifest) => {
-                    if let Some(worker) = Known::of(manifest) {
-                        known.insert(worker.tag.number(), worker);
-                    }
-                }
-                Err(error) => crate::render::warn(format!("worker {id}: {error}")),
-            }
-        }
+        let readable = left.into_iter().filter_map(|(id, manifest)| {
+            let warn = |error| crate::render::warn(format!("worker {id}: {error}"));
+            manifest.map_err(warn).ok()
+        });
+        on_each(readable.collect(), Threads::ToWork, Known::of, |worker| {
+            known.extend(worker.map(|worker| (worker.tag.number(), worker)));
+        });
         // Those for whom somebody waits are served first, and each before anybody looks closer at any.
-        let mut served = Vec::new();
+        let (mut recorded, mut unrecorded) = (Vec::new(), Vec::new());
         for given in by_need(given) {
-            let tag = given.tag;
-            let Some(worker) = known.remove(&tag.number()) else {
-                // Begun, and never recorded as running.
-                self.end(tag)?;
-                continue;
-            };
-            let id = worker.id().to_owned();
-            let degraded = worker.recorded.degraded.clone();
-            let kind = worker.kind(file);
-            match kind.and_then(|kind| self.adopt(kind, given, worker)) {
-                Ok((worker, member)) => served.push((worker, member, degraded)),
-                Err(why) => {
-                    crate::render::warn(format!(
-                        "worker {id} cannot be taken over, and is ended: {why}"
-                    ));
-                    self.end(tag)?;
-                    self.forget(&id);
-                    former.insert(id, Former::Missing(StopReason::Error));
-                }
+            match known.remove(&given.tag.number()) {
+                Some(worker) => recorded.push((given, worker)),
+                None => unrecorded.push(given.tag),
             }
         }
-        for (worker, member, degraded) in served {
-            let id = member.manifest.id.clone();
-            let born = Born {
-                degraded,
-                ..self.know(worker, member)
-            };
+        let (served, unserved) = self.adopt(file, recorded);
+        // Begun, and never recorded as running.
+        for tag in unrecorded {
+            self.end(tag)?;
+        }
+        for (tag, id, why) in unserved {
+            crate::render::warn(format!(
+                "worker {id} cannot be taken over, and is ended: {why}"
+            ));
+            self.end(tag)?;
+            self.forget(&id);
+            former.insert(id, Former::Missing(StopReason::Error));
+        }
+        for (id, born) in self.know(served) {
             former.insert(id, Former::Here(born));
         }
         // Recorded, and not held by anybody: the keeper is another one.
@@ -127,86 +119,78 @@ impl StableHands {
         link.forget(tag).map_err(|error| error.to_string())
     }
 
-    /// Serves a worker from now on, on the keeper's word alone.
+    /// Serves these from now on, on the keeper's word alone. Returns those that are served, and those that cannot be and why.
     fn adopt(
         &mut self,
-        kind: &Kind,
-        given: Given,
-        worker: Known,
-    ) -> Result<(Worker, Member), String> {
-        let prober = prober(kind, &worker.recorded);
-        let Known {
-            tag,
-            manifest,
-            recorded,
-        } = worker;
-        let lawful = self.law_of(kind, &manifest, recorded)?;
-        let wall = time_left(&manifest, &lawful)?;
-        let listener = match given.fds.iter().any(|held| held.role == Role::Listener) {
-            true => Listener::Wanted,
-            false => Listener::Taken,
+        file: &PoolFile,
+        workers: Vec<(Given, Known)>,
+    ) -> (Vec<Served>, Vec<Unserved>) {
+        let (mut served, mut unserved) = (Vec::new(), Vec::new());
+        let world = (&self.ground, &self.kernel, &self.board);
+        let stable = &mut self.stable;
+        let prepare = |(given, worker): (Given, Known)| {
+            let id = worker.id().to_owned();
+            let degraded = worker.recorded.degraded.clone();
+            let listener = match given.fds.iter().any(|held| held.role == Role::Listener) {
+                true => Listener::Wanted,
+                false => Listener::Taken,
+            };
+            let prepared = adoption(file, worker, listener, world);
+            let prepared = prepared.map(|(adoption, member)| (adoption, member, degraded));
+            (given, id, prepared)
         };
-        let locked = inherit(&lawful.ruleset, &self.kernel, listener);
-        let locked = locked.map_err(|error| error.to_string())?;
-        let id = &manifest.id;
-        let mut log = Log::create(&self.ground.audit(id)).map_err(|error| error.to_string())?;
-        log.tell(Box::new(self.board.announcer(id)));
-        let seat = self.board.seat(id);
-        let adoption = Adoption {
-            ruleset: Arc::clone(&lawful.ruleset),
-            capabilities: locked.capabilities,
-            closed: locked.closed,
-            log,
-            session: session(id, tag),
-            seat: Some(seat.map_err(|errno| errno.to_string())?),
-            socket_path: lawful.socket_path(),
-            wall,
-        };
-        let worker = self.stable.adopt(given, adoption);
-        let worker = worker.map_err(|error| error.to_string())?;
-        let member = Member {
-            tag,
-            manifest: Arc::new(manifest),
-            prober,
-        };
-        Ok((worker, member))
+        on_each(
+            workers,
+            Threads::ToWork,
+            prepare,
+            |(given, id, prepared)| {
+                let tag = given.tag;
+                let adopted = prepared.and_then(|(adoption, member, degraded)| {
+                    let worker = stable.adopt(given, adoption);
+                    let worker = worker.map_err(|error| error.to_string())?;
+                    Ok((worker, member, degraded))
+                });
+                match adopted {
+                    Ok(worker) => served.push(worker),
+                    Err(why) => unserved.push((tag, id, why)),
+                }
+            },
+        );
+        (served, unserved)
     }
 
-    /// The law that a worker was started under, whatever became of the files since.
-    fn law_of(
-        &self,
-        kind: &Kind,
-        manifest: &Manifest,
-        recorded: Recorded,
-    ) -> Result<Lawful, String> {
-        let then = recorded.kind(kind);
-        let order = Order {
-            id: &manifest.id,
-            kind: &then,
-            env: &BTreeMap::new(),
+    /// Finds out whether workers that are served are those that were recorded.
+    fn know(&mut self, served: Vec<Served>) -> Vec<(String, Born)> {
+        let mut all = Vec::new();
+        let (here, members) = (&self.here, &mut self.members);
+        let look = |(worker, member, degraded): Served| {
+            let process = member.manifest.process.as_ref();
+            let verified =
+                process.map(
+                    |process| match process.find_from(here, member.prober.executables) {
+                        Ok((_, found)) => format!("process by {}", found.rung),
+                        Err(why) => format!("by the keeper alone: {why}"),
+                    },
+                );
+            (worker, member, degraded, verified)
         };
-        let (mut files, world) = recorded.sources();
-        let lawful = Lawful::read(&self.ground, &order, (&mut files, &world));
-        lawful.map_err(|failure| failure.message)
-    }
-
-    /// Finds out whether a worker that is served is the one that was recorded.
-    fn know(&mut self, worker: Worker, member: Member) -> Born {
-        let process = member.manifest.process.as_ref();
-        let verified =
-            process.map(
-                |process| match process.find_from(&self.here, member.prober.executables) {
-                    Ok((_, found)) => format!("process by {}", found.rung),
-                    Err(why) => format!("by the keeper alone: {why}"),
-                },
-            );
-        let born = Born {
-            is_reattached: true,
-            verified,
-            ..born_of(worker, &member.manifest)
-        };
-        self.members.insert(member.manifest.id.clone(), member);
-        born
+        on_each(
+            served,
+            Threads::ToWork,
+            look,
+            |(worker, member, degraded, verified)| {
+                let born = Born {
+                    is_reattached: true,
+                    verified,
+                    degraded,
+                    ..born_of(worker, &member.manifest)
+                };
+                let id = member.manifest.id.clone();
+                all.push((id.clone(), born));
+                members.insert(id, member);
+            },
+        );
+        all
     }
 
     /// A worker that survived its keeper is known by its process alone.
@@ -228,7 +212,7 @@ impl StableHands {
         if !tag.is_on(pid) {
             return Err("its process does not carry its tag".to_owned());
         }
-        let lawful = self.law_of(kind, &manifest, recorded)?;
+        let lawful = law_of(&self.ground, kind, &manifest, recorded)?;
         let wall = time_left(&manifest, &lawful)?;
         let born = Born {
             is_reattached: true,
@@ -247,6 +231,70 @@ impl StableHands {
         self.members.insert(id, member);
         Ok(born)
     }
+}
+
+/// A worker that is served, and what it was started without.
+type Served = (Worker, Member, Option<String>);
+
+/// A worker that cannot be served, what it is called, and why.
+type Unserved = (Tag, String, String);
+
+/// What is needed to go on serving a worker.
+fn adoption(
+    file: &PoolFile,
+    worker: Known,
+    listener: Listener,
+    (ground, kernel, board): (&Ground, &Kernel, &Arc<Board>),
+) -> Result<(Adoption, Member), String> {
+    let kind = worker.kind(file)?;
+    let prober = prober(kind, &worker.recorded);
+    let Known {
+        tag,
+        manifest,
+        recorded,
+    } = worker;
+    let lawful = law_of(ground, kind, &manifest, recorded)?;
+    let wall = time_left(&manifest, &lawful)?;
+    let locked = inherit(&lawful.ruleset, kernel, listener);
+    let locked = locked.map_err(|error| error.to_string())?;
+    let id = &manifest.id;
+    let mut log = Log::create(&ground.audit(id)).map_err(|error| error.to_string())?;
+    log.tell(Box::new(board.announcer(id)));
+    let seat = board.seat(id);
+    let adoption = Adoption {
+        ruleset: Arc::clone(&lawful.ruleset),
+        capabilities: locked.capabilities,
+        closed: locked.closed,
+        log,
+        session: session(id, tag),
+        seat: Some(seat.map_err(|errno| errno.to_string())?),
+        socket_path: lawful.socket_path(),
+        wall,
+    };
+    let member = Member {
+        tag,
+        manifest: Arc::new(manifest),
+        prober,
+    };
+    Ok((adoption, member))
+}
+
+/// The law that a worker was started under, whatever became of the files since.
+fn law_of(
+    ground: &Ground,
+    kind: &Kind,
+    manifest: &Manifest,
+    recorded: Recorded,
+) -> Result<Lawful, String> {
+    let then = recorded.kind(kind);
+    let order = Order {
+        id: &manifest.id,
+        kind: &then,
+        env: &BTreeMap::new(),
+    };
+    let (mut files, world) = recorded.sources();
+    let lawful = Lawful::read(ground, &order, (&mut files, &world));
+    lawful.map_err(|failure| failure.message)
 }
 
 /// What is left of the time that its law gives a worker, of which some has passed under the daemons before.

@@ -15,6 +15,7 @@ pub use error::{Error, Impostor, ProbeFailure};
 
 use super::identity::{DaemonProcess, Endpoint, Executables, Found, Held, Mismatch};
 use super::manifest::Manifest;
+use super::together::{Threads, on_each};
 use crate::launch::Exit;
 use dialogue::Expected;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -168,6 +169,22 @@ impl Prober {
             }
         };
         Ok(Some(handle))
+    }
+
+    /// [`Prober::try_from_manifest`] of each, in their order. Several are probed at once: one that is slow to answer makes few others wait.
+    #[must_use]
+    pub fn try_from_manifests(
+        self,
+        manifests: &[Manifest],
+    ) -> Vec<Result<Option<BackendHandle>, Error>> {
+        let mut found = Vec::with_capacity(manifests.len());
+        found.resize_with(manifests.len(), || Ok(None));
+        let probe = |(at, manifest)| (at, self.try_from_manifest(manifest));
+        let all = manifests.iter().enumerate().collect();
+        on_each(all, Threads::ToWait, probe, |(at, handle)| {
+            found[at] = handle
+        });
+        found
     }
 
     fn meet(
