@@ -2,6 +2,7 @@
 //! was on any.
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 use std::time::Duration;
 
@@ -18,13 +19,11 @@ pub fn on_one(measure: impl FnOnce()) -> Result<(), String> {
     sched_setaffinity(this, &everywhere).map_err(|errno| errno.to_string())
 }
 
-/// What all threads of a process have worked.
+/// What all threads of a process have worked, those that have ended too.
 pub fn worked(process: u32) -> Result<Duration, String> {
-    let tasks = std::fs::read_dir(format!("/proc/{process}/task"));
-    let tasks = tasks.map_err(|error| format!("tasks of {process}: {error}"))?;
-    let nanos = tasks.flatten().filter_map(|task| {
-        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
-        text.split(' ').next()?.parse::<u64>().ok()
-    });
-    Ok(Duration::from_nanos(nanos.sum()))
+    let pid = i32::try_from(process).map_err(|error| error.to_string())?;
+    let clock = clock_getcpuclockid(Pid::from_raw(pid));
+    let time = clock.and_then(clock_gettime);
+    time.map(Duration::from)
+        .map_err(|errno| format!("the work of {process}: {errno}"))
 }
