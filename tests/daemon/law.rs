@@ -85,3 +85,20 @@ fn a_pool_file_that_breaks_after_it_was_read_again_is_used_as_it_was_read_last()
     assert_eq!(again["ok"], false, "{again}");
     assert_eq!(house.pids(), before);
 }
+
+#[test]
+fn a_pool_file_that_names_other_directories_is_not_read_again_and_the_next_daemon_keeps_its_own() {
+    require!(feature::landlock(1));
+    let house = House::new(IDLE);
+    let before = house.pids();
+    let file = house.workspace.join("workers.toml");
+    let text = fs::read_to_string(&file).expect("it is ours");
+    let elsewhere = format!("[daemon]\nruntime = \"elsewhere\"\n{text}");
+    let elsewhere = elsewhere.replace("version = 1\n", "");
+    fs::write(&file, format!("version = 1\n{elsewhere}")).expect("it is ours");
+    let refused = house.ask(&["reload"]).expect_code(125);
+    assert!(refused.stderr.contains("other directories"), "{refused}");
+    house.kill_daemon();
+    assert_eq!(house.pids(), before);
+    assert!(!house.workspace.join("elsewhere").exists());
+}

@@ -19,7 +19,7 @@ use supervisor::workers::config::{DaemonSettings, PoolFile};
 #[derive(Clone, Debug)]
 pub struct Ground {
     /// Where the control socket is.
-    runtime: PathBuf,
+    pub runtime: PathBuf,
     /// What is kept.
     pub state: PathBuf,
     /// Where each worker has its directory.
@@ -51,6 +51,36 @@ impl Ground {
             workers: named(&settings.workers, places::data(&home).join("workers")),
             open_files: None,
         })
+    }
+
+    /// Those that a keeper began with.
+    pub fn at(places: &[PathBuf]) -> Option<Self> {
+        let [runtime, state, workers] = places else {
+            return None;
+        };
+        Some(Self {
+            runtime: runtime.clone(),
+            state: state.clone(),
+            workers: workers.clone(),
+            open_files: None,
+        })
+    }
+
+    /// That a pool file that was read later names no other directories.
+    pub fn is_same(&self, named: &Self) -> Result<(), String> {
+        let places = |ground: &Self| {
+            let Self {
+                runtime,
+                state,
+                workers,
+                ..
+            } = ground;
+            [runtime, state, workers].map(PathBuf::clone)
+        };
+        match places(self) == places(named) {
+            true => Ok(()),
+            false => Err("the pool file names other directories under [daemon] than those that this daemon began with, and goes on with: `supervise shutdown` and a new start change them".to_owned()),
+        }
     }
 
     /// The control socket.

@@ -60,6 +60,9 @@ pub struct DaemonArgs {
     /// Where the daemon keeps the pool file as it was when it could last be read
     #[arg(long, hide = true, requires = "serve")]
     pub last: Option<PathBuf>,
+    /// The directories that the keeper began with: runtime, state, workers
+    #[arg(long, hide = true, requires = "serve", num_args = 3, value_names = ["RUNTIME", "STATE", "WORKERS"])]
+    pub places: Option<Vec<PathBuf>>,
     /// How many files a worker may have open, where its policy does not say
     #[arg(long, hide = true, requires = "serve")]
     pub open_files: Option<u64>,
@@ -144,6 +147,10 @@ fn keep(config: &Path) -> Result<u8, String> {
             config.into_os_string(),
             "--last".into(),
             ground.last().into_os_string(),
+            "--places".into(),
+            ground.runtime.clone().into_os_string(),
+            ground.state.clone().into_os_string(),
+            ground.workers.clone().into_os_string(),
             "--open-files".into(),
             files.to_string().into(),
         ]
@@ -170,7 +177,18 @@ fn serve(args: &DaemonArgs) -> Result<u8, String> {
     })?;
     let stable = Stable::new(inheritance.link).map_err(|errno| text(&errno))?;
     let file = kept.read_or_last()?;
-    let mut ground = Ground::of(&file.daemon)?;
+    let named = Ground::of(&file.daemon);
+    let mut ground = match &args.places {
+        None => named?,
+        Some(places) => {
+            let own = Ground::at(places).ok_or("--places: three directories")?;
+            // Whoever waits for this daemon does not wait for whoever edits a file.
+            if let Err(why) = named.and_then(|named| own.is_same(&named)) {
+                crate::render::warn(why);
+            }
+            own
+        }
+    };
     ground.open_files = args.open_files;
     let group = Ground::group(&file)?;
     let mut own = inheritance.own.into_iter();

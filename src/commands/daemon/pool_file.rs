@@ -13,9 +13,13 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Reads it as it is now, and keeps that.
-    pub fn read(&self) -> Result<PoolFile, String> {
+    /// Reads it as it is now, and keeps that, if it will do.
+    pub fn read(
+        &self,
+        will_do: impl FnOnce(&PoolFile) -> Result<(), String>,
+    ) -> Result<PoolFile, String> {
         let (file, text) = read(&self.config)?;
+        will_do(&file)?;
         if let Some(last) = &self.last {
             let new = last.with_extension("new");
             let kept = std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, last));
@@ -29,7 +33,7 @@ impl Kept {
     /// Reads it as it is, or, where it cannot be read now, as it was when it last could. Workers that wait for their daemon are not to
     /// wait for whoever edits a file.
     pub fn read_or_last(&self) -> Result<PoolFile, String> {
-        self.read().or_else(|why| {
+        self.read(|_| Ok(())).or_else(|why| {
             let last = self.last.as_ref().ok_or_else(|| why.clone())?;
             let text = std::fs::read_to_string(last).map_err(|_| why.clone())?;
             crate::render::warn(format!(

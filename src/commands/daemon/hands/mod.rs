@@ -185,7 +185,10 @@ impl Hands for StableHands {
     fn reread(&mut self) -> Result<PoolFile, String> {
         let link = self.stable.link();
         link.reloading().map_err(|error| error.to_string())?;
-        let read = self.pool_file.read();
+        let read = self.pool_file.read(|file| {
+            let named = Ground::of(&file.daemon)?;
+            self.ground.is_same(&named)
+        });
         link.ready().map_err(|error| error.to_string())?;
         read
     }
