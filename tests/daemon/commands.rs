@@ -88,6 +88,40 @@ fn a_job_that_takes_too_long_or_finds_nobody_free_is_said_to_be_so() {
 }
 
 #[test]
+fn a_worker_whose_job_does_not_stop_when_its_time_is_over_gets_no_other_until_it_has() {
+    require!(feature::landlock(1));
+    require!(feature::program("python3"));
+    let house = House::empty(POOL);
+    let stop = house.workspace.join("data/stop");
+    house.have_the_worker_do(&format!(
+        "    while text == 'stuck' and not os.path.exists('{}'):\n        time.sleep(0.01)\n",
+        stop.display()
+    ));
+    let mut house = house;
+    house.open();
+    let stuck = ["job", "run", "py-1", "--input", "\"stuck\"", "--deadline"];
+    let late = house.ask(&[&stuck[..], &["100ms"]].concat()).expect_code(1);
+    assert!(late.stderr.contains("deadline"), "{late}");
+    let is_at_work = |house: &House| house.worker("py-1")["sid"].is_string();
+    assert!(is_at_work(&house), "it has not stopped");
+    let busy = house.ask(&["job", "run", "py-1", "--json"]).expect_code(1);
+    assert_eq!(
+        read(&busy)["error"]["message"],
+        "no worker is free",
+        "{busy}"
+    );
+    let next = ["job", "run", "py-1", "--input", "7", "--queue", "60s"];
+    let next = start(&mut house.command(&next));
+    eventually("it waits", || house.status()["daemon"]["queued"] == 1);
+    // Nobody else waits for that.
+    let other = house.ask(&["job", "run", "py-2", "--input", "8"]);
+    assert_eq!(other.expect_code(0).stdout, "8\n");
+    std::fs::write(stop, "").expect("ours");
+    assert_eq!(next.wait().expect_code(0).stdout, "7\n");
+    eventually("it is free", || !is_at_work(&house));
+}
+
+#[test]
 fn a_job_from_the_command_line_outlives_the_daemon() {
     require!(feature::landlock(1));
     require!(feature::program("python3"));

@@ -311,6 +311,8 @@ impl<H: Hands> Daemon<H> {
         let Some(member) = self.members.get_mut(id) else {
             return;
         };
+        // Once it is reached again it says first of all what it does.
+        (member.look_at, member.look_wait) = (None, Duration::ZERO);
         if let Some((key, link)) = member.link.take() {
             self.poller.remove(link.as_fd());
             self.links.remove(&key);

@@ -43,6 +43,10 @@ enum Body {
 /// A worker that minds the deadline itself is waited for so much longer.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// The first wait before a worker that was told to stop is asked whether it has; each further one is twice as long.
+const LOOK_FIRST: Duration = Duration::from_millis(50);
+const LOOK_LONGEST: Duration = Duration::from_secs(2);
+
 impl<H: Hands> Daemon<H> {
     /// Somebody has a job for a worker.
     #[allow(
@@ -335,10 +339,19 @@ impl<H: Hands> Daemon<H> {
             (Errand::Watch(sid), outcome) => {
                 let ran = outcome
                     .ok()
-                    .and_then(|data| serde_json::from_value(data).ok());
-                let state = ran.map_or(SessionState::Failed, |ran: Ran| ran.state);
-                self.answered(id, &sid, state, bytes);
+                    .and_then(|data| serde_json::from_value::<Ran>(data).ok());
+                match ran {
+                    Some(ran) => self.answered(id, &sid, ran.state, bytes),
+                    // That its time is over, for one, does not mean that it has stopped.
+                    None => self.look_soon(id),
+                }
             }
+            (Errand::Look, Ok(data)) => match serde_json::from_value::<PoolStatus>(data) {
+                Ok(status) if status.running.is_some() => self.look_soon(id),
+                Ok(_) => self.is_at_rest(id),
+                Err(error) => self.misunderstood(id, &format!("its status: {error}")),
+            },
+            (Errand::Look, Err(fault)) => self.misunderstood(id, &fault.to_string()),
             (Errand::Job { ticket, is_again }, outcome) => {
                 self.on_job(id, ticket, is_again, outcome, bytes);
             }
@@ -387,12 +400,18 @@ impl<H: Hands> Daemon<H> {
                 self.send(ticket, id);
             }
             Err(fault) => {
-                // One that is past its deadline works on until it stops: then it is free.
-                if fault.code == FaultCode::Deadline {
-                    self.pool.forget(ticket);
-                    self.watch(id, &sid);
-                } else {
-                    self.answered(id, &sid, SessionState::Failed, bytes);
+                match fault.code {
+                    // One that is past its deadline works on until it stops: then it is free.
+                    FaultCode::Deadline => {
+                        self.pool.forget(ticket);
+                        self.watch(id, &sid);
+                    }
+                    // It works on something that nobody here knows of.
+                    FaultCode::Busy if self.pool.working_on(id) == Some(&sid) => {
+                        self.pool.forget(ticket);
+                        self.look_soon(id);
+                    }
+                    _ => self.answered(id, &sid, SessionState::Failed, bytes),
                 }
                 self.conclude(ticket, Err(fault.of_session(sid)));
             }
@@ -406,6 +425,39 @@ impl<H: Hands> Daemon<H> {
             deadline_ms: None,
         };
         let _asked = self.ask(id, Errand::Watch(sid.to_owned()), request);
+    }
+
+    /// Has a worker asked whether it is still at work, with longer and longer waits.
+    fn look_soon(&mut self, id: &str) {
+        let now = self.now;
+        if let Some(member) = self.members.get_mut(id) {
+            let wait = (member.look_wait * 2).clamp(LOOK_FIRST, LOOK_LONGEST);
+            (member.look_at, member.look_wait) = (Some(now + wait), wait);
+        }
+    }
+
+    /// Asks, if it is time.
+    pub(super) fn look_again(&mut self, id: &str) {
+        let now = self.now;
+        let Some(member) = self.members.get_mut(id) else {
+            return;
+        };
+        if member.look_at.is_some_and(|at| at <= now) {
+            // As long as it says nothing it is not free.
+            member.look_at = None;
+            let include_history = false;
+            let _asked = self.ask(id, Errand::Look, PoolRequest::Status { include_history });
+        }
+    }
+
+    /// A worker that was told to stop has.
+    fn is_at_rest(&mut self, id: &str) {
+        if let Some(member) = self.members.get_mut(id) {
+            (member.look_at, member.look_wait) = (None, Duration::ZERO);
+        }
+        if let Some(sid) = self.pool.working_on(id).map(str::to_owned) {
+            self.answered(id, &sid, SessionState::Failed, 0);
+        }
     }
 
     fn misunderstood(&mut self, id: &str, why: &str) {

@@ -22,6 +22,8 @@ pub(super) enum Errand {
     Job { ticket: Ticket, is_again: bool },
     /// The end of a job that nobody waits for.
     Watch(String),
+    /// Whether it is still at work on what it was told to stop.
+    Look,
 }
 
 /// An answer, and the bytes that it took.

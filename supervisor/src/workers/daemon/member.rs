@@ -32,6 +32,10 @@ pub(super) struct Member {
     pub reach_at: Option<Instant>,
     /// How long was waited before.
     pub reach_wait: Duration,
+    /// When it is asked again whether it is still at work on what nobody waits for.
+    pub look_at: Option<Instant>,
+    /// How long was waited before.
+    pub look_wait: Duration,
     /// Why it was not reached the last time.
     pub unreached: Option<String>,
     /// How it is started again, where somebody said another way than the pool file.
@@ -58,6 +62,8 @@ impl Member {
             link: None,
             reach_at: None,
             reach_wait: Duration::ZERO,
+            look_at: None,
+            look_wait: Duration::ZERO,
             unreached: None,
             restart: desired.restart,
             env: desired.env.clone(),
@@ -65,6 +71,11 @@ impl Member {
             since_unix_ms: unix_ms(),
             is_leaving: false,
         }
+    }
+
+    /// When there is something to do about it.
+    pub fn dues(&self) -> [Option<Instant>; 3] {
+        [self.life.due(), self.reach_at, self.look_at]
     }
 
     /// Whether it takes jobs.

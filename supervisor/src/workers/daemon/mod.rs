@@ -268,7 +268,7 @@ impl<H: Hands> Daemon<H> {
         let now = self.now;
         let is_due = |due: Option<Instant>| due.is_some_and(|due| due <= now);
         let members = self.members.iter();
-        let due = members.filter(|(_, m)| is_due(m.life.due()) || is_due(m.reach_at));
+        let due = members.filter(|(_, m)| m.dues().into_iter().any(is_due));
         let ids: Vec<String> = due.map(|(id, _)| id.clone()).collect();
         for id in ids {
             if let Some(member) = self.members.get_mut(&id) {
@@ -276,6 +276,7 @@ impl<H: Hands> Daemon<H> {
                 self.perform(&id, acts);
             }
             self.reach_again(&id);
+            self.look_again(&id);
         }
         let steps = self.pool.tick(now);
         self.take_steps(steps);
@@ -286,10 +287,7 @@ impl<H: Hands> Daemon<H> {
 
     /// When something is due.
     fn due(&self) -> Option<Instant> {
-        let members = self
-            .members
-            .values()
-            .flat_map(|member| [member.life.due(), member.reach_at]);
+        let members = self.members.values().flat_map(Member::dues);
         let jobs = self.jobs.values().map(|job| job.until);
         let waiters = self.waiters.iter().map(|waiter| waiter.until);
         let unkept = self.unkept.as_ref().map(|(when, _)| *when);
