@@ -126,6 +126,17 @@ dbus-user none
 ";
 
 #[test]
+fn of_a_place_of_which_a_profile_lists_something_nothing_else_is_there() {
+    let scene = Scene::new();
+    let made = scene.file("firejail", "whitelist /etc/ssl\nnet none\n");
+    let made = made.expect(NARROWER);
+    assert_eq!(scene.answer(&made, "read", "/etc/ssl/openssl.cnf"), "allow");
+    assert_eq!(scene.answer(&made, "write", "/etc/ssl/openssl.cnf"), "deny");
+    assert_eq!(scene.answer(&made, "read", "/etc/crontab"), "deny");
+    assert_eq!(scene.answer(&made, "read", "/opt/x"), "allow");
+}
+
+#[test]
 fn a_profile_of_firejail_grants_what_it_lists_of_the_home_directory() {
     let scene = Scene::new();
     scene.workspace.make_dir("Downloads/kept");

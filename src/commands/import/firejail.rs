@@ -2,6 +2,7 @@
 
 use super::draft::{Draft, Table, Weight, path};
 use super::words::Flags;
+use std::path::Path;
 use supervisor::advice::quoted;
 
 /// What its macros are called here.
@@ -160,18 +161,29 @@ fn of(lines: Vec<String>) -> Draft {
     draft
 }
 
+/// What of the system can be read, beside what every program needs.
+const READ_ONLY: [&str; 4] = ["etc", "opt", "srv", "var"];
+
+fn is_below(path: &str, place: &str) -> bool {
+    Path::new(path).starts_with(format!("/{place}"))
+}
+
 /// The file system as it is there before anything is said: the system for reading, the home directory for writing, or what of it is
 /// listed.
 fn grants(draft: &mut Draft, has_home: bool, listed: &[(String, String)], replaced: &[&str]) {
-    for place in ["etc", "opt", "srv", "var"] {
-        if !replaced.contains(&place) {
+    for place in READ_ONLY {
+        // Of a place of which something is listed nothing else is there.
+        let is_listed = listed.iter().any(|(path, _)| is_below(path, place));
+        if !replaced.contains(&place) && !is_listed {
             let said = "all but the home directory is read-only";
             draft.path("exec", said, &format!("/{place}?"));
         }
     }
     for (place, said) in listed {
         draft.path("exec", said, place);
-        draft.path("write", said, place);
+        if !READ_ONLY.iter().any(|name| is_below(place, name)) {
+            draft.path("write", said, place);
+        }
     }
     let in_home = listed.iter().any(|(place, _)| place.starts_with("$HOME"));
     if !has_home {
