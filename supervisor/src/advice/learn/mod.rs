@@ -1,6 +1,6 @@
 //! From what a run was seen to do to the least that a policy must say for it.
 //!
-//! In come things that were seen ([`Thing`]) and facts about what they name ([`Scene`]). Out goes a [`Lesson`]: entries for a
+//! In come things that were seen ([`Things`]) and facts about what they name ([`Scene`]). Out goes a [`Lesson`]: entries for a
 //! policy, each with what it is for, and what was left out. Files are gathered into trees where a tree was listed or much of it
 //! read; names that come and go become patterns; what was made in a directory that was there already is granted name by name, and
 //! what is sensitive not at all unless the operator named it.
