@@ -3,6 +3,7 @@
 //! Nothing is copied: no page tables, no descriptors when `CLONE_FILES` is given. The price is that the new process must
 //! behave as a thread would: no allocation, no lock, no `errno` ([`crate::raw`]).
 
+use crate::raw_syscall;
 use nix::errno::Errno;
 use std::ffi::{c_int, c_void};
 use std::ptr::NonNull;
@@ -168,6 +169,30 @@ unsafe fn clone_raw(
         );
     }
     result
+}
+
+/// Has the calling process killed when the thread that made it dies. For a process that shares our memory: system calls alone.
+///
+/// # Errors
+/// The errno of `prctl(2)`; `ECONNABORTED` when `parent` is dead already.
+pub(crate) fn die_with(parent: c_int) -> Result<(), Errno> {
+    // SAFETY: takes numbers; about this process only.
+    unsafe {
+        raw_syscall!(
+            libc::SYS_prctl,
+            libc::PR_SET_PDEATHSIG,
+            libc::SIGKILL,
+            0,
+            0,
+            0
+        )
+    }?;
+    // It may have died before that.
+    // SAFETY: takes nothing.
+    match unsafe { raw_syscall!(libc::SYS_getppid) }? == parent as usize {
+        true => Ok(()),
+        false => Err(Errno::ECONNABORTED),
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 //! it and with the mode that the child would give it. A call that waits makes only this process wait, and can be given up without
 //! a trace, as a signal gives it up: by ending the process; an open, which leaves a descriptor when it comes to its end, by a signal.
 
-use crate::clone::{Stack, clone_on};
+use crate::clone::{Stack, clone_on, die_with};
 use crate::inet;
 use crate::pidfd::Pidfd;
 use crate::raw_syscall;
@@ -278,22 +278,7 @@ unsafe extern "C" fn run(argument: *mut c_void) -> ! {
 
 /// System calls only: the memory is the supervisor's.
 fn perform(task: &Task) -> Result<(), Errno> {
-    // SAFETY: takes numbers; about this process only.
-    unsafe {
-        raw_syscall!(
-            libc::SYS_prctl,
-            libc::PR_SET_PDEATHSIG,
-            libc::SIGKILL,
-            0,
-            0,
-            0
-        )
-    }?;
-    // The supervisor may have died before that.
-    // SAFETY: takes nothing.
-    if unsafe { raw_syscall!(libc::SYS_getppid) }? != task.supervisor as usize {
-        return Err(Errno::ECONNABORTED);
-    }
+    die_with(task.supervisor)?;
     // SAFETY: takes numbers; about this process only.
     unsafe { raw_syscall!(libc::SYS_prctl, libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }?;
     for ruleset in &task.rulesets {

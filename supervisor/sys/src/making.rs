@@ -5,7 +5,7 @@
 //! file. So where a thread has none of its own a process makes the file, which lives for this one call: it shares memory and
 //! descriptors with us, but not working directory and umask, and the caller sleeps until it is gone, as it would in the call.
 
-use crate::clone::{Stack, clone_on};
+use crate::clone::{Stack, clone_on, die_with};
 use crate::pidfd::Pidfd;
 use crate::raw_syscall;
 use crate::{entries, openat2};
@@ -163,22 +163,7 @@ unsafe extern "C" fn run(argument: *mut c_void) -> ! {
 /// System calls only: the memory is the supervisor's.
 fn perform(task: &Task<'_>) -> Result<usize, Errno> {
     // A file server may keep it for long: then it must not outlive who waits for it.
-    // SAFETY: takes numbers; about this process only.
-    unsafe {
-        raw_syscall!(
-            libc::SYS_prctl,
-            libc::PR_SET_PDEATHSIG,
-            libc::SIGKILL,
-            0,
-            0,
-            0
-        )
-    }?;
-    // The supervisor may have died before that.
-    // SAFETY: takes nothing.
-    if unsafe { raw_syscall!(libc::SYS_getppid) }? != task.supervisor as usize {
-        return Err(Errno::ECONNABORTED);
-    }
+    die_with(task.supervisor)?;
     // SAFETY: takes a number. This process does not share its umask (no CLONE_FS).
     unsafe { raw_syscall!(libc::SYS_umask, task.umask) }?;
     let (directory, name) = (task.directory, task.name.as_ptr());

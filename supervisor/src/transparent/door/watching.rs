@@ -231,19 +231,7 @@ impl Door {
             return true;
         }
         match claim.thread.program() {
-            Ok(path) if self.listener.is_valid(claim.id) => {
-                let executes = Claim {
-                    call: "execve",
-                    ..claim
-                };
-                self.saw(
-                    executes,
-                    &path,
-                    Access::READ | Access::EXEC,
-                    Seen::Executed,
-                    court,
-                )
-            }
+            Ok(path) if self.listener.is_valid(claim.id) => self.saw_executed(claim, &path, court),
             // One that is gone, or does not let itself be looked at.
             _ => true,
         }
@@ -284,17 +272,17 @@ impl Door {
             return true;
         }
         let path = path.to_owned();
+        self.saw_executed(claim, &path, court)
+    }
+
+    /// Records that it executes a file, whichever call of it showed that.
+    fn saw_executed(&mut self, claim: Claim, path: &Path, court: &mut Court<'_>) -> bool {
         let executes = Claim {
             call: "execve",
             ..claim
         };
-        self.saw(
-            executes,
-            &path,
-            Access::READ | Access::EXEC,
-            Seen::Executed,
-            court,
-        )
+        let access = Access::READ | Access::EXEC;
+        self.saw(executes, path, access, Seen::Executed, court)
     }
 }
 
