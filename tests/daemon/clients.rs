@@ -1,7 +1,7 @@
 //! The client of the control socket, against the daemon itself.
 
 use crate::guest::Guest;
-use crate::harness::process::until_it_waits_in;
+use crate::harness::process::{stop, until_it_waits_in};
 use crate::harness::run::DEADLINE;
 use crate::harness::{feature, require};
 use crate::house::{House, IDLE, POOL};
@@ -283,7 +283,7 @@ async fn a_daemon_that_is_stopped_is_a_timeout_and_its_late_answer_is_nobody_els
     };
     let client = connected(&house, options).await;
     let daemon = Pid::from_raw(house.pid());
-    kill(daemon, Signal::SIGSTOP).expect("it runs");
+    stop(daemon.as_raw());
     assert_eq!(client.validate_setup().await, Err(ControlError::Timeout));
     assert_eq!(client.status().await.map(drop), Err(ControlError::Timeout));
     kill(daemon, Signal::SIGCONT).expect("it is there");

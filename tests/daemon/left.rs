@@ -1,7 +1,7 @@
 //! What is left when the keeper is killed, and when what was written down about a worker is damaged.
 
 use crate::guest::Guest;
-use crate::harness::process::{eventually_gone, inherit, is_alive, until_it_waits_in};
+use crate::harness::process::{eventually_gone, inherit, is_alive, stop, until_it_waits_in};
 use crate::harness::run::{eventually, start};
 use crate::harness::{feature, require};
 use crate::house::{House, IDLE, POOL};
@@ -122,7 +122,7 @@ fn a_worker_of_which_nobody_wrote_down_that_it_runs_is_ended_and_started_anew() 
     let house = House::new(POOL);
     let before = house.pids();
     let daemon = Pid::from_raw(house.pid());
-    kill(daemon, Signal::SIGSTOP).expect("it runs");
+    stop(daemon.as_raw());
     // As it is where the daemon dies between the worker's start and writing that down.
     let registry = house.workspace.join("run/supervise/daemon/registry");
     let registry = Registry::open(&registry).expect("ours");

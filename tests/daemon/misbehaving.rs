@@ -1,10 +1,10 @@
 //! Workers that do not do what workers do: the others are served, and those who ask are answered.
 
 use crate::guest::Guest;
+use crate::harness::process::stop;
 use crate::harness::run::eventually;
 use crate::harness::{feature, require};
 use crate::house::{House, POOL};
-use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -84,7 +84,7 @@ fn a_worker_that_is_stopped_delays_nobody_and_can_be_ended() {
     let house = House::new(&POOL.replace("count = 2", "count = 2\nstop_timeout = \"200ms\""));
     let pids = house.pids();
     let stopped = Pid::from_raw(pids[0].1);
-    kill(stopped, Signal::SIGSTOP).expect("it runs");
+    stop(stopped.as_raw());
     let mut guest = Guest::new(&house);
     // One of the two is given to it, and is given up in time.
     let mut outcomes = Vec::new();

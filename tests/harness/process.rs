@@ -84,6 +84,21 @@ pub fn state(pid: i32) -> Option<char> {
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
+/// Stops a process, and waits until each of its threads stands: they go on for a moment after the signal was sent.
+#[track_caller]
+pub fn stop(pid: i32) {
+    let signal = nix::sys::signal::Signal::SIGSTOP;
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("it runs");
+    eventually("every thread of it stood still", || {
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it is there");
+        threads.flatten().all(|thread| {
+            let name = thread.file_name();
+            let number = name.to_str().and_then(|name| name.parse().ok());
+            number.and_then(state) == Some('T')
+        })
+    });
+}
+
 /// The parent, as the kernel has it now.
 pub fn parent(pid: i32) -> Option<i32> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

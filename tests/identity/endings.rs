@@ -91,10 +91,7 @@ fn those_that_do_not_answer_are_waited_for_together() {
     deaf.probe().unwrap();
     good.probe().unwrap();
     let pid = nix::unistd::Pid::from_raw(deaf.process.pid);
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
-    eventually("it was stopped", || {
-        crate::harness::process::state(deaf.process.pid) == Some('T')
-    });
+    crate::harness::process::stop(deaf.process.pid);
     let mut manifests = vec![deaf.manifest(); 40];
     manifests.push(good.manifest());
     manifests.push(manifest("w", None));
@@ -120,10 +117,7 @@ fn a_worker_that_is_stopped_is_alive_and_does_not_answer() {
     let worker = Worker::start("serve");
     let handle = worker.probe().unwrap();
     let pid = nix::unistd::Pid::from_raw(worker.process.pid);
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGSTOP).unwrap();
-    eventually("it was stopped", || {
-        crate::harness::process::state(worker.process.pid) == Some('T')
-    });
+    crate::harness::process::stop(worker.process.pid);
     assert!(handle.is_alive(), "deaf is not dead");
     let error = BackendHandle::try_from_manifest(&worker.manifest()).unwrap_err();
     assert_eq!(error.field(), "deadline");

@@ -7,6 +7,7 @@ use client::{PoolClient, PoolError};
 use nix::sys::signal::Signal;
 
 use crate::harness::Workspace;
+use crate::harness::process::stop;
 use crate::harness::worker::bound;
 use crate::{Impostor, id, run, status, worker};
 
@@ -26,7 +27,7 @@ async fn where_nobody_listens_there_is_nobody_to_connect_to() {
 #[tokio::test]
 async fn a_worker_that_says_nothing_times_out_at_the_deadline() {
     let worker = worker();
-    worker.signal(Signal::SIGSTOP);
+    stop(worker.pid());
     let begun = std::time::Instant::now();
     let silent = PoolClient::connect_within(&worker.endpoint, MOMENT).await;
     assert_eq!(silent.expect_err("silent"), PoolError::Timeout);

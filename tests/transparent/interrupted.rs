@@ -177,10 +177,7 @@ fn a_program_is_stopped_while_it_waits_and_goes_on_waiting() {
     let waiting = full.start(full.probe(&["connect-unix", "full"]));
     let pid = waiting.pid();
     until_it_waits_in(pid, &[libc::SYS_connect]);
-    waiting.signal(Signal::SIGSTOP);
-    run::eventually("it is stopped", || {
-        crate::harness::process::state(pid) == Some('T')
-    });
+    crate::harness::process::stop(pid);
     waiting.signal(Signal::SIGCONT);
     until_it_waits_in(pid, &[libc::SYS_connect]);
     let _second = second(full.first, || full.listener.accept());
