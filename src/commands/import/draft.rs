@@ -147,12 +147,8 @@ impl Draft {
         toml: &str,
         otherwise: Weight,
     ) {
-        let text = format!(
-            "version = 1\nbase = false\n[{}]\n{key} = [{toml}]\n",
-            table.name()
-        );
-        if let Some(error) = refused(&text) {
-            return self.note(otherwise, said, &error);
+        if !self.can_say(table, key, said, &format!("[{toml}]"), otherwise) {
+            return;
         }
         let list = self.lists.entry((table, key)).or_default();
         if !list.iter().any(|(known, _)| known == toml) {
@@ -169,17 +165,30 @@ impl Draft {
         toml: &str,
         otherwise: Weight,
     ) {
+        if self.can_say(table, key, said, toml, otherwise) {
+            let value = (toml.to_owned(), said.to_owned());
+            self.values.insert((table, key), value);
+        }
+    }
+
+    /// Whether a policy takes that value; why not is noted.
+    fn can_say(
+        &mut self,
+        table: Table,
+        key: &str,
+        said: &str,
+        value: &str,
+        otherwise: Weight,
+    ) -> bool {
         let text = format!(
-            "version = 1\nbase = false\n[{}]\n{key} = {toml}\n",
+            "version = 1\nbase = false\n[{}]\n{key} = {value}\n",
             table.name()
         );
-        match refused(&text) {
-            Some(error) => self.note(otherwise, said, &error),
-            None => {
-                let value = (toml.to_owned(), said.to_owned());
-                self.values.insert((table, key), value);
-            }
+        let refusal = refused(&text);
+        if let Some(error) = &refusal {
+            self.note(otherwise, said, error);
         }
+        refusal.is_none()
     }
 
     /// Sets a variable of the environment.
