@@ -59,7 +59,12 @@ for name in os.listdir(staging):
     shutil.copyfile(os.path.join(staging, name), os.path.join("site/lib", name))
 shutil.rmtree(staging)
 py_compile.compile("site/lib/thing.py")
-handle, name = tempfile.mkstemp(dir=".", prefix="record")
+# One that no digit is in could as well be somebody's choice, and is learned as it is.
+while True:
+    handle, name = tempfile.mkstemp(dir=".", prefix="record")
+    if any(character.isdigit() for character in name): break
+    os.close(handle)
+    os.remove(name)
 os.write(handle, json.dumps({"thing": 1}).encode()); os.close(handle)
 os.replace(name, "installed.json")
 sys.path.insert(0, "site/lib")
