@@ -9,6 +9,7 @@
 
 mod child;
 mod collect;
+mod guardian;
 mod kept;
 mod plan;
 mod program;
@@ -20,7 +21,7 @@ pub use program::{FindError, Program};
 pub use step::Step;
 
 use crate::sandbox::Confinement;
-use child::Guardian;
+use guardian::Guardian;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
