@@ -32,8 +32,9 @@ const STACK: usize = 32 * 1024;
 /// The answer before there is one.
 const NONE_YET: i32 = -1;
 
-/// How long somebody who was killed may take to be gone, in milliseconds. All but a hanging file server are faster by far.
-const LAST_MOMENTS: u8 = 100;
+/// How long somebody who was killed may take to be gone, in milliseconds. All but a hanging file server are faster, also where
+/// twenty wait for each processor.
+const LAST_MOMENTS: u16 = 1000;
 
 /// What an errand is for.
 #[derive(Debug)]
