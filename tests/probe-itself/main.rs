@@ -233,16 +233,16 @@ fn a_race_that_is_won_is_seen() {
     let workspace = Workspace::new();
     workspace.write("good/f", "fine");
     workspace.write("evil/f", "HIT");
-    let answer = act(&workspace, "race-swap W/good W/evil W/good/f 2000");
-    assert!(
-        answer.starts_with("ok hit=") && !answer.starts_with("ok hit=0 "),
-        "{answer}"
-    );
-    // One try may fall into a single time slice of the thread that opens.
-    eventually("the rewritten name was opened", || {
-        let answer = act(&workspace, "race-name W/good/f W/evil/f 20000");
-        answer.starts_with("ok hit=") && !answer.starts_with("ok hit=0 ")
-    });
+    // All tries of a run may fall into a single time slice of the thread that opens.
+    for race in [
+        "race-swap W/good W/evil W/good/f 2000",
+        "race-name W/good/f W/evil/f 20000",
+    ] {
+        eventually("the other file was opened", || {
+            let answer = act(&workspace, race);
+            answer.starts_with("ok hit=") && !answer.starts_with("ok hit=0 ")
+        });
+    }
 }
 
 #[test]
