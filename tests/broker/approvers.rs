@@ -148,7 +148,7 @@ fn a_program_that_takes_too_long_is_ended_with_all_it_started() {
         pids.display()
     );
     let approver = script(&tools, &text);
-    let timeout = Duration::from_millis(1500);
+    let timeout = Duration::from_secs(4);
     let mut rig = Rig::with_timeout(&asks(), approver, timeout, |place| {
         place.write("ask/a", "inside");
     });

