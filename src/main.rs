@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 
 mod args;
+#[cfg(test)]
+mod codes;
 mod commands;
 mod exit;
 mod hint;

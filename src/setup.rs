@@ -12,6 +12,25 @@ const LONGEST_SOCKET: usize = 107;
 /// What follows the directory in the longest path of a worker's socket: its name, a number, the socket.
 const LONGEST_NAME: usize = "/".len() + 32 + "-10000".len() + "/socket".len();
 
+protocol::listed! {
+    /// What is looked at.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Check {
+        /// Landlock.
+        Landlock = "landlock-missing",
+        /// The listener of the seccomp filter.
+        Listener = "listener-missing",
+        /// By what the processes of a worker are told apart.
+        Tag = "tag-missing",
+        /// Where sockets of workers are.
+        RuntimeDirectory = "runtime-directory",
+        /// How long their paths are.
+        SocketPath = "socket-path",
+        /// Whether they outlive the user's last session.
+        Linger = "linger",
+    }
+}
+
 /// What is known about the machine and the account.
 #[derive(Clone, Copy, Debug)]
 struct Account<'a> {
@@ -68,14 +87,14 @@ fn examine(account: &Account<'_>) -> Vec<Finding> {
     let mut found = Findings::default();
     found.note(
         kernel.landlock_abi == 0,
-        "landlock-missing",
+        Check::Landlock.as_str(),
         Severity::Error,
         "Landlock is not there, and nothing else confines files".to_owned(),
         "use a kernel with CONFIG_SECURITY_LANDLOCK=y (Linux 5.13) and landlock among lsm= on its command line",
     );
     found.note(
         !kernel.notification,
-        "listener-missing",
+        Check::Listener.as_str(),
         Severity::Warning,
         "the supervisor cannot decide calls of unmodified programs".to_owned(),
         "use a newer kernel, or a container runtime whose filter allows seccomp(2)",
@@ -83,7 +102,7 @@ fn examine(account: &Account<'_>) -> Vec<Finding> {
     if let Some(reason) = kernel.no_tag {
         found.note(
             true,
-            "tag-missing",
+            Check::Tag.as_str(),
             Severity::Error,
             format!("the processes of a worker cannot be told apart from others: {reason}"),
             "run the daemon outside of any sandbox, with RLIMIT_RTTIME unlimited",
@@ -91,7 +110,7 @@ fn examine(account: &Account<'_>) -> Vec<Finding> {
     }
     found.note(
         !account.is_private,
-        "runtime-directory",
+        Check::RuntimeDirectory.as_str(),
         Severity::Error,
         format!(
             "{} is not a directory that only you can enter",
@@ -102,7 +121,7 @@ fn examine(account: &Account<'_>) -> Vec<Finding> {
     let length = account.place.as_os_str().as_bytes().len() + LONGEST_NAME;
     found.note(
         length > LONGEST_SOCKET,
-        "socket-path",
+        Check::SocketPath.as_str(),
         Severity::Warning,
         format!(
             "sockets of workers in {} may need {length} bytes for their paths, of which the kernel takes {LONGEST_SOCKET}",
@@ -112,7 +131,7 @@ fn examine(account: &Account<'_>) -> Vec<Finding> {
     );
     found.note(
         account.ends_with_the_session,
-        "linger",
+        Check::Linger.as_str(),
         Severity::Warning,
         "the user's service manager ends everything when the user's last session does".to_owned(),
         "loginctl enable-linger",
@@ -164,14 +183,8 @@ mod tests {
         };
         assert_eq!(
             codes(&bad),
-            [
-                "landlock-missing",
-                "listener-missing",
-                "tag-missing",
-                "runtime-directory",
-                "socket-path",
-                "linger"
-            ]
+            Check::ALL.map(Check::as_str),
+            "of all that is looked at"
         );
     }
 }

@@ -12,11 +12,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use supervisor::audit::{Ending, Report, verify};
 
-/// Something was changed.
-const CHANGED: u8 = 1;
-/// Nothing was changed, but the end of the last run is not there.
-const OPEN: u8 = 2;
-
 /// What to do with a log.
 #[derive(Debug, Subcommand)]
 pub enum AuditAction {
@@ -144,8 +139,8 @@ pub fn read(file: &Path) -> std::io::Result<Vec<u8>> {
 
 pub fn status(report: &Report) -> u8 {
     match (report.fault, report.ending) {
-        (Some(_), _) => CHANGED,
-        (None, Ending::Open | Ending::Torn { .. }) => OPEN,
+        (Some(_), _) => exit::CHANGED,
+        (None, Ending::Open | Ending::Torn { .. }) => exit::OPEN,
         (None, Ending::Complete | Ending::Empty) => 0,
     }
 }

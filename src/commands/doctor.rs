@@ -21,14 +21,18 @@ struct Finding {
     fix: Option<&'static str>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-enum State {
-    Ok,
-    /// The sandbox is weaker without it, or refuses policies that need it.
-    Missing,
-    /// No sandbox can be made without it.
-    Required,
+protocol::listed! {
+    /// How a layer stands.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+    #[serde(rename_all = "kebab-case")]
+    pub enum State {
+        /// It is there.
+        Ok,
+        /// The sandbox is weaker without it, or refuses policies that need it.
+        Missing,
+        /// No sandbox can be made without it.
+        Required,
+    }
 }
 
 /// The version of the JSON that `doctor --json` prints.
@@ -87,7 +91,8 @@ fn workers(kernel: &Kernel) -> Vec<protocol::control::Finding> {
     };
     let mut findings = setup::findings(kernel, &place);
     // Which is made at the first start.
-    findings.retain(|found| found.code != "runtime-directory" || place.exists());
+    findings
+        .retain(|found| found.code != setup::Check::RuntimeDirectory.as_str() || place.exists());
     findings.retain(|found| !found.code.ends_with("-missing"));
     findings
 }
@@ -96,6 +101,13 @@ fn workers(kernel: &Kernel) -> Vec<protocol::control::Finding> {
 fn library() -> Result<PathBuf, String> {
     let own = std::env::current_exe().map_err(|error| error.to_string())?;
     preload::find(&own).ok_or_else(|| preload::missing(&own))
+}
+
+/// The names of all layers.
+#[cfg(test)]
+pub fn layers() -> Vec<&'static str> {
+    let findings = examine(&Kernel::probe(), library());
+    findings.iter().map(|finding| finding.layer).collect()
 }
 
 fn examine(kernel: &Kernel, library: Result<PathBuf, String>) -> Vec<Finding> {

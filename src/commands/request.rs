@@ -15,11 +15,6 @@ use std::time::Duration;
 
 use crate::exit;
 
-/// The supervisor refused, or the file could not be read or written.
-const REFUSED: u8 = 1;
-/// What a shell reports for a command that wrote to a pipe that nobody reads.
-const BROKEN_PIPE: u8 = 141;
-
 /// Which file, what for, and what to do with it.
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("access").args(["read", "write", "append"]).required(true).multiple(true))]
@@ -62,7 +57,7 @@ pub fn request(args: &RequestArgs) -> ExitCode {
         Err(error) => {
             eprintln!("supervise: {}: {error}", args.path.display());
             return ExitCode::from(match error {
-                Error::Refused(_) => REFUSED,
+                Error::Refused(_) => exit::REFUSED,
                 _ => exit::OURS,
             });
         }
@@ -104,10 +99,10 @@ fn copy(args: &RequestArgs, mut file: File) -> ExitCode {
     };
     match copied {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::from(BROKEN_PIPE),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::from(exit::BROKEN_PIPE),
         Err(error) => {
             eprintln!("supervise: {}: {error}", args.path.display());
-            ExitCode::from(REFUSED)
+            ExitCode::from(exit::REFUSED)
         }
     }
 }

@@ -13,6 +13,7 @@ mod srt;
 mod systemd;
 mod words;
 
+use crate::exit;
 use crate::render::{fail, print};
 use clap::{Args, ValueEnum};
 use draft::{Draft, Weight};
@@ -23,10 +24,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use supervisor::policy::{NoFiles, Policy};
 
-/// Something that was allowed there is not here.
-const NARROWER: u8 = 1;
-/// Something restricts less here than there.
-const WEAKER: u8 = 2;
 /// Profiles are written by people.
 const LONGEST: u64 = 1 << 20;
 
@@ -103,8 +100,11 @@ pub fn import(args: &ImportArgs) -> ExitCode {
     // Once more where nobody reads the policy before it is used.
     let (status, said) = match weight {
         Weight::Same => return ExitCode::SUCCESS,
-        Weight::Narrower => (NARROWER, "some of what it allowed is not allowed here"),
-        Weight::Weaker => (WEAKER, "some of it restricts less here than there"),
+        Weight::Narrower => (
+            exit::NARROWER,
+            "some of what it allowed is not allowed here",
+        ),
+        Weight::Weaker => (exit::WEAKER, "some of it restricts less here than there"),
     };
     let _status = fail(format!("{said}: see the comments of the policy"));
     ExitCode::from(status)

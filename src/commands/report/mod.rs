@@ -31,13 +31,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use supervisor::audit::verify;
 
-/// The log is not as it was written.
-const CHANGED: u8 = 1;
-/// A run that is shown has no end.
-const OPEN: u8 = 2;
-/// Something was refused, and who asked wants to hear of that.
-const REFUSED: u8 = 3;
-
 /// What to report, and how.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -119,10 +112,10 @@ pub fn report(args: &ReportArgs) -> ExitCode {
         let _status = fail(state(&record));
     }
     match record.health() {
-        Health::Changed => ExitCode::from(CHANGED),
-        Health::Open => ExitCode::from(OPEN),
+        Health::Changed => ExitCode::from(exit::CHANGED),
+        Health::Open => ExitCode::from(exit::OPEN),
         Health::Whole if args.fail_on_refusals && record.count(Answer::Refused) > 0 => {
-            ExitCode::from(REFUSED)
+            ExitCode::from(exit::REFUSALS)
         }
         Health::Whole => ExitCode::SUCCESS,
     }

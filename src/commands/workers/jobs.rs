@@ -2,7 +2,8 @@
 
 use super::client::{Asked, Client};
 use super::verbs::{Common, JobAction};
-use super::{NOT_SO, milliseconds, understood};
+use super::{milliseconds, understood};
+use crate::exit;
 use crate::render::{fail, print, visible};
 use protocol::control::{ControlRequest, JobAnswer};
 use protocol::pool::SessionState;
@@ -12,9 +13,6 @@ use std::io::Read;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use supervisor::workers::jobs::new_sid;
-
-/// The job wants input.
-const WAITING: u8 = 2;
 
 /// How long a daemon that is gone may take to be replaced.
 const REPLACED: Duration = Duration::from_secs(30);
@@ -130,9 +128,9 @@ fn done(common: &Common, data: Value) -> Result<ExitCode, String> {
             say(format_args!(
                 "it wants input: supervise job continue {sid} --input JSON"
             ));
-            ExitCode::from(WAITING)
+            ExitCode::from(exit::WAITING)
         }
-        _ => ExitCode::from(NOT_SO),
+        _ => ExitCode::from(exit::NOT_SO),
     })
 }
 
@@ -160,7 +158,7 @@ fn refused(common: &Common, mut fault: Fault, sid: &str) -> ExitCode {
         // Nobody who stopped reading wants to know.
         let _printed = print(&format!("{}\n", json!({ "error": fault })));
     }
-    ExitCode::from(NOT_SO)
+    ExitCode::from(exit::NOT_SO)
 }
 
 fn say(what: std::fmt::Arguments<'_>) {

@@ -10,6 +10,7 @@ mod verbs;
 pub use upgrade::upgrade;
 pub use verbs::WorkersAction;
 
+use crate::exit;
 use crate::render::{fail, print};
 use client::Which;
 use protocol::control::{ControlRequest, DesiredStates, Findings, Severity, Status, WorkerStatus};
@@ -18,9 +19,6 @@ use serde_json::{Value, json};
 use std::process::ExitCode;
 use std::time::Duration;
 use verbs::Common;
-
-/// A worker is not as was asked.
-const NOT_SO: u8 = 1;
 
 /// Asks.
 pub fn workers(action: &WorkersAction) -> ExitCode {
@@ -170,7 +168,7 @@ fn validate(common: &Common) -> Result<ExitCode, String> {
         .iter()
         .any(|found| found.severity == Severity::Error);
     Ok(match is_fatal {
-        true => ExitCode::from(NOT_SO),
+        true => ExitCode::from(exit::NOT_SO),
         false => printed,
     })
 }
@@ -256,6 +254,6 @@ fn change(
     };
     match all_so {
         true => Ok(printed),
-        false => Ok(ExitCode::from(NOT_SO)),
+        false => Ok(ExitCode::from(exit::NOT_SO)),
     }
 }

@@ -11,6 +11,36 @@
 //! The specification is `supervisor/protocol/README.md`.
 #![forbid(unsafe_code)]
 
+/// An enum that can be listed: `ALL` has every variant, because both are written once. With words, `as_str` gives them.
+#[macro_export]
+macro_rules! listed {
+    ($(#[$meta:meta])* $vis:vis enum $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
+        $crate::listed! { $(#[$meta])* $vis enum $name { $($(#[$doc])* $variant,)+ } }
+
+        impl $name {
+            /// Its word.
+            #[must_use]
+            $vis const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)+
+                }
+            }
+        }
+    };
+    ($(#[$meta:meta])* $vis:vis enum $name:ident { $($(#[$doc:meta])* $variant:ident,)+ }) => {
+        $(#[$meta])*
+        $vis enum $name {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl $name {
+            /// Every one, in this order.
+            #[allow(dead_code, reason = "some are listed in tests only")]
+            $vis const ALL: [Self; [$(stringify!($variant)),+].len()] = [$(Self::$variant,)+];
+        }
+    };
+}
+
 mod answer;
 pub mod control;
 pub mod frame;

@@ -116,38 +116,42 @@ pub struct Ran {
     pub output: Value,
 }
 
-/// How a session is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SessionState {
-    /// At work.
-    Running,
-    /// It wants input.
-    Waiting,
-    /// Over, with a result.
-    Done,
-    /// Over, without one.
-    Failed,
-    /// A word that this version does not know.
-    #[serde(other)]
-    Unknown,
+crate::listed! {
+    /// How a session is.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum SessionState {
+        /// At work.
+        Running,
+        /// It wants input.
+        Waiting,
+        /// Over, with a result.
+        Done,
+        /// Over, without one.
+        Failed,
+        /// A word that this version does not know.
+        #[serde(other)]
+        Unknown,
+    }
 }
 
-/// How a worker is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Occupation {
-    /// It would take a job.
-    Idle,
-    /// A job runs.
-    Running,
-    /// A job was told to stop, and has not.
-    Cancelling,
-    /// It takes no more jobs and ends.
-    Stopping,
-    /// A word that this version does not know.
-    #[serde(other)]
-    Unknown,
+crate::listed! {
+    /// How a worker is.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum Occupation {
+        /// It would take a job.
+        Idle,
+        /// A job runs.
+        Running,
+        /// A job was told to stop, and has not.
+        Cancelling,
+        /// It takes no more jobs and ends.
+        Stopping,
+        /// A word that this version does not know.
+        #[serde(other)]
+        Unknown,
+    }
 }
 
 /// The data of the answer to [`PoolRequest::Status`].

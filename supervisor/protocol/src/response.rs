@@ -54,64 +54,35 @@ pub struct Refused {
     pub detail: Option<String>,
 }
 
-/// Why a request is refused. The words are stable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Code {
-    /// The policy denies it, or nothing in it allows it.
-    Denied,
-    /// The operator was asked and said no, or could not be asked.
-    AskRefused,
-    /// The operator was asked and did not answer in time.
-    AskTimeout,
-    /// The policy would allow it, but it is not there.
-    NoSuchFile,
-    /// The policy allows it, but the kernel does not; `errno` says why.
-    Failed,
-    /// The request breaks the protocol.
-    BadRequest,
-    /// The id was used before by the same sender on the same connection.
-    Replayed,
-    /// The version or the kind of the request is not known here.
-    Unsupported,
-    /// Too much was asked for: a budget of the rule, or of the connection, is used up.
-    Limit,
-    /// The supervisor cannot do it now: it is ending, or cannot record the grant.
-    Unavailable,
+crate::listed! {
+    /// Why a request is refused. The words are stable.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum Code {
+        /// The policy denies it, or nothing in it allows it.
+        Denied = "denied",
+        /// The operator was asked and said no, or could not be asked.
+        AskRefused = "ask_refused",
+        /// The operator was asked and did not answer in time.
+        AskTimeout = "ask_timeout",
+        /// The policy would allow it, but it is not there.
+        NoSuchFile = "no_such_file",
+        /// The policy allows it, but the kernel does not; `errno` says why.
+        Failed = "failed",
+        /// The request breaks the protocol.
+        BadRequest = "bad_request",
+        /// The id was used before by the same sender on the same connection.
+        Replayed = "replayed",
+        /// The version or the kind of the request is not known here.
+        Unsupported = "unsupported",
+        /// Too much was asked for: a budget of the rule, or of the connection, is used up.
+        Limit = "limit",
+        /// The supervisor cannot do it now: it is ending, or cannot record the grant.
+        Unavailable = "unavailable",
+    }
 }
 
 impl Code {
-    /// Every code.
-    pub const ALL: [Self; 10] = [
-        Self::Denied,
-        Self::AskRefused,
-        Self::AskTimeout,
-        Self::NoSuchFile,
-        Self::Failed,
-        Self::BadRequest,
-        Self::Replayed,
-        Self::Unsupported,
-        Self::Limit,
-        Self::Unavailable,
-    ];
-
-    /// Its word.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Denied => "denied",
-            Self::AskRefused => "ask_refused",
-            Self::AskTimeout => "ask_timeout",
-            Self::NoSuchFile => "no_such_file",
-            Self::Failed => "failed",
-            Self::BadRequest => "bad_request",
-            Self::Replayed => "replayed",
-            Self::Unsupported => "unsupported",
-            Self::Limit => "limit",
-            Self::Unavailable => "unavailable",
-        }
-    }
-
     /// The Linux error number that goes with it where the kernel gave none: EACCES for what was
     /// decided, ENOENT, EIO, EINVAL, EPROTONOSUPPORT, ENOBUFS, EAGAIN.
     #[must_use]

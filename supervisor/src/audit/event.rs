@@ -143,18 +143,20 @@ pub struct Layer<'a> {
     pub detail: Option<&'a str>,
 }
 
-/// Whether a layer is in force.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum State {
-    /// As the policy wants it.
-    Enforced,
-    /// Only in part, and the policy allows that.
-    Weakened,
-    /// Not at all, and the policy allows that.
-    Missing,
-    /// The policy does not want it.
-    Unused,
+protocol::listed! {
+    /// Whether a layer is in force.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+    #[serde(rename_all = "kebab-case")]
+    pub enum State {
+        /// As the policy wants it.
+        Enforced,
+        /// Only in part, and the policy allows that.
+        Weakened,
+        /// Not at all, and the policy allows that.
+        Missing,
+        /// The policy does not want it.
+        Unused,
+    }
 }
 
 /// Who asked: the kernel's word.
@@ -178,14 +180,16 @@ pub struct Answerer {
     pub uid: u32,
 }
 
-/// Which way the request came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Door {
-    /// Over the supervisor's socket.
-    Socket,
-    /// A system call that the kernel handed to the supervisor.
-    Call,
+protocol::listed! {
+    /// Which way the request came.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+    #[serde(rename_all = "kebab-case")]
+    pub enum Door {
+        /// Over the supervisor's socket.
+        Socket,
+        /// A system call that the kernel handed to the supervisor.
+        Call,
+    }
 }
 
 /// One question to the supervisor and its answer. A request that the approver is asked about has two records: that it
@@ -335,16 +339,18 @@ impl Seen {
     }
 }
 
-/// What was answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Answer {
-    /// Yes.
-    Granted,
-    /// No.
-    Refused,
-    /// Not yet: the approver is asked.
-    Asked,
+protocol::listed! {
+    /// What was answered.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+    #[serde(rename_all = "kebab-case")]
+    pub enum Answer {
+        /// Yes.
+        Granted,
+        /// No.
+        Refused,
+        /// Not yet: the approver is asked.
+        Asked,
+    }
 }
 
 /// The end of a run.

@@ -37,7 +37,8 @@ pub enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 15] = [
+    /// Every step, in this order.
+    pub const ALL: [Self; 15] = [
         Self::Guardian,
         Self::Clone,
         Self::ParentDeath,

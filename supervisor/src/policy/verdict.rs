@@ -110,25 +110,27 @@ pub struct Denial {
     pub reason: Reason,
 }
 
-/// Why something is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Reason {
-    /// Nothing allows it, and what is not allowed is denied.
-    NoRule,
-    /// A rule denies it, and a denial always wins.
-    Rule,
-    /// A rule would allow executing it, but the kernel could not be given that right here (a denial lies
-    /// inside the same tree, or the file appeared later), and nobody can execute on the child's behalf.
-    NotNative,
-    /// It may be written here and there, but under its new name more could be done with it, or other names in it would be denied.
-    /// What the kernel says of another file system is right here, too (`EXDEV`): programs then copy.
-    WouldGain,
-    /// The socket belongs to a service that acts outside every sandbox, and no rule names it with
-    /// `unconfined_peer = true`.
-    UnconfinedPeer,
-    /// Of this machine's own ports the rule allows those that the session itself listens on, and this is none.
-    NotOwn,
+protocol::listed! {
+    /// Why something is refused.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    pub enum Reason {
+        /// Nothing allows it, and what is not allowed is denied.
+        NoRule,
+        /// A rule denies it, and a denial always wins.
+        Rule,
+        /// A rule would allow executing it, but the kernel could not be given that right here (a denial lies
+        /// inside the same tree, or the file appeared later), and nobody can execute on the child's behalf.
+        NotNative,
+        /// It may be written here and there, but under its new name more could be done with it, or other names in it would be denied.
+        /// What the kernel says of another file system is right here, too (`EXDEV`): programs then copy.
+        WouldGain,
+        /// The socket belongs to a service that acts outside every sandbox, and no rule names it with
+        /// `unconfined_peer = true`.
+        UnconfinedPeer,
+        /// Of this machine's own ports the rule allows those that the session itself listens on, and this is none.
+        NotOwn,
+    }
 }
 
 impl fmt::Display for Denial {
@@ -157,16 +159,18 @@ impl fmt::Display for Denial {
     }
 }
 
-/// What enforces an answer, cheapest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Mechanism {
-    /// The kernel alone, with nobody asked.
-    Landlock,
-    /// The supervisor connects on the child's behalf.
-    ConnectDoor,
-    /// The supervisor hands over a descriptor or does it itself, at each call or on request over its socket.
-    Broker,
+protocol::listed! {
+    /// What enforces an answer, cheapest first.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    pub enum Mechanism {
+        /// The kernel alone, with nobody asked.
+        Landlock,
+        /// The supervisor connects on the child's behalf.
+        ConnectDoor,
+        /// The supervisor hands over a descriptor or does it itself, at each call or on request over its socket.
+        Broker,
+    }
 }
 
 impl fmt::Display for Mechanism {

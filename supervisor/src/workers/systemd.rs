@@ -6,6 +6,29 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+protocol::listed! {
+    /// What of a unit is looked at.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Check {
+        /// Whether a daemon is started.
+        ExecStart = "unit-exec-start",
+        /// Whether it says when it is ready.
+        Type = "unit-type",
+        /// Who is heard.
+        NotifyAccess = "unit-notify-access",
+        /// Who is killed at a stop.
+        KillMode = "unit-kill-mode",
+        /// Whether descriptors are kept.
+        Store = "unit-store",
+        /// Whether it is started again.
+        Restart = "unit-restart",
+        /// Whether it may have cgroups.
+        Delegate = "unit-delegate",
+        /// Whether its directory is kept.
+        RuntimeDirectory = "unit-runtime-directory",
+    }
+}
+
 /// Whose service it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manager {
@@ -102,7 +125,7 @@ impl Service<'_> {
         let words: Vec<&str> = start.split_ascii_whitespace().collect();
         found.note(
             !words.contains(&"daemon") || !words.contains(&"--config"),
-            "unit-exec-start",
+            Check::ExecStart.as_str(),
             Severity::Error,
             format!("ExecStart={start} does not start a daemon with a pool file"),
             "ExecStart=/path/to/supervise daemon --config /path/to/workers.toml",
@@ -110,7 +133,7 @@ impl Service<'_> {
         let kind = get("Type").unwrap_or("simple");
         found.note(
             kind != "notify",
-            "unit-type",
+            Check::Type.as_str(),
             Severity::Warning,
             format!(
                 "with Type={kind} the service is taken for started before its workers can be asked for"
@@ -120,7 +143,7 @@ impl Service<'_> {
         let access = get("NotifyAccess").unwrap_or("main");
         found.note(
             kind == "notify" && access != "main",
-            "unit-notify-access",
+            Check::NotifyAccess.as_str(),
             Severity::Error,
             match access {
                 "none" => "with NotifyAccess=none nobody is heard".to_owned(),
@@ -133,7 +156,7 @@ impl Service<'_> {
         let kill = get("KillMode").unwrap_or("control-group");
         found.note(
             self.survives() && kill != "process",
-            "unit-kill-mode",
+            Check::KillMode.as_str(),
             Severity::Error,
             format!(
                 "with KillMode={kill} a stop or restart of the service kills the workers that are to survive"
@@ -142,7 +165,7 @@ impl Service<'_> {
         );
         found.note(
             !self.survives() && kill == "process",
-            "unit-kill-mode",
+            Check::KillMode.as_str(),
             Severity::Info,
             "with KillMode=process nobody but the keeper ends what it leaves".to_owned(),
             "KillMode=mixed",
@@ -150,7 +173,7 @@ impl Service<'_> {
         let stored = get("FileDescriptorStoreMax").and_then(|most| most.parse().ok());
         found.note(
             self.survives() && stored.unwrap_or(0) == 0,
-            "unit-store",
+            Check::Store.as_str(),
             Severity::Warning,
             "without FileDescriptorStoreMax= workers that survive their keeper are cut off"
                 .to_owned(),
@@ -159,14 +182,14 @@ impl Service<'_> {
         let restart = get("Restart").unwrap_or("no");
         found.note(
             restart == "no",
-            "unit-restart",
+            Check::Restart.as_str(),
             Severity::Warning,
             "with Restart=no nobody starts a keeper that was killed again".to_owned(),
             "Restart=on-failure",
         );
         found.note(
             !is_yes(get("Delegate").unwrap_or("no")),
-            "unit-delegate",
+            Check::Delegate.as_str(),
             Severity::Info,
             "without Delegate=yes workers can have no cgroups of their own".to_owned(),
             "Delegate=yes",
@@ -174,7 +197,7 @@ impl Service<'_> {
         let runtime = get("RuntimeDirectory").filter(|name| !name.is_empty());
         found.note(
             runtime.is_some() && self.survives() && get("RuntimeDirectoryPreserve").is_none_or(|word| word == "no"),
-            "unit-runtime-directory",
+            Check::RuntimeDirectory.as_str(),
             Severity::Error,
             "RuntimeDirectory= is removed at a stop, and with it the sockets of workers that survive".to_owned(),
             "RuntimeDirectoryPreserve=yes",

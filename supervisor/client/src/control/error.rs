@@ -43,16 +43,19 @@ impl ControlError {
         }
     }
 
+    /// The words of [`code`](Self::code) that no daemon sends: there is no connection, no answer in time, or no answer to that.
+    pub const OWN: [&'static str; 3] = ["ipcUnavailable", "timeout", "malformed"];
+
     /// A stable word, for programs and for user interfaces.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::IpcUnavailable(_) => "ipcUnavailable",
+            Self::IpcUnavailable(_) => Self::OWN[0],
             Self::VersionMismatch { .. } => FaultCode::VersionMismatch.as_str(),
-            Self::Timeout => "timeout",
+            Self::Timeout => Self::OWN[1],
             Self::UnknownRequest(_) => FaultCode::UnknownRequest.as_str(),
             Self::Refused(fault) => fault.code.as_str(),
-            Self::Malformed(_) => "malformed",
+            Self::Malformed(_) => Self::OWN[2],
             Self::TooLarge => FaultCode::TooLarge.as_str(),
         }
     }

@@ -7,60 +7,64 @@ use super::Ended;
 /// The version of what `status` answers, which programs read from `status --json`.
 pub const SCHEMA: u32 = 1;
 
-/// How a worker's life goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LifecycleState {
-    /// It was never started.
-    Idle,
-    /// It was started, and is not ready.
-    Starting,
-    /// It is ready.
-    Running,
-    /// It was told to end, and has not.
-    Stopping,
-    /// It ended, and its processes are gone.
-    Stopped,
-    /// It ended though it is wanted, and is being started again.
-    Recovering,
-    /// It is wanted and not there, and will be started when a delay is over or a daemon is there.
-    RecoveryPending,
-    /// It is wanted, and was given up: `detail` says why.
-    Error,
-    /// It cannot be started as things are: its policy, its file, a feature of the kernel.
-    Blocked,
-    /// A word that this version does not know.
-    #[serde(other)]
-    Unknown,
+crate::listed! {
+    /// How a worker's life goes.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum LifecycleState {
+        /// It was never started.
+        Idle,
+        /// It was started, and is not ready.
+        Starting,
+        /// It is ready.
+        Running,
+        /// It was told to end, and has not.
+        Stopping,
+        /// It ended, and its processes are gone.
+        Stopped,
+        /// It ended though it is wanted, and is being started again.
+        Recovering,
+        /// It is wanted and not there, and will be started when a delay is over or a daemon is there.
+        RecoveryPending,
+        /// It is wanted, and was given up: `detail` says why.
+        Error,
+        /// It cannot be started as things are: its policy, its file, a feature of the kernel.
+        Blocked,
+        /// A word that this version does not know.
+        #[serde(other)]
+        Unknown,
+    }
 }
 
-/// Why a worker stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StopReason {
-    /// The user said so.
-    User,
-    /// A program said so, over the control socket.
-    App,
-    /// It did what it was there for.
-    Completed,
-    /// It had nothing to do for long enough. The next job starts it again.
-    Idle,
-    /// It failed.
-    Error,
-    /// Its process ended by itself, or was killed.
-    ProcessExit,
-    /// The machine was started again.
-    OsRestart,
-    /// The daemon was told to end.
-    DaemonTerminated,
-    /// Another version takes its place.
-    Upgrade,
-    /// It had done as many jobs, or used as much, as one worker shall.
-    Recycled,
-    /// A word that this version does not know.
-    #[serde(other)]
-    Unknown,
+crate::listed! {
+    /// Why a worker stopped.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum StopReason {
+        /// The user said so.
+        User,
+        /// A program said so, over the control socket.
+        App,
+        /// It did what it was there for.
+        Completed,
+        /// It had nothing to do for long enough. The next job starts it again.
+        Idle,
+        /// It failed.
+        Error,
+        /// Its process ended by itself, or was killed.
+        ProcessExit,
+        /// The machine was started again.
+        OsRestart,
+        /// The daemon was told to end.
+        DaemonTerminated,
+        /// Another version takes its place.
+        Upgrade,
+        /// It had done as many jobs, or used as much, as one worker shall.
+        Recycled,
+        /// A word that this version does not know.
+        #[serde(other)]
+        Unknown,
+    }
 }
 
 impl StopReason {
@@ -254,19 +258,21 @@ pub struct Finding {
     pub fix: Option<String>,
 }
 
-/// How bad a [`Finding`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Severity {
-    /// Good to know.
-    Info,
-    /// Something works less well.
-    Warning,
-    /// Something cannot work.
-    Error,
-    /// A word that this version does not know.
-    #[serde(other)]
-    Unknown,
+crate::listed! {
+    /// How bad a [`Finding`] is.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum Severity {
+        /// Good to know.
+        Info,
+        /// Something works less well.
+        Warning,
+        /// Something cannot work.
+        Error,
+        /// A word that this version does not know.
+        #[serde(other)]
+        Unknown,
+    }
 }
 
 /// What a worker asked for, and an operator has to decide. Paths and reasons are a stranger's text, to be shown escaped.
