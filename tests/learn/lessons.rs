@@ -136,3 +136,16 @@ fn the_commands_own_status_is_returned_and_nothing_is_overwritten() {
     assert!(ran.stderr.contains("--merge"), "{ran}");
     assert_eq!(fs::read_to_string(policy).expect("there"), "mine");
 }
+
+/// Nothing was ever run, and so nothing is there of what is kept.
+#[test]
+fn the_first_run_of_all_can_be_learned_from() {
+    require!(feature::listener());
+    let house = House::new(nothing);
+    let state = house.policy().with_file_name("state");
+    let mut learn = house.supervise(&["learn", "--", "/bin/sh", "-c", ":"]);
+    let ran = run(learn.env("XDG_STATE_HOME", &state)).expect_code(0);
+    assert!(ran.stdout.contains("version = 1"), "{ran}");
+    let mode = fs::metadata(&state).expect("it was made").permissions();
+    assert_eq!(mode.mode() & 0o777, 0o700);
+}

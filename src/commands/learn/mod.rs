@@ -15,6 +15,7 @@ use clap::{Args, ValueEnum};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use supervisor::advice::learn::{Lesson, Things};
@@ -94,6 +95,12 @@ fn try_learn(args: &LearnArgs) -> Result<ExitCode, String> {
     let home = places::home().map_err(|error| error.to_string())?;
     let state = places::state(&home);
     let base = ground::Base::of(args, &state)?;
+    // It may be the first that this user ever runs.
+    let made = fs::DirBuilder::new()
+        .mode(0o700)
+        .recursive(true)
+        .create(&state);
+    made.map_err(|error| format!("{}: {error}", state.display()))?;
     let log = state.join(format!("audit.learn-{}.jsonl", std::process::id()));
     let policy = PolicyArgs {
         policy: vec![ground::NAME.into()],
