@@ -10,7 +10,6 @@ mod generated;
 mod hint;
 mod messages;
 mod nested;
-mod readme;
 mod record;
 mod status_lines;
 mod terminal;
