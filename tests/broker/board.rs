@@ -78,7 +78,7 @@ fn what_is_shown_is_what_was_located_and_a_yes_gives_just_that_and_is_recorded_w
     // Replaced while the operator thinks.
     std::fs::rename(rig.place.join("ask/b"), rig.place.join("ask/a")).unwrap();
     assert_eq!(one(&board), told.question);
-    assert!(board.answer(told.question, Say::Yes(Hold::AsRuled), BY));
+    assert!(board.answer(told.question, Say::Yes(Hold::AsRuled, None), BY));
     assert!(board.questions().is_empty());
     assert!(!board.answer(told.question, Say::No, BY), "answered once");
     let settled = Event::Settled {
@@ -137,7 +137,7 @@ fn what_nobody_answers_is_refused_at_its_deadline_and_not_later() {
         (Code::AskTimeout, Errno::EACCES)
     );
     assert!(
-        !board.answer(question, Say::Yes(Hold::AsRuled), BY),
+        !board.answer(question, Say::Yes(Hold::AsRuled, None), BY),
         "too late"
     );
     assert!(board.questions().is_empty());
@@ -163,7 +163,7 @@ fn a_yes_that_comes_after_the_deadline_is_none_though_the_session_has_not_looked
         std::thread::yield_now();
     }
     assert!(board.questions().is_empty());
-    assert!(!board.answer(question, Say::Yes(Hold::AsRuled), BY));
+    assert!(!board.answer(question, Say::Yes(Hold::AsRuled, None), BY));
     assert_eq!(refused(rig.wait(ticket)).code, Code::AskTimeout);
 }
 
@@ -174,7 +174,7 @@ fn a_question_goes_with_whoever_asked_it() {
     let ticket = rig.pend_asked(read(rig.place.join("ask/a")));
     let (first, _) = (one(&board), board.news());
     rig.broker.cancel(&mut rig.log, ticket);
-    assert!(!board.answer(first, Say::Yes(Hold::Session), BY));
+    assert!(!board.answer(first, Say::Yes(Hold::Session, None), BY));
     assert!(board.questions().is_empty());
     assert_eq!(rig.records()[1]["code"], "unavailable");
     // So it does with the session as a whole.
@@ -182,7 +182,7 @@ fn a_question_goes_with_whoever_asked_it() {
     let second = one(&board);
     assert_eq!(board.news().len(), 2);
     drop(rig);
-    assert!(!board.answer(second, Say::Yes(Hold::Session), BY));
+    assert!(!board.answer(second, Say::Yes(Hold::Session, None), BY));
     let settled = Event::Settled {
         question: second,
         granted: false,
@@ -213,7 +213,7 @@ fn a_yes_holds_as_long_as_the_operator_says_and_no_longer_than_the_rule() {
         let board = Board::new().unwrap();
         let mut rig = session(&board, "a-1", more, LONG);
         let ticket = rig.pend_asked(read(rig.place.join("ask/a")));
-        assert!(board.answer(one(&board), Say::Yes(hold), BY));
+        assert!(board.answer(one(&board), Say::Yes(hold, None), BY));
         let _file = granted(rig.wait(ticket));
         if more.contains("1s") {
             std::thread::sleep(second);
@@ -262,7 +262,7 @@ fn a_session_has_room_for_some_questions_and_takes_none_of_the_others() {
     );
     let last = board.questions().pop().expect("a question");
     assert_eq!(last.worker, "modest", "the youngest comes last");
-    assert!(board.answer(last.question, Say::Yes(Hold::AsRuled), BY));
+    assert!(board.answer(last.question, Say::Yes(Hold::AsRuled, None), BY));
     assert_eq!(content(granted(modest.wait(ticket))), "inside");
     // Who is told of all of them is told of each once.
     assert_eq!(board.news().len(), 512);
@@ -285,7 +285,7 @@ fn each_of_two_sessions_has_its_own_answers() {
         [&*questions[0].worker, &*questions[1].worker],
         ["a-1", "a-2"]
     );
-    assert!(board.answer(questions[1].question, Say::Yes(Hold::AsRuled), BY));
+    assert!(board.answer(questions[1].question, Say::Yes(Hold::AsRuled, None), BY));
     let [first, second] = &mut rigs;
     assert_eq!(content(granted(second.wait(tickets[1]))), "inside");
     assert!(first.broker.completed(&mut first.log).is_empty());
@@ -302,7 +302,7 @@ fn what_is_to_be_made_is_shown_as_that() {
     let question = &board.questions()[0];
     assert_eq!(question.access, "create and write");
     assert!(!rig.place.join("ask/new").exists());
-    assert!(board.answer(question.question, Say::Yes(Hold::AsRuled), BY));
+    assert!(board.answer(question.question, Say::Yes(Hold::AsRuled, None), BY));
     let _file = granted(rig.wait(ticket));
     assert!(rig.place.join("ask/new").exists());
 }

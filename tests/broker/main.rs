@@ -14,4 +14,5 @@ mod native;
 mod races;
 mod record;
 mod rig;
+mod scopes;
 mod waiting;

@@ -99,6 +99,7 @@ fn act(action: &WorkersAction) -> Result<ExitCode, String> {
             question,
             remember,
             for_session,
+            scope,
             which,
         } => say(
             which,
@@ -106,6 +107,7 @@ fn act(action: &WorkersAction) -> Result<ExitCode, String> {
                 question: *question,
                 remember_ms: remember.map(milliseconds),
                 for_session: *for_session,
+                scope: *scope,
             },
         ),
         WorkersAction::Refuse { question, which } => {

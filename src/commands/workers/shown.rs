@@ -1,6 +1,7 @@
 //! Workers and what happens to them, for people. What a worker said itself cannot move the terminal's cursor.
 
 use crate::render::{table, visible};
+use protocol::Scope;
 use protocol::control::{AutoRestart, DesiredState, Ended, Event, Questions, Status, WorkerStatus};
 use serde::Serialize;
 use std::fmt::Write;
@@ -54,8 +55,15 @@ pub fn questions(questions: &Questions) -> String {
         if let Some(rule) = &question.rule {
             let _infallible = writeln!(text, "  rule: {}", visible(rule));
         }
-        if let Some(holds) = question.holds_ms {
-            let _infallible = writeln!(text, "  a yes holds for {} s", holds / 1000);
+        let whom = question.scope.map(for_whom).unwrap_or_default();
+        match question.holds_ms {
+            Some(holds) => {
+                let _infallible = writeln!(text, "  a yes holds for {} s{whom}", holds / 1000);
+            }
+            None if !whom.is_empty() => {
+                let _infallible = writeln!(text, "  a yes holds{whom}");
+            }
+            None => {}
         }
         if let Some(left) = question.remaining_ms {
             let _infallible = writeln!(text, "  refused in {} s", left / 1000);
@@ -65,6 +73,16 @@ pub fn questions(questions: &Questions) -> String {
         let _infallible = writeln!(text, "and {} more", questions.more);
     }
     text
+}
+
+/// For whom a yes speaks beyond this once.
+fn for_whom(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Once => "",
+        Scope::Process => ", for the process that asks",
+        Scope::Subtree => ", for the process that asks and what it starts",
+        Scope::Session => ", for all of the worker",
+    }
 }
 
 /// Workers, one a line, with what there is to say about each below.

@@ -1,6 +1,8 @@
 //! What can be asked of the daemon on the command line.
 
 use super::client::Which;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use protocol::Scope;
 use protocol::control::AutoRestart;
 use std::time::Duration;
 
@@ -150,7 +152,7 @@ pub enum WorkersAction {
     },
     /// Say yes to a question of a worker; `supervise questions` lists those that wait
     #[command(
-        after_help = "A yes holds as long as the rule that asks says (`ttl`), or else this once. Never longer than the rule says:\n  supervise approve 123456789 --remember 10m\n  supervise approve 123456789 --for-session"
+        after_help = "A yes holds as long as the rule that asks says (`ttl`), or else this once. Never longer than the rule says:\n  supervise approve 123456789 --remember 10m\n  supervise approve 123456789 --for-session\n  supervise approve 123456789 --scope process      as long as that process lives"
     )]
     Approve {
         /// Its number
@@ -161,6 +163,10 @@ pub enum WorkersAction {
         /// As long as the worker's process lives, the same needs no new question
         #[arg(long, conflicts_with = "remember")]
         for_session: bool,
+        /// For whom the yes speaks when the same is asked for again: `once` for nobody, `process` for the process that asked,
+        /// `subtree` for that and its descendants, `session` for all of the worker
+        #[arg(long, value_name = "WHOM", value_parser = scopes())]
+        scope: Option<Scope>,
         /// Which daemon.
         #[command(flatten)]
         which: Which,
@@ -279,6 +285,11 @@ impl AutoRestartAction {
             }
         }
     }
+}
+
+fn scopes() -> impl TypedValueParser<Value = Scope> {
+    let words = PossibleValuesParser::new(Scope::ALL.map(Scope::as_str));
+    words.try_map(|word| Scope::from_name(&word).ok_or("no such word"))
 }
 
 /// A variable and its value, which is ours where none is said: what is said is seen by everybody who lists processes.

@@ -50,6 +50,7 @@ pub mod pool;
 pub mod probe;
 mod request;
 mod response;
+mod scope;
 
 pub use answer::{Answer, Fault, FaultCode, Numbered, Unanswerable};
 pub use path::{PathError, RequestedPath};
@@ -57,6 +58,7 @@ pub use request::{
     Access, Create, Hello, MAX_CLIENT, MAX_WHY, OpenFlags, OpenRequest, Rejected, SupervisorMessage,
 };
 pub use response::{Code, Granted, Refused, SupervisorResponse, Welcome};
+pub use scope::Scope;
 
 /// Any JSON, where the protocol does not say more: jobs, input, output.
 pub use serde_json::{Value, from_value, json, to_value};

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use protocol::Scope;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::policy::{Access, Mechanism, Origin, Reason};
@@ -241,6 +242,9 @@ pub struct Decision<'a> {
     /// What makes it so: of a grant what gives it, of a refusal what refused it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mechanism: Option<Mechanism>,
+    /// Of what an approver agreed to: for whom that speaks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Scope>,
     /// How long the grant was said to last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_ms: Option<u64>,
@@ -276,6 +280,7 @@ impl<'a> Decision<'a> {
             reason: None,
             rule: None,
             mechanism: None,
+            scope: None,
             expires_ms: None,
             why: None,
             answered_by: None,

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use protocol::Scope;
 use protocol::control::{self, Event};
 
 use super::Ticket;
@@ -42,8 +43,8 @@ pub enum Hold {
 /// What an operator says to a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Say {
-    /// Yes.
-    Yes(Hold),
+    /// Yes: for how long, and for whom, if that is said.
+    Yes(Hold, Option<Scope>),
     /// No.
     No,
 }
@@ -136,7 +137,11 @@ impl Board {
             return false;
         }
         entry.answer = Some(match say {
-            Say::Yes(hold) => Answer::Yes { hold, by: Some(by) },
+            Say::Yes(hold, scope) => Answer::Yes {
+                hold,
+                scope,
+                by: Some(by),
+            },
             Say::No => Answer::No {
                 why: "the operator refused",
                 by: Some(by),
@@ -144,7 +149,7 @@ impl Board {
         });
         ring(&entry.bell);
         if entry.is_told {
-            let is_yes = matches!(say, Say::Yes(_));
+            let is_yes = matches!(say, Say::Yes(..));
             posted.settled.push((question, is_yes));
             ring(&self.news);
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
-use protocol::{Code, Create, OpenFlags};
+use protocol::{Code, Create, OpenFlags, Scope};
 use sys::errand::{Act, Errand};
 use sys::openat2::Lookup;
 
@@ -60,16 +60,26 @@ impl Broker {
             Verdict::Allow(allowed) => self.open(log, case, located, allowed, attempt),
             Verdict::Deny(denial) => refuse(case, Refusal::denied(denial)),
             Verdict::Ask(asks) if case.claim.is_once => {
-                self.ask(log, case, located, Asks { ttl: None, ..asks })
+                let asks = Asks {
+                    scope: Some(Scope::Once),
+                    ..asks
+                };
+                self.ask(log, case, located, asks)
             }
-            Verdict::Ask(asks) => match self.remembered.find(&located, access, &asks.rule) {
-                Some(approval) => {
-                    case.answered_by = approval.by;
-                    let left = approval.left();
-                    self.open(log, case, located, allowed_by(&asks, left), attempt)
+            Verdict::Ask(asks) => {
+                match self
+                    .remembered
+                    .find(&located, access, &asks.rule, &case.asker)
+                {
+                    Some(approval) => {
+                        case.answered_by = approval.by;
+                        case.scope = Some(approval.scope());
+                        let left = approval.left();
+                        self.open(log, case, located, allowed_by(&asks, left), attempt)
+                    }
+                    None => self.ask(log, case, located, asks),
                 }
-                None => self.ask(log, case, located, asks),
-            },
+            }
         }
     }
 
@@ -92,13 +102,7 @@ impl Broker {
         if log.record(&event).is_err() {
             return refuse(case, unrecorded());
         }
-        let question = Question::new(
-            &located,
-            &case.claim,
-            &case.asker,
-            asks.rule.clone(),
-            asks.ttl,
-        );
+        let question = Question::new(&located, &case.claim, &case.asker, &asks);
         match self.desk.ask(case.ticket, question, &self.poll) {
             Asked::Answered(answer) => self.heed(log, case, located, asks, answer),
             Asked::Full => refuse(case, full()),
@@ -120,14 +124,17 @@ impl Broker {
         answer: Answer,
     ) -> Step {
         match answer {
-            Answer::Yes { hold, by } => {
+            Answer::Yes { hold, scope, by } => {
                 case.answered_by = by;
-                let access = case.claim.access;
-                let term = Term::of(hold, asks.ttl).filter(|_| !case.claim.is_once);
+                let term = Term::of(hold, scope, &asks).filter(|_| !case.claim.is_once);
                 if let Some(term) = term {
-                    self.remembered.keep(&located, access, &asks, term, by);
+                    let access = case.claim.access;
+                    let asker = &case.asker;
+                    self.remembered
+                        .keep(&located, access, &asks, term, asker, by);
                 }
-                let left = term.and_then(Term::length);
+                case.scope = Some(term.map_or(Scope::Once, |term| term.scope));
+                let left = term.and_then(|term| term.length);
                 // What was to be made and is there by now is not what the operator agreed to: no further attempt.
                 self.open(log, case, located, allowed_by(&asks, left), ATTEMPTS)
             }

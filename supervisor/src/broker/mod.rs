@@ -21,6 +21,7 @@ mod approver;
 mod board;
 mod claim;
 mod course;
+mod descent;
 mod grant;
 mod locate;
 mod outcome;
@@ -39,7 +40,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
-use protocol::Code;
+use protocol::{Code, Scope};
 use sys::errand::Errand;
 use sys::openat2::Lookup;
 
@@ -103,6 +104,8 @@ pub struct Broker {
     /// What they gave before this broker was there.
     before: Before,
     remembered: Remembered,
+    /// Rules ask: then it matters who it is that asks, also later.
+    identifies: bool,
     desk: Desk,
     slow: Pool<(Ticket, Found)>,
     waiting: HashMap<Ticket, Waiting>,
@@ -144,6 +147,8 @@ struct Case {
     path: Option<std::path::PathBuf>,
     /// Who agreed or refused, where that was a person whom the kernel named.
     answered_by: Option<Answerer>,
+    /// For whom they agreed.
+    scope: Option<Scope>,
 }
 
 /// A claim that cannot go on now.
@@ -199,11 +204,13 @@ impl Broker {
         if let Some(seat) = desk.seat() {
             poll.add(seat, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
         }
+        let identifies = ruleset.asks();
         Ok(Self {
             ruleset,
             spent: HashMap::new(),
             before: Before::Nothing,
             remembered: Remembered::default(),
+            identifies,
             desk,
             slow,
             waiting: HashMap::new(),
@@ -262,12 +269,17 @@ impl Broker {
     fn case(&mut self, peer: &Peer<'_>, claim: Claim) -> Case {
         let ticket = Ticket(self.next);
         self.next += 1;
+        let mut asker = Asker::of(peer, &claim);
+        if self.identifies {
+            asker.identify(peer);
+        }
         Case {
             ticket,
-            asker: Asker::of(peer, &claim),
+            asker,
             claim: Arc::new(claim),
             path: None,
             answered_by: None,
+            scope: None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Who asks: the kernel's word, and what can be read about that process.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use sys::pidfd::Pidfd;
 use sys::status::Status;
 
 use super::claim::Claim;
+use super::descent::Identity;
 
 use crate::audit::{Bytes, Who};
 
@@ -33,8 +34,8 @@ pub(super) struct Asker {
     pub exe: Option<PathBuf>,
     /// Its umask; the tightest one where it cannot be read.
     pub umask: u32,
-    /// The process itself, where its number is needed once more.
-    process: Option<Arc<OwnedFd>>,
+    /// The process itself, where its number is needed once more, or whose claim it was.
+    process: Option<Arc<Pidfd>>,
     /// The same for those who may have to wait for long: when it ends nobody waits any more.
     watched: Option<Arc<Pidfd>>,
 }
@@ -58,9 +59,25 @@ impl Asker {
             uid: peer.uid,
             exe: exe.filter(|_| is_it),
             umask: umask.filter(|_| is_it).or(claim.umask).unwrap_or(0o077),
-            process: process.and_then(|fd| fd.try_clone_to_owned().ok().map(Arc::new)),
+            process: process.and_then(kept),
             watched: None,
         }
+    }
+
+    /// Keeps who it is, where the kernel says so.
+    pub fn identify(&mut self, peer: &Peer<'_>) {
+        if self.process.is_none() {
+            self.process = peer.pidfd.and_then(kept);
+        }
+    }
+
+    /// Who it is, if it is kept.
+    pub fn identity(&self) -> Option<Identity> {
+        let process = Arc::clone(self.process.as_ref()?);
+        Some(Identity {
+            pid: self.pid,
+            process,
+        })
     }
 
     /// Has it watched from now on, if it is there.
@@ -92,7 +109,13 @@ impl Asker {
     }
 }
 
-fn lives(pidfd: BorrowedFd<'_>) -> bool {
+/// `None`, when there is no room for it: then it will be nobody who is known.
+fn kept(process: BorrowedFd<'_>) -> Option<Arc<Pidfd>> {
+    let process = process.try_clone_to_owned().ok()?;
+    Some(Arc::new(process.into()))
+}
+
+pub(super) fn lives(pidfd: BorrowedFd<'_>) -> bool {
     let mut fds = [PollFd::new(pidfd, PollFlags::POLLIN)];
     poll(&mut fds, PollTimeout::ZERO) == Ok(0)
 }

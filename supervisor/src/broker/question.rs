@@ -3,14 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use protocol::{Create, OpenFlags, control};
+use protocol::{Create, OpenFlags, Scope, control};
 use serde::Serialize;
 
+use super::board::Hold;
 use super::claim::{Claim, Purpose};
 use super::locate::{Located, Object};
 use super::peer::Asker;
+use super::remembered::Term;
 use crate::audit::{Bytes, Printable};
-use crate::policy::{Access, Origin};
+use crate::policy::{Access, Origin, Question as Asks};
 
 /// A longer name of a program is not told to who answers over the control socket.
 const LONGEST_PROGRAM: usize = 1024;
@@ -39,6 +41,8 @@ pub(super) struct Question {
     uid: u32,
     why: Option<String>,
     rule: Origin,
+    /// For whom a yes speaks that says no more, and how long; `None`: for the rest of the session.
+    scope: Scope,
     ttl: Option<Duration>,
 }
 
@@ -59,18 +63,14 @@ struct Message<'a> {
     exe: Option<Bytes<'a>>,
     why: Option<&'a str>,
     rule: &'a Origin,
+    scope: Scope,
     ttl_ms: Option<u64>,
     timeout_ms: u64,
 }
 
 impl Question {
-    pub fn new(
-        located: &Located,
-        claim: &Claim,
-        asker: &Asker,
-        rule: Origin,
-        ttl: Option<Duration>,
-    ) -> Self {
+    pub fn new(located: &Located, claim: &Claim, asker: &Asker, asks: &Asks) -> Self {
+        let term = Term::of(Hold::AsRuled, None, asks);
         Self {
             path: located.path().to_owned(),
             access: claim.access,
@@ -84,8 +84,9 @@ impl Question {
             asker: asker.clone(),
             uid: asker.who().uid,
             why: claim.why.clone(),
-            rule,
-            ttl,
+            rule: asks.rule.clone(),
+            scope: term.map_or(Scope::Once, |term| term.scope),
+            ttl: term.and_then(|term| term.length),
         }
     }
 
@@ -104,6 +105,7 @@ impl Question {
             exe: self.asker.exe.as_deref().map(Bytes::from),
             why: self.why.as_deref(),
             rule: &self.rule,
+            scope: self.scope,
             ttl_ms: self.ttl.map(millis),
             timeout_ms: millis(timeout),
         })?;
@@ -135,6 +137,7 @@ impl Question {
             program: program.map(text),
             rule: Some(self.rule.to_string()),
             why: self.why.clone(),
+            scope: Some(self.scope),
             holds_ms: self.ttl.map(millis),
             remaining_ms: Some(millis(left)),
         }
@@ -167,12 +170,26 @@ impl Question {
             // It says so itself; that makes it no truer.
             lines.push(format!("  it says: \"{}\"", Printable::from(why.as_str())));
         }
-        if let Some(ttl) = self.ttl {
-            lines.push(format!("  a yes holds for {} s", ttl.as_secs()));
-        }
+        lines.extend(self.holds());
         lines.push(format!("  rule: {}", self.rule));
         // The child may have set up the terminal so that a new line does not begin at its left.
         lines.join("\r\n") + "\r\n"
+    }
+}
+
+impl Question {
+    /// What a yes means beyond this once.
+    fn holds(&self) -> Option<String> {
+        let whom = match self.scope {
+            Scope::Once => return None,
+            Scope::Process => "for this process",
+            Scope::Subtree => "for this process and what it starts",
+            Scope::Session => "for all of this run",
+        };
+        Some(match self.ttl {
+            Some(ttl) => format!("  a yes holds for {} s, {whom}", ttl.as_secs()),
+            None => format!("  a yes holds {whom}"),
+        })
     }
 }
 

@@ -48,6 +48,7 @@ pub(super) fn decision(case: &Case, answer: Recorded) -> Decision<'_> {
         flags: case.claim.called_with,
         why: case.claim.why.as_deref().map(Bytes::from),
         answered_by: case.answered_by,
+        scope: case.scope,
         ..Decision::new(door, call, case.asker.who(), answer)
     }
 }

@@ -151,6 +151,8 @@ impl Layer {
             Decision::Ask => Verdict::Ask(Question {
                 rule: origin,
                 ttl,
+                scope: rule.scope,
+                lasts: rule.lasts(),
                 budget,
             }),
         }
@@ -178,6 +180,7 @@ impl Layer {
                 (
                     rule.decision,
                     least(rule.ttl.map(|ttl| ttl.as_secs())),
+                    least(rule.scope.map(|scope| scope as u64)),
                     least(rule.budget.map(u64::from)),
                     &rule.origin,
                 )

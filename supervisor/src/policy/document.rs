@@ -11,6 +11,7 @@ use super::policy::{self, FILE_KEYS, Policy, Rule, What};
 use super::reader::{Node, Reader};
 use super::rules::{Decision, Reach};
 use super::settings::{Approver, Tmp, Transparent, Udp};
+use protocol::Scope;
 
 /// One text, read: its own rules, and what it extends.
 pub struct Document {
@@ -180,17 +181,23 @@ impl Reader<'_> {
     }
 
     fn request(&self, node: &Node<'_>, policy: &mut Policy) -> Result<(), PolicyError> {
-        const KNOWN: [&str; 5] = ["path", "access", "decision", "ttl", "budget"];
+        const KNOWN: [&str; 6] = ["path", "access", "decision", "ttl", "scope", "budget"];
         const DECISIONS: [(&str, Decision); 2] =
             [("allow", Decision::Allow), ("ask", Decision::Ask)];
         let (mut path, mut access, mut decision) = (None, Access::READ, None);
-        let (mut ttl, mut budget) = (None, None);
+        let (mut ttl, mut scope, mut budget) = (None, None, None);
         for (key, value) in self.table(node, "[[request]]")? {
             match key.get_ref().as_ref() {
                 "path" => path = Some((self.string(value)?, value)),
                 "access" => access = self.access(value)?,
                 "decision" => decision = Some(self.choice(value, &DECISIONS)?),
                 "ttl" => ttl = Some(self.duration(value)?),
+                "scope" => {
+                    scope = Some((
+                        self.choice(value, &Scope::ALL.map(|one| (one.as_str(), one)))?,
+                        value,
+                    ))
+                }
                 "budget" => {
                     let number = u32::try_from(self.integer(value)?).ok();
                     let number = number.filter(|number| *number > 0);
@@ -206,11 +213,23 @@ impl Reader<'_> {
             self.error(node, "this request has no `decision`")
                 .help("allowed here: \"allow\", \"ask\"")
         })?;
+        let contradiction = match (scope, decision, ttl) {
+            (Some((_, at)), Decision::Allow, _) => Some((
+                at,
+                "a scope is that of a yes: it goes with `decision = \"ask\"`",
+            )),
+            (Some((Scope::Once, at)), _, Some(_)) => Some((at, "a yes for once has no `ttl`")),
+            _ => None,
+        };
+        if let Some((at, what)) = contradiction {
+            return Err(self.error(at, what));
+        }
         let what = What::Allow {
             access,
             decision,
             native: false,
             ttl,
+            scope: scope.map(|(scope, _)| scope),
             budget,
         };
         policy.add(self.rule("request", at, path, what));

@@ -111,6 +111,7 @@ impl<'c> Compiler<'c> {
             decision,
             native,
             ttl,
+            scope,
             budget,
         } = rule.what
         else {
@@ -181,6 +182,7 @@ impl<'c> Compiler<'c> {
             decision,
             native: native && is_tree,
             ttl,
+            scope,
             budget,
             origin: origin.clone(),
         });
@@ -288,6 +290,7 @@ impl<'c> Compiler<'c> {
             decision: Decision::Allow,
             native: true,
             ttl: None,
+            scope: None,
             budget: None,
             origin,
         });

@@ -53,6 +53,7 @@ pub use origin::{Origin, Source};
 pub(crate) use pattern::is_canonical;
 pub use policy::{Flag, Policy};
 pub use presets::Preset;
+pub use protocol::Scope;
 pub(crate) use reader::{Node, Reader};
 pub use ruleset::{Brokered, Ruleset};
 pub use settings::{

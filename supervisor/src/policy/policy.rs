@@ -11,6 +11,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use protocol::Scope;
+
 use super::access::Access;
 use super::error::{PolicyError, Site};
 use super::origin::Origin;
@@ -58,6 +60,7 @@ pub(super) enum What {
         decision: Decision,
         native: bool,
         ttl: Option<Duration>,
+        scope: Option<Scope>,
         budget: Option<u32>,
     },
     Deny {
@@ -115,6 +118,7 @@ const fn native(access: Access) -> What {
         decision: Decision::Allow,
         native: true,
         ttl: None,
+        scope: None,
         budget: None,
     }
 }
@@ -125,6 +129,7 @@ const fn asked(access: Access) -> What {
         decision: Decision::Ask,
         native: false,
         ttl: None,
+        scope: None,
         budget: None,
     }
 }

@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use protocol::Scope;
+
 use super::access::Access;
 use super::origin::Origin;
 use super::pattern::{Relation, Shape};
@@ -53,11 +55,19 @@ pub(super) struct FileRule {
     /// The kernel is told of it, if it is there.
     pub native: bool,
     pub ttl: Option<Duration>,
+    /// For whom at most a yes of the approver speaks.
+    pub scope: Option<Scope>,
     pub budget: Option<u32>,
     pub origin: Origin,
 }
 
 impl FileRule {
+    /// Whether a yes of the approver who says no more holds for longer than this once.
+    pub fn lasts(&self) -> bool {
+        let is_for_more = |scope| scope > Scope::Once;
+        self.ttl.is_some() || self.scope.is_some_and(is_for_more)
+    }
+
     /// Whether it says yes without asking, however often, for as long as the child lives.
     pub fn is_plain(&self) -> bool {
         self.decision == Decision::Allow && self.ttl.is_none() && self.budget.is_none()

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::access::Access;
 use super::origin::Origin;
-use super::rules::{Environment, Layer, Reach};
+use super::rules::{Decision, Environment, Layer, Reach};
 use super::settings::{
     BestEffort, BrokerRules, Limits, NativeGrant, PortRules, ProcessRules, Tmp, Udp, Warning,
 };
@@ -95,6 +95,13 @@ impl Ruleset {
         let mut counted: Vec<String> = counted.collect();
         counted.sort();
         counted
+    }
+
+    /// Whether a rule asks.
+    #[must_use]
+    pub fn asks(&self) -> bool {
+        let mut rules = self.layers.iter().flat_map(|layer| &layer.rules);
+        rules.any(|rule| rule.decision == Decision::Ask)
     }
 
     /// The ports that the kernel may let the child connect to, whatever the address.

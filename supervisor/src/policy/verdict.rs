@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::access::Access;
 use super::origin::Origin;
+use protocol::Scope;
 
 /// The answer to "may this be done?".
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,12 +35,16 @@ impl Verdict {
             (Self::Ask(first), Self::Ask(second)) => Self::Ask(Question {
                 rule: first.rule,
                 ttl: shorter(first.ttl, second.ttl),
+                scope: shorter(first.scope, second.scope),
+                lasts: first.lasts && second.lasts,
                 budget: shorter(first.budget, second.budget),
             }),
             (Self::Ask(question), Self::Allow(allowed))
             | (Self::Allow(allowed), Self::Ask(question)) => Self::Ask(Question {
                 rule: question.rule,
                 ttl: shorter(question.ttl, allowed.ttl),
+                scope: question.scope,
+                lasts: question.lasts,
                 budget: shorter(question.budget, allowed.budget),
             }),
             (Self::Allow(first), Self::Allow(second)) => {
@@ -93,8 +98,12 @@ impl Allowed {
 pub struct Question {
     /// The rule that says to ask.
     pub rule: Origin,
-    /// How long a grant lasts; `None`: as long as the child.
+    /// How long at most a yes holds; `None`: as long as the child.
     pub ttl: Option<Duration>,
+    /// For whom at most a yes speaks; `None`: for all of the session.
+    pub scope: Option<Scope>,
+    /// A yes without a word about that holds for longer than this once.
+    pub lasts: bool,
     /// How many grants this rule may give in one run.
     pub budget: Option<u32>,
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::answer::{self, AnswerLine, Numbered, Unanswerable};
-use crate::{Error, lines};
+use crate::{Error, Scope, lines};
 
 pub use crate::answer::Answer as ControlResponse;
 pub use event::{Decision, Ended, Event, Numbering};
@@ -155,6 +155,10 @@ pub enum ControlRequest {
         /// As long as the worker's process lives, if the rule does not say less.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         for_session: bool,
+        /// For whom the yes speaks, if that is not more than the rule says; left out: as the rule says. Where neither says how long: as
+        /// long as the worker's process lives.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        scope: Option<Scope>,
     },
     /// Says no to one.
     Refuse {

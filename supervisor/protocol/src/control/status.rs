@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Ended;
+use crate::Scope;
 
 /// The version of what `status` answers, which programs read from `status --json`.
 pub const SCHEMA: u32 = 1;
@@ -301,7 +302,10 @@ pub struct Question {
     /// What the worker gives as its reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// For how long a yes holds, if the rule says so.
+    /// For whom a yes speaks that says no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Scope>,
+    /// For how long such a yes holds, if the rule says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holds_ms: Option<u64>,
     /// How long it will still wait.

@@ -1,6 +1,9 @@
 //! A program that answers: the question on its standard input, the answer its exit status.
+//!
+//! Of a yes it may say for whom it speaks, in one word on its standard output. A word that nobody knows is a no: who wrote it meant
+//! less than all.
 
-use std::io::Write;
+use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
@@ -9,11 +12,15 @@ use std::time::Duration;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use protocol::Scope;
 use sys::command::Starter;
 use sys::pidfd::Pidfd;
 
 use super::Answer;
 use crate::broker::question::Question;
+
+/// No word is so long.
+const LONGEST: usize = 64;
 
 /// One run of the operator's program.
 #[derive(Debug)]
@@ -46,7 +53,7 @@ impl Program {
             // The child may have put files of its own where we are.
             .current_dir("/")
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .process_group(0);
         let mut child = starter
@@ -88,10 +95,34 @@ impl Program {
             Err(_) => return Some(Answer::no("nobody knows how the approver ended")),
         };
         Some(match status.code() {
-            Some(0) => Answer::YES,
+            Some(0) => self.said(),
             Some(_) => Answer::no("the approver refused"),
             None => Answer::no("the approver was killed"),
         })
+    }
+
+    /// For whom its yes speaks. It is read once, when it has ended: nobody waits for what it may have left running.
+    fn said(&mut self) -> Answer {
+        let mut said = [0; LONGEST];
+        let output = self.child.stdout.take();
+        let read = output.map(|mut output| {
+            fcntl(&output, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+            match output.read(&mut said) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
+                read => read,
+            }
+        });
+        let Some(Ok(count)) = read else {
+            return Answer::no("what the approver said cannot be read");
+        };
+        match said.get(..count).map(<[u8]>::trim_ascii) {
+            Some([]) => Answer::YES,
+            Some(word) => match std::str::from_utf8(word).ok().and_then(Scope::from_name) {
+                Some(scope) => Answer::yes(Some(scope)),
+                None => Answer::no("the approver agreed, but to nobody knows what"),
+            },
+            None => Answer::no("what the approver said cannot be read"),
+        }
     }
 
     /// Kills it and what it started.

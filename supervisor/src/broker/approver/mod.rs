@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+use protocol::Scope;
 
 use super::Ticket;
 use super::board::{Hold, Seat};
@@ -34,6 +35,8 @@ const PROGRAMS: usize = 4;
 pub(super) enum Answer {
     Yes {
         hold: Hold,
+        /// For whom, if that was said.
+        scope: Option<Scope>,
         by: Option<Answerer>,
     },
     No {
@@ -45,11 +48,17 @@ pub(super) enum Answer {
 }
 
 impl Answer {
-    /// A yes of nobody in particular, for as long as the rule says.
-    const YES: Self = Self::Yes {
-        hold: Hold::AsRuled,
-        by: None,
-    };
+    /// A yes of nobody in particular, for as long and for whom the rule says.
+    const YES: Self = Self::yes(None);
+
+    /// The same, for whom it is said.
+    const fn yes(scope: Option<Scope>) -> Self {
+        Self::Yes {
+            hold: Hold::AsRuled,
+            scope,
+            by: None,
+        }
+    }
 
     /// A no of nobody in particular.
     const fn no(why: &'static str) -> Self {

@@ -4,6 +4,7 @@ use super::{Memory, SYSTEM, allows, compile, compile_in, error, facts, natively,
 use crate::policy::{
     Access, Approver, Flag, Mechanism, PortRules, Reason, Ruleset, Subject, Verdict,
 };
+use protocol::Scope;
 use std::ffi::OsStr;
 use std::ffi::OsString;
 use std::path::Path;
@@ -251,6 +252,48 @@ fn questions_are_asked_and_what_is_allowed_is_not_asked_about() {
     assert!(warning.message.contains("supervise daemon") && !warning.at_start);
     let nobody = compile("[fs]\nask_read = [\"$PWD\"]");
     assert!(nobody.warnings()[0].message.contains("answered with no"));
+}
+
+#[test]
+fn a_question_says_for_whom_a_yes_speaks_and_a_further_policy_does_not_say_more() {
+    let world = Memory::new(&SYSTEM);
+    let rule = |more: &str| {
+        format!(
+            "[[request]]\npath = \"$PWD\"\ndecision = \"ask\"\n{more}\n[broker]\napprover = \"terminal\""
+        )
+    };
+    let asks = |texts: &[&str]| {
+        let texts: Vec<String> = texts.iter().map(|more| rule(more)).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let ruleset = compile_in(&world, &texts).expect("good");
+        assert!(ruleset.asks());
+        match ruleset.decide(&Subject::named(Path::new("/repo/notes.txt")), Access::READ) {
+            Verdict::Ask(asks) => (asks.scope, asks.lasts),
+            other => panic!("{other:?}"),
+        }
+    };
+    for (texts, expected) in [
+        (&[""][..], (None, false)),
+        (&["ttl = \"10m\""], (None, true)),
+        (&["scope = \"once\""], (Some(Scope::Once), false)),
+        (&["scope = \"subtree\""], (Some(Scope::Subtree), true)),
+        // What would be asked about each time is, whatever another policy says.
+        (&["", "ttl = \"10m\""], (None, false)),
+        (&["", "scope = \"session\""], (Some(Scope::Session), false)),
+        (
+            &["scope = \"session\"", "scope = \"process\""],
+            (Some(Scope::Process), true),
+        ),
+    ] {
+        assert_eq!(asks(texts), expected, "{texts:?}");
+    }
+    assert!(!compile("[fs]\nread = [\"/etc\"]").asks());
+    let contradiction = error(&rule("scope = \"once\"\nttl = \"10m\""));
+    assert!(contradiction.contains("has no `ttl`"), "{contradiction}");
+    let misspelled = error(&rule("scope = \"proces\""));
+    assert!(misspelled.contains("`process`"), "{misspelled}");
+    let allows = "[[request]]\npath = \"$PWD\"\ndecision = \"allow\"\nscope = \"process\"";
+    assert!(error(allows).contains("decision = \"ask\""));
 }
 
 #[test]

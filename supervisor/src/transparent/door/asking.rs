@@ -15,8 +15,9 @@ use crate::transparent::locate::Located;
 use nix::errno::Errno;
 use protocol::Code;
 use std::ffi::OsString;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
+use sys::pidfd::Pidfd;
 
 /// What is to be done when the broker says yes.
 pub(super) enum Asked {
@@ -72,10 +73,13 @@ impl Door {
         };
         let program = program.map(|program| OsString::from_vec(program).into());
         let wanted = wanted.by(program);
+        // While the call waits, its number is nobody else's.
+        let identity = Pidfd::open(process).ok();
+        let identity = identity.filter(|_| self.listener.is_valid(claim.id));
         let peer = Peer {
             pid: process,
             uid: nix::unistd::getuid().as_raw(),
-            pidfd: None,
+            pidfd: identity.as_ref().map(AsFd::as_fd),
         };
         let progress = match verdict {
             None => court.recorder.claim(&peer, wanted, located),

@@ -196,7 +196,11 @@ impl<H: Hands> Daemon<H> {
                 question,
                 remember_ms,
                 for_session,
-            } => self.say(question, Say::Yes(hold(remember_ms, for_session)), by),
+                scope,
+            } => {
+                let say = Say::Yes(hold(remember_ms, for_session), scope);
+                self.say(question, say, by)
+            }
             ControlRequest::Refuse { question } => self.say(question, Say::No, by),
             ControlRequest::Logs {
                 worker,
