@@ -38,6 +38,8 @@ statuses! {
     BROKEN_PIPE = 141 of "request";
     /// A worker is not as was asked, a job failed, or the machine is not as workers need it.
     NOT_SO = 1 of "start, stop, restart, validate, job";
+    /// Nothing that was agreed to is meant.
+    NOTHING = 1 of "revoke";
     /// The job wants input.
     WAITING = 2 of "job";
 }

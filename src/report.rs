@@ -188,6 +188,7 @@ impl Reporter {
             granted,
             refused,
             asked,
+            ..
         } = ended.counts;
         self.verbose(format_args!(
             "ended with {}: {granted} granted, {refused} refused, {asked} asked",

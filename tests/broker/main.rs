@@ -13,6 +13,7 @@ mod grants;
 mod native;
 mod races;
 mod record;
+mod revoking;
 mod rig;
 mod scopes;
 mod waiting;

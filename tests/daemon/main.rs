@@ -5,6 +5,7 @@ mod clients;
 mod clocks;
 mod commands;
 mod full;
+mod grants;
 mod guest;
 #[path = "../harness/mod.rs"]
 mod harness;

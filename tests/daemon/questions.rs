@@ -61,12 +61,12 @@ time.sleep(1000)
 "#;
 
 /// A daemon whose workers run this under a policy with these rules about a file, which is `FILE` there.
-struct Asking {
-    house: House,
+pub struct Asking {
+    pub house: House,
 }
 
 impl Asking {
-    fn new(workers: &[(&str, &[&str])], rules: &str) -> Self {
+    pub fn new(workers: &[(&str, &[&str])], rules: &str) -> Self {
         let mut pool = String::new();
         for (name, command) in workers {
             pool += &format!(
@@ -96,7 +96,7 @@ impl Asking {
 
     /// Those that wait, once there are so many.
     #[track_caller]
-    fn questions(&self, count: usize) -> Vec<Value> {
+    pub fn questions(&self, count: usize) -> Vec<Value> {
         let mut found = Vec::new();
         eventually("the questions were asked", || {
             let ran = self.house.ask(&["questions", "--json"]).expect_code(0);
@@ -107,14 +107,14 @@ impl Asking {
         found
     }
 
-    fn say(&self, words: &[&str], question: &Value) {
+    pub fn say(&self, words: &[&str], question: &Value) {
         let number = question["question"].to_string();
         self.house.ask(&[words, &[&number]].concat()).expect_code(0);
     }
 
     /// Waits until a worker has said that.
     #[track_caller]
-    fn until_said(&self, worker: &str, what: &str) {
+    pub fn until_said(&self, worker: &str, what: &str) {
         eventually(&format!("{worker} said `{what}`"), || {
             self.house
                 .ask(&["logs", worker])
@@ -124,12 +124,12 @@ impl Asking {
         });
     }
 
-    fn tell(&self, number: u32) {
+    pub fn tell(&self, number: u32) {
         self.house.workspace.write(format!("told/go{number}"), "");
     }
 
     /// What was decided about the file.
-    fn decisions(&self, worker: &str) -> Vec<Value> {
+    pub fn decisions(&self, worker: &str) -> Vec<Value> {
         let log = format!("state/supervise/daemon/audit/{worker}.jsonl");
         let text = fs::read_to_string(self.house.workspace.join(&log)).expect("a log");
         let parse = |line: &str| serde_json::from_str::<Value>(line).expect("a record");
@@ -142,13 +142,13 @@ impl Asking {
         records.into_iter().filter(about).collect()
     }
 
-    fn answers(&self, worker: &str) -> Vec<String> {
+    pub fn answers(&self, worker: &str) -> Vec<String> {
         let answer = |record: Value| record["answer"].as_str().expect("a word").to_owned();
         self.decisions(worker).into_iter().map(answer).collect()
     }
 }
 
-const ASKED: &str = "ask_read = [\"FILE\"]\n[broker]\napprover = \"control\"\ntimeout = \"5m\"";
+pub const ASKED: &str = "ask_read = [\"FILE\"]\n[broker]\napprover = \"control\"\ntimeout = \"5m\"";
 
 fn both() -> Asking {
     Asking::new(

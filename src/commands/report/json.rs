@@ -67,6 +67,7 @@ fn run(run: &Run) -> Value {
         "granted": run.count(Answer::Granted),
         "refused": run.count(Answer::Refused),
         "asked": run.count(Answer::Asked),
+        "revoked": run.count(Answer::Revoked),
         "micros": run.micros(),
         "refusals": refusals,
         "decisions": run.decisions.iter().map(|one| body(&one.record)).collect::<Vec<_>>(),

@@ -2,7 +2,7 @@
 const form = document.getElementById("filters");
 const search = form.querySelector("input[type=search]");
 const boxes = [...form.querySelectorAll("input[type=checkbox]")];
-const answers = ["refused", "granted", "asked"];
+const answers = ["refused", "granted", "asked", "revoked"];
 const rows = [...document.querySelectorAll("tr[data-is]")].map((at) => ({
     at, is: at.dataset.is.split(" "), text: at.dataset.text.toLowerCase(),
 }));

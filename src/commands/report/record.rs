@@ -78,11 +78,13 @@ pub enum Answer {
     Granted,
     /// The approver was asked.
     Asked,
+    /// No more.
+    Revoked,
 }
 
 impl Answer {
     /// Every one, the most interesting first.
-    pub const ALL: [Self; 3] = [Self::Refused, Self::Granted, Self::Asked];
+    pub const ALL: [Self; 4] = [Self::Refused, Self::Granted, Self::Asked, Self::Revoked];
 
     /// As it stands in the record.
     pub fn name(self) -> &'static str {
@@ -90,6 +92,7 @@ impl Answer {
             Self::Refused => "refused",
             Self::Granted => "granted",
             Self::Asked => "asked",
+            Self::Revoked => "revoked",
         }
     }
 }

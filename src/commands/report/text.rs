@@ -80,8 +80,12 @@ fn layer(layer: &super::record::Layer) -> String {
 
 /// Such as `3 granted, 1 refused, 0 asked`.
 pub fn counts(run: &Run) -> String {
-    let [refused, granted, asked] = Answer::ALL.map(|answer| run.count(answer));
-    format!("{granted} granted, {refused} refused, {asked} asked")
+    let [refused, granted, asked, revoked] = Answer::ALL.map(|answer| run.count(answer));
+    let counts = format!("{granted} granted, {refused} refused, {asked} asked");
+    match revoked {
+        0 => counts,
+        some => format!("{counts}, {some} taken back"),
+    }
 }
 
 /// Such as `, after 1.250 s`.

@@ -2,6 +2,7 @@
 
 mod client;
 mod following;
+mod grants;
 mod jobs;
 mod shown;
 mod upgrade;
@@ -110,6 +111,25 @@ fn act(action: &WorkersAction) -> Result<ExitCode, String> {
                 scope: *scope,
             },
         ),
+        WorkersAction::Grants { worker, common } => grants::list(worker.as_deref(), common),
+        WorkersAction::Revoke {
+            grant,
+            path,
+            all,
+            worker,
+            ask_again,
+            common,
+        } => {
+            let path = path.as_deref().map(grants::absolute).transpose()?;
+            let request = ControlRequest::Revoke {
+                grant: *grant,
+                path,
+                all: *all,
+                worker: worker.clone(),
+                ask_again: *ask_again,
+            };
+            grants::revoke(request, *ask_again, common)
+        }
         WorkersAction::Refuse { question, which } => {
             let question = *question;
             say(which, ControlRequest::Refuse { question })

@@ -76,7 +76,7 @@ pub fn questions(questions: &Questions) -> String {
 }
 
 /// For whom a yes speaks beyond this once.
-fn for_whom(scope: Scope) -> &'static str {
+pub fn for_whom(scope: Scope) -> &'static str {
     match scope {
         Scope::Once => "",
         Scope::Process => ", for the process that asks",
@@ -238,6 +238,12 @@ pub fn event(event: &Event) -> String {
         }
         Event::Granted(decision) => format!(
             "{} was granted {} {}",
+            visible(&decision.worker),
+            visible(&decision.access),
+            visible(&decision.object)
+        ),
+        Event::Revoked(decision) => format!(
+            "{}: {} of {} was taken back",
             visible(&decision.worker),
             visible(&decision.access),
             visible(&decision.object)

@@ -4,6 +4,7 @@ use super::client::Which;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use protocol::Scope;
 use protocol::control::AutoRestart;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What all of them are told.
@@ -170,6 +171,42 @@ pub enum WorkersAction {
         /// Which daemon.
         #[command(flatten)]
         which: Which,
+    },
+    /// List what was agreed to and still holds: what, for whom, for how long, and what was handed out under it
+    #[command(
+        after_help = "Whatever the policy allows without a question is not listed. What was agreed to for once is over, and neither is that.\n\nExample:\n  supervise grants index-1 --json"
+    )]
+    Grants {
+        /// A worker, or a kind of workers; all without it
+        worker: Option<String>,
+        /// How.
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Take back what was agreed to; `supervise grants` lists it
+    #[command(
+        after_help = "From then on whoever asks for the same file is refused, until the worker is started anew or another daemon serves it, or is asked\nabout again with --ask-again. A file that was handed out already stays open with who has it: no call takes it back, and this says\nwho got how many. To end those as well, end the worker. Connections are allowed by rules, never by an approval, and go on.\n\nExamples:\n  supervise revoke 123456789\n  supervise revoke --path /data --worker index\n  supervise revoke --all --ask-again\n\nExit status: 0, 1 when nothing like that holds, 125 when the daemon cannot be asked."
+    )]
+    #[command(group(clap::ArgGroup::new("what").required(true).args(["grant", "path", "all"])))]
+    Revoke {
+        /// Its number
+        #[arg(value_name = "NUMBER", conflicts_with = "worker")]
+        grant: Option<u64>,
+        /// What was agreed to about this file or directory and all below it
+        #[arg(long)]
+        path: Option<PathBuf>,
+        /// All that was agreed to
+        #[arg(long)]
+        all: bool,
+        /// Of this worker or kind of workers alone
+        #[arg(long)]
+        worker: Option<String>,
+        /// Ask again rather than refuse
+        #[arg(long)]
+        ask_again: bool,
+        /// How.
+        #[command(flatten)]
+        common: Common,
     },
     /// Say no to a question of a worker
     Refuse {

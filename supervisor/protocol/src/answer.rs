@@ -189,6 +189,8 @@ fault_codes! {
     UnknownWorker = "unknown_worker",
     /// There is no such question, any more or at all.
     UnknownQuestion = "unknown_question",
+    /// Nothing that was agreed to has this number, any more or at all.
+    UnknownGrant = "unknown_grant",
     /// It cannot be done in this state: the worker is blocked, or gave up.
     Blocked = "blocked",
     /// Too much is under way: connections, sessions or queued jobs.

@@ -2,7 +2,7 @@
 
 use super::consequences::{self, Below};
 use super::spelling::{quoted, spelled};
-use crate::audit::{Object, Refused, Refuser, Takes};
+use crate::audit::{Object, Refused, Refuser, TAKEN_BACK, Takes};
 use crate::policy::{Access, Kind, Origin, Reason, Source};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -70,6 +70,9 @@ pub fn remedy(refused: &Refused, found: &Found, setting: Setting<'_>) -> Remedy 
             }
         }
         (Some(Reason::Rule), Some(rule)) => Remedy::Lift(lift(rule)),
+        (None, Some(_)) if refused.detail == TAKEN_BACK => Remedy::Nothing(
+            "`supervise revoke` took it back: when the worker is started anew it is a question again",
+        ),
         (None, Some(_)) => Remedy::Answer,
         (Some(Reason::WouldGain), _) => Remedy::Nothing(
             "what is moved or linked may not gain by its new name: programs that copy instead succeed",

@@ -251,7 +251,7 @@ pub struct Decision<'a> {
     /// The child's own reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<Bytes<'a>>,
-    /// Who was asked over the control socket, and said so.
+    /// Who was asked over the control socket and said so, or took it back there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answered_by: Option<Answerer>,
     /// The supervisor's explanation.
@@ -344,6 +344,9 @@ impl Seen {
     }
 }
 
+/// Why a claim is refused about which an operator took back what was agreed to.
+pub const TAKEN_BACK: &str = "the operator took back what was agreed to";
+
 protocol::listed! {
     /// What was answered.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -355,6 +358,8 @@ protocol::listed! {
         Refused,
         /// Not yet: the approver is asked.
         Asked,
+        /// No more: an operator took back what an approver had agreed to.
+        Revoked,
     }
 }
 
@@ -376,6 +381,13 @@ pub struct Counts {
     pub refused: u64,
     /// Questions to the approver.
     pub asked: u64,
+    /// What was agreed to and then taken back.
+    #[serde(skip_serializing_if = "none")]
+    pub revoked: u64,
+}
+
+fn none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// How a command ended.

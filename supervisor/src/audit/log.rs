@@ -318,6 +318,7 @@ impl Log {
                     Answer::Granted => self.counts.granted += 1,
                     Answer::Refused => self.counts.refused += 1,
                     Answer::Asked => self.counts.asked += 1,
+                    Answer::Revoked => self.counts.revoked += 1,
                 }
                 Ok(())
             }

@@ -69,6 +69,7 @@ impl Herald for Announcer {
         self.board.tell(match decision.answer {
             Answer::Granted => Event::Granted(told),
             Answer::Refused | Answer::Asked => Event::Refused(told),
+            Answer::Revoked => Event::Revoked(told),
         });
     }
 

@@ -20,6 +20,7 @@ use protocol::control::{self, Event};
 use super::Ticket;
 use super::announcer::Announcer;
 use super::approver::Answer;
+use super::ledger::{Ledger, Pages, Revocation, Which};
 use super::question::Question;
 use crate::audit::Answerer;
 
@@ -53,6 +54,8 @@ pub enum Say {
 #[derive(Debug)]
 pub struct Board {
     posted: Mutex<Posted>,
+    /// What was agreed to and still holds.
+    ledger: Ledger,
     news: EventFd,
 }
 
@@ -87,6 +90,7 @@ impl Board {
     pub fn new() -> Result<Arc<Self>, Errno> {
         Ok(Arc::new(Self {
             posted: Mutex::default(),
+            ledger: Ledger::default(),
             news: bell()?,
         }))
     }
@@ -114,6 +118,23 @@ impl Board {
             bell: Arc::new(bell()?),
             open: Vec::new(),
         })
+    }
+
+    /// What was agreed to and still holds, the oldest first, as far as it is meant.
+    #[must_use]
+    pub fn grants(&self, which: &Which) -> Vec<control::Grant> {
+        self.ledger.living(which)
+    }
+
+    /// Takes back what was agreed to: nothing more is given under it from now on. Whoever asks again is refused as long as the session
+    /// is served by this board, or is asked about again. What is said of it is how it was.
+    #[must_use]
+    pub fn revoke(&self, which: &Which, by: Answerer, refuses: bool) -> Vec<control::Grant> {
+        self.ledger.revoke(which, Revocation { by, refuses })
+    }
+
+    pub(super) fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     /// What waits, the oldest first.
@@ -265,6 +286,15 @@ impl Seat {
         true
     }
 
+    /// Where the same session enters what was agreed to.
+    pub(super) fn pages(&self) -> Pages {
+        Pages {
+            board: self.board.clone(),
+            worker: self.worker.clone(),
+            bell: self.bell.clone(),
+        }
+    }
+
     /// What was answered by now, or not in time.
     pub(super) fn answers(&mut self) -> Vec<(Ticket, Answer)> {
         // EAGAIN: it was not set.
@@ -317,7 +347,7 @@ impl Drop for Seat {
 }
 
 /// Nine digits, which a person can copy. `None`: the kernel has no random numbers.
-fn random_number() -> Option<u64> {
+pub(super) fn random_number() -> Option<u64> {
     const LEAST: u64 = 100_000_000;
     getrandom::u64()
         .ok()
@@ -328,7 +358,7 @@ fn bell() -> Result<EventFd, Errno> {
     EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
 }
 
-fn ring(bell: &EventFd) {
+pub(super) fn ring(bell: &EventFd) {
     // A counter that is full is set already.
     let _set = bell.write(1);
 }

@@ -14,13 +14,14 @@ use sys::openat2::Lookup;
 
 use super::approver::{Answer, Asked};
 use super::grant::{self, Patience};
+use super::ledger::Terms;
 use super::locate::{self, Located, Lost};
 use super::outcome::{Grant, Outcome, Refusal};
 use super::question::{self, Question};
-use super::record::decision;
+use super::record::{self, decision};
 use super::remembered::Term;
 use super::{ATTEMPTS, Broker, Case, FIFOS, Found, SLOW, Stage, Step, Ticket, WAITING, Waiting};
-use crate::audit::{Answer as Recorded, Decision, Event, Log};
+use crate::audit::{Answer as Recorded, Decision, Event, Log, TAKEN_BACK};
 use crate::policy::{Allowed, Mechanism, Origin, Question as Asks, Verdict};
 
 impl Broker {
@@ -59,6 +60,9 @@ impl Broker {
         match verdict {
             Verdict::Allow(allowed) => self.open(log, case, located, allowed, attempt),
             Verdict::Deny(denial) => refuse(case, Refusal::denied(denial)),
+            Verdict::Ask(asks) if self.is_taken_back(log, &located, &asks) => {
+                taken_back(case, asks.rule)
+            }
             Verdict::Ask(asks) if case.claim.is_once => {
                 let asks = Asks {
                     scope: Some(Scope::Once),
@@ -72,9 +76,10 @@ impl Broker {
                     .find(&located, access, &asks.rule, &case.asker)
                 {
                     Some(approval) => {
-                        case.answered_by = approval.by;
-                        case.scope = Some(approval.scope());
-                        let left = approval.left();
+                        case.answered_by = approval.terms.by;
+                        case.scope = Some(approval.terms.scope);
+                        case.approval = approval.slip.clone();
+                        let left = approval.terms.left();
                         self.open(log, case, located, allowed_by(&asks, left), attempt)
                     }
                     None => self.ask(log, case, located, asks),
@@ -124,16 +129,19 @@ impl Broker {
         answer: Answer,
     ) -> Step {
         match answer {
+            // An operator may think better of it. A program that was asked before one took it back knows nothing of that.
+            Answer::Yes { by: None, .. } if self.is_taken_back(log, &located, &asks) => {
+                taken_back(case, asks.rule)
+            }
             Answer::Yes { hold, scope, by } => {
                 case.answered_by = by;
                 let term = Term::of(hold, scope, &asks).filter(|_| !case.claim.is_once);
-                if let Some(term) = term {
-                    let access = case.claim.access;
-                    let asker = &case.asker;
-                    self.remembered
-                        .keep(&located, access, &asks, term, asker, by);
-                }
                 case.scope = Some(term.map_or(Scope::Once, |term| term.scope));
+                let terms = term.and_then(|term| terms(&case, &located, &asks, term));
+                if let Some(terms) = terms {
+                    let pages = self.pages.as_ref();
+                    case.approval = self.remembered.keep(&located, terms, pages);
+                }
                 let left = term.and_then(|term| term.length);
                 // What was to be made and is there by now is not what the operator agreed to: no further attempt.
                 self.open(log, case, located, allowed_by(&asks, left), ATTEMPTS)
@@ -373,12 +381,50 @@ impl Broker {
         }
     }
 
+    /// Whether an operator took back what was agreed to about this.
+    fn is_taken_back(&mut self, log: &mut Log, located: &Located, asks: &Asks) -> bool {
+        self.take_back(log);
+        self.remembered.refuses(located, &asks.rule).is_some()
+    }
+
+    /// Forgets what operators took back, and records that they did.
+    pub(super) fn take_back(&mut self, log: &mut Log) {
+        for taken in self.remembered.take_back() {
+            record::revoked(log, &taken);
+        }
+    }
+
     fn is_spent(&self, rule: &Origin, budget: Option<u32>) -> bool {
         budget.is_some_and(|budget| {
             let spent = self.spent.get(rule).copied().unwrap_or(0);
             spent.saturating_add(self.before.of(rule)) >= budget
         })
     }
+}
+
+/// What an approval is for. `None`: it would hold for longer than anybody can say.
+fn terms(case: &Case, located: &Located, asks: &Asks, term: Term) -> Option<Terms> {
+    let until = match term.length {
+        None => None,
+        Some(length) => Some(Instant::now().checked_add(length)?),
+    };
+    let is_for_one = matches!(term.scope, Scope::Process | Scope::Subtree);
+    Some(Terms {
+        path: located.path().to_owned(),
+        access: case.claim.access,
+        rule: asks.rule.clone(),
+        scope: term.scope,
+        process: case.asker.identity().filter(|_| is_for_one),
+        until,
+        door: record::door(&case.claim),
+        asker: case.asker.clone(),
+        by: case.answered_by,
+    })
+}
+
+fn taken_back(case: Case, rule: Origin) -> Step {
+    let refusal = Refusal::usual(Code::AskRefused).by(rule);
+    refuse(case, refusal.explained(TAKEN_BACK))
 }
 
 fn allowed_by(asks: &Asks, ttl: Option<Duration>) -> Allowed {

@@ -14,7 +14,8 @@
 //! it ([`Broker::resume`]), the one that was under way maybe twice.
 //!
 //! **What expires.** A rule's `ttl` is how long a claim like the one granted is granted again without asking. A file that
-//! was handed over stays open for as long as the child keeps it; the kernel has no call that takes it back.
+//! was handed over stays open for as long as the child keeps it; the kernel has no call that takes it back. What an operator takes
+//! back is that claims are granted without asking.
 
 mod announcer;
 mod approver;
@@ -23,6 +24,7 @@ mod claim;
 mod course;
 mod descent;
 mod grant;
+mod ledger;
 mod locate;
 mod outcome;
 mod peer;
@@ -48,6 +50,7 @@ use crate::audit::{Answerer, Log};
 use crate::policy::{Allowed, BrokerRules, Origin, Question as Asks, Ruleset, Verdict};
 
 use approver::Desk;
+use ledger::{Pages, Slip};
 use locate::Lost;
 use peer::Asker;
 use pool::Pool;
@@ -58,6 +61,7 @@ pub use announcer::Announcer;
 pub use board::{Board, Hold, Say, Seat};
 pub use claim::Claim;
 pub(crate) use grant::{Patience, is_ours_alone};
+pub use ledger::Which;
 pub use locate::Located;
 pub(crate) use locate::id_of;
 pub use outcome::{Grant, Outcome, Refusal};
@@ -106,6 +110,8 @@ pub struct Broker {
     remembered: Remembered,
     /// Rules ask: then it matters who it is that asks, also later.
     identifies: bool,
+    /// Where operators see what was agreed to.
+    pages: Option<Pages>,
     desk: Desk,
     slow: Pool<(Ticket, Found)>,
     waiting: HashMap<Ticket, Waiting>,
@@ -149,6 +155,8 @@ struct Case {
     answered_by: Option<Answerer>,
     /// For whom they agreed.
     scope: Option<Scope>,
+    /// What they agreed to, where that can be taken back.
+    approval: Option<Arc<Slip>>,
 }
 
 /// A claim that cannot go on now.
@@ -197,12 +205,14 @@ impl Broker {
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
         let slow = Pool::new(THREADS, QUEUE)?;
         let poll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        // Of one bell: of answers, and of what is taken back.
+        let pages = seat.as_ref().map(Seat::pages);
         let desk = Desk::new(rules, seat)?;
         // Which one it is does not matter: all of them are looked at.
         poll.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
         poll.add(slow.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
-        if let Some(seat) = desk.seat() {
-            poll.add(seat, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
+        if let Some(pages) = &pages {
+            poll.add(pages, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
         }
         let identifies = ruleset.asks();
         Ok(Self {
@@ -211,6 +221,7 @@ impl Broker {
             before: Before::Nothing,
             remembered: Remembered::default(),
             identifies,
+            pages,
             desk,
             slow,
             waiting: HashMap::new(),
@@ -280,6 +291,7 @@ impl Broker {
             path: None,
             answered_by: None,
             scope: None,
+            approval: None,
         }
     }
 
@@ -308,6 +320,10 @@ impl Broker {
         // Only to have seen them: all of it is looked at. The timer is set anew below.
         let mut events = [EpollEvent::empty(); 16];
         let _seen = self.poll.wait(&mut events, EpollTimeout::ZERO);
+        if let Some(pages) = &self.pages {
+            pages.reset();
+        }
+        self.take_back(log);
         let mut steps = Vec::new();
         for (ticket, found) in self.slow.results() {
             steps.extend(self.found(log, ticket, found));

@@ -15,7 +15,7 @@ use crate::audit::{Bytes, Printable};
 use crate::policy::{Access, Origin, Question as Asks};
 
 /// A longer name of a program is not told to who answers over the control socket.
-const LONGEST_PROGRAM: usize = 1024;
+pub(super) const LONGEST_PROGRAM: usize = 1024;
 
 /// Two names are told only if together they are no longer than one can be: whatever a question is about fits on a line.
 const LONGEST_NAMES: usize = 4096;
@@ -115,10 +115,6 @@ impl Question {
 
     /// As it is told to those who answer over the control socket, who have so long left.
     pub fn for_operator(&self, number: u64, worker: &str, left: Duration) -> control::Question {
-        let text = |path: &Path| match path.to_str() {
-            Some(text) => text.to_owned(),
-            None => Printable::from(path).to_string(),
-        };
         // Whatever a question is about fits on a line.
         let program = self.asker.exe.as_deref();
         let program = program.filter(|path| path.as_os_str().len() <= LONGEST_PROGRAM);
@@ -201,7 +197,15 @@ pub(super) fn prompt(timeout: Duration) -> String {
     )
 }
 
-fn verbs(access: Access) -> &'static str {
+/// As text, whatever it is.
+pub(super) fn text(path: &Path) -> String {
+    match path.to_str() {
+        Some(text) => text.to_owned(),
+        None => Printable::from(path).to_string(),
+    }
+}
+
+pub(super) fn verbs(access: Access) -> &'static str {
     if access.contains(Access::READ | Access::WRITE) {
         "read and write"
     } else if access.contains(Access::WRITE) {
@@ -211,6 +215,6 @@ fn verbs(access: Access) -> &'static str {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -2,10 +2,12 @@
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::board::Hold;
 use super::descent::Identity;
+use super::ledger::{Pages, Revocation, Slip, Terms};
 use super::locate::{Located, Object, id_of};
 use super::peer::Asker;
 use crate::audit::Answerer;
@@ -42,121 +44,106 @@ impl Term {
     }
 }
 
-/// Approvals that still hold.
+/// Approvals that still hold, and what is refused since they were taken back.
 #[derive(Debug, Default)]
-pub(super) struct Remembered(Vec<Approval>);
+pub(super) struct Remembered {
+    approvals: Vec<Approval>,
+    /// Each is the act of an operator.
+    refused: Vec<Kept>,
+}
 
 #[derive(Debug)]
 pub(super) struct Approval {
+    kept: Kept,
+    pub terms: Terms,
+    /// Where others list it and take it back, if there is such a place.
+    pub slip: Option<Arc<Slip>>,
+}
+
+/// What it is about.
+#[derive(Debug)]
+struct Kept {
     /// Held open, so that its number means nothing else meanwhile.
     _object: OwnedFd,
     id: FileId,
     path: PathBuf,
-    access: Access,
     rule: Origin,
-    whom: Whom,
-    /// `None`: as long as the session lasts.
-    until: Option<Instant>,
-    pub by: Option<Answerer>,
+    /// Who took it back.
+    by: Option<Answerer>,
 }
 
-/// For whom it speaks.
-#[derive(Debug)]
-enum Whom {
-    Process(Identity),
-    Subtree(Identity),
-    All,
-}
-
-impl Whom {
-    /// `None`: for nobody who could be told from others.
-    fn of(scope: Scope, asker: &Asker) -> Option<Self> {
-        match scope {
-            Scope::Once => None,
-            Scope::Process => asker.identity().map(Self::Process),
-            Scope::Subtree => asker.identity().map(Self::Subtree),
-            Scope::Session => Some(Self::All),
-        }
-    }
-
-    fn includes(&self, asker: &Asker) -> bool {
-        let is = |test: &dyn Fn(&Identity) -> bool| asker.identity().as_ref().is_some_and(test);
-        match self {
-            Self::Process(process) => is(&|asker| asker.is(process)),
-            Self::Subtree(above) => is(&|asker| asker.is_below(above)),
-            Self::All => true,
-        }
-    }
-
-    fn is_gone(&self) -> bool {
-        match self {
-            Self::Process(process) | Self::Subtree(process) => !process.lives(),
-            Self::All => false,
-        }
+impl Kept {
+    /// Whether it is this object or this name, for this rule.
+    fn touches(&self, located: &Located, rule: &Origin) -> bool {
+        let subject = located.subject();
+        (Some(self.id) == subject.object || self.path == subject.path) && self.rule == *rule
     }
 }
 
 impl Approval {
-    /// How much longer it holds; `None`: as long as the session lasts.
-    pub fn left(&self) -> Option<Duration> {
-        let until = self.until?;
-        Some(until.saturating_duration_since(Instant::now()))
-    }
-
-    /// For whom it speaks.
-    pub fn scope(&self) -> Scope {
-        match self.whom {
-            Whom::Process(_) => Scope::Process,
-            Whom::Subtree(_) => Scope::Subtree,
-            Whom::All => Scope::Session,
+    fn speaks_for(&self, asker: &Asker) -> bool {
+        let is = |test: &dyn Fn(&Identity, &Identity) -> bool| {
+            let (asker, process) = (asker.identity(), self.terms.process.as_ref());
+            asker
+                .zip(process)
+                .is_some_and(|(one, other)| test(&one, other))
+        };
+        match self.terms.scope {
+            Scope::Once => false,
+            Scope::Process => is(&Identity::is),
+            Scope::Subtree => is(&Identity::is_below),
+            Scope::Session => true,
         }
-    }
-
-    fn is_over(&self) -> bool {
-        self.until.is_some_and(|until| until <= Instant::now()) || self.whom.is_gone()
     }
 }
 
+/// What was taken back, and how often a descriptor was handed out under it.
+pub(super) struct TakenBack {
+    pub terms: Terms,
+    pub revocation: Revocation,
+    pub handed: u64,
+}
+
 impl Remembered {
-    /// Keeps an approval. Only of what is there: a name says nothing about what will stand there later.
+    /// Keeps an approval, in `pages` too. Only of what is there: a name says nothing about what will stand there later. What was
+    /// taken back before is agreed to now.
     pub fn keep(
         &mut self,
         located: &Located,
-        access: Access,
-        question: &Question,
-        term: Term,
-        asker: &Asker,
-        by: Option<Answerer>,
-    ) {
+        terms: Terms,
+        pages: Option<&Pages>,
+    ) -> Option<Arc<Slip>> {
         let Object::There { fd, facts } = &located.object else {
-            return;
+            return None;
         };
-        let until = match term.length {
-            None => None,
-            Some(length) => match Instant::now().checked_add(length) {
-                Some(until) => Some(until),
-                None => return,
-            },
-        };
-        let Some(whom) = Whom::of(term.scope, asker) else {
-            return;
-        };
-        // Without a descriptor to hold it, it will be asked for again.
-        let Ok(object) = fd.try_clone() else { return };
-        self.0.retain(|approval| !approval.is_over());
-        if self.0.len() >= MOST {
-            self.0.remove(0);
+        let is_for_one = matches!(terms.scope, Scope::Process | Scope::Subtree);
+        if is_for_one && terms.process.is_none() {
+            return None;
         }
-        self.0.push(Approval {
-            _object: object,
-            id: id_of(facts),
-            path: located.path().to_owned(),
-            access,
-            rule: question.rule.clone(),
-            whom,
-            until,
-            by,
+        // Without a descriptor to hold it, it will be asked for again.
+        let object = fd.try_clone().ok()?;
+        let slip = match pages {
+            Some(pages) => Some(pages.enter(terms.clone())?),
+            None => None,
+        };
+        self.refused
+            .retain(|kept| !kept.touches(located, &terms.rule));
+        self.approvals.retain(|approval| !approval.terms.is_over());
+        if self.approvals.len() >= MOST {
+            self.approvals.remove(0);
+        }
+        self.approvals.push(Approval {
+            kept: Kept {
+                _object: object,
+                id: id_of(facts),
+                path: terms.path.clone(),
+                rule: terms.rule.clone(),
+                by: None,
+            },
+            terms,
+            slip: slip.clone(),
         });
+        slip
     }
 
     /// The approver's word for just this, if it still holds: the object under the name that was shown.
@@ -169,15 +156,50 @@ impl Remembered {
     ) -> Option<&Approval> {
         let subject = located.subject();
         let holds = |approval: &&Approval| {
-            !approval.is_over()
-                && Some(approval.id) == subject.object
-                && approval.path == subject.path
-                && approval.access.contains(access)
-                && approval.rule == *rule
-                && approval.whom.includes(asker)
+            let Approval { kept, terms, .. } = approval;
+            Some(kept.id) == subject.object
+                && kept.path == subject.path
+                && terms.access.contains(access)
+                && kept.rule == *rule
+                && !terms.is_over()
+                && approval.speaks_for(asker)
         };
-        let approvals = self.0.iter().filter(holds);
-        approvals.max_by_key(|approval| (approval.until.is_none(), approval.until))
+        let approvals = self.approvals.iter().filter(holds);
+        approvals.max_by_key(|approval| (approval.terms.until.is_none(), approval.terms.until))
+    }
+
+    /// Who took back what was agreed to about this.
+    pub fn refuses(&self, located: &Located, rule: &Origin) -> Option<Answerer> {
+        let mut refused = self.refused.iter();
+        refused.find(|kept| kept.touches(located, rule))?.by
+    }
+
+    /// Does what operators said since this was last asked.
+    pub fn take_back(&mut self) -> Vec<TakenBack> {
+        let revoked = self.approvals.extract_if(.., |approval| {
+            let slip = approval.slip.as_ref();
+            slip.is_some_and(|slip| slip.revoked().is_some())
+        });
+        let revoked: Vec<Approval> = revoked.collect();
+        let mut taken = Vec::new();
+        for Approval { kept, terms, slip } in revoked {
+            let Some((slip, revocation)) =
+                slip.and_then(|slip| slip.revoked().map(|how| (slip, how)))
+            else {
+                continue;
+            };
+            if revocation.refuses {
+                let by = Some(revocation.by);
+                self.refused.push(Kept { by, ..kept });
+            }
+            let handed = slip.handed();
+            taken.push(TakenBack {
+                terms,
+                revocation,
+                handed,
+            });
+        }
+        taken
     }
 }
 

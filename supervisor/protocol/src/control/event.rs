@@ -68,6 +68,8 @@ pub enum Event {
     Granted(Decision),
     /// Something was refused.
     Refused(Decision),
+    /// What was agreed to was taken back.
+    Revoked(Decision),
     /// More was decided about a worker, within a second, than is told: its record has it.
     DecisionsUntold {
         /// Of which.

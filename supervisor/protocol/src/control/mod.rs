@@ -14,8 +14,9 @@ use crate::{Error, Scope, lines};
 pub use crate::answer::Answer as ControlResponse;
 pub use event::{Decision, Ended, Event, Numbering};
 pub use status::{
-    AutoRestart, DaemonStatus, DesiredState, Finding, LifecycleState, LifecycleStatus, LogChunk,
-    LogStream, Question, SCHEMA, Severity, Status, StopReason, WorkerStatus,
+    AutoRestart, DaemonStatus, DesiredState, Finding, Grant, Handed, LifecycleState,
+    LifecycleStatus, LogChunk, LogStream, Question, SCHEMA, Severity, Status, StopReason,
+    WorkerStatus,
 };
 
 /// The version of this part of the protocol.
@@ -165,6 +166,32 @@ pub enum ControlRequest {
         /// Its number.
         question: u64,
     },
+    /// Asks for what was agreed to and still holds: [`Grants`].
+    Grants {
+        /// Of which.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        worker: Option<String>,
+    },
+    /// Takes back what was agreed to: one by its number, or all of a path and below it, or all. Answered with [`Grants`], as they were:
+    /// what they say was handed out stays with who has it.
+    Revoke {
+        /// The number of one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        grant: Option<u64>,
+        /// An absolute path.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<String>,
+        /// Everything.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        all: bool,
+        /// Of a path or of everything: of which workers.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        worker: Option<String>,
+        /// Whoever asks again is asked about again. Otherwise they are refused, as long as the worker's process lives and this daemon
+        /// does.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        ask_again: bool,
+    },
     /// Reads the pool file again. Workers whose part of it changed are restarted.
     Reload {},
     /// Has the next daemon take over, from this file; left out, from the file this one was started from.
@@ -214,6 +241,8 @@ impl ControlRequest {
         "questions",
         "approve",
         "refuse",
+        "grants",
+        "revoke",
         "reload",
         "upgrade",
         "shutdown",
@@ -344,6 +373,16 @@ impl Findings {
             });
         }
     }
+}
+
+/// The data of the answers to `grants` and `revoke`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Grants {
+    /// What holds, or held until now, the oldest first.
+    pub grants: Vec<Grant>,
+    /// How many more there are, which do not fit on a line.
+    #[serde(default)]
+    pub more: u64,
 }
 
 /// The data of the answer to `questions`.

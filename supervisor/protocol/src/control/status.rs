@@ -313,6 +313,55 @@ pub struct Question {
     pub remaining_ms: Option<u64>,
 }
 
+/// What was agreed to and still holds. The object and the program are a stranger's text, to be shown escaped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// Its number.
+    pub grant: u64,
+    /// Whose.
+    pub worker: String,
+    /// What may be done without a question.
+    pub access: String,
+    /// To what.
+    pub object: String,
+    /// For whom it speaks.
+    pub scope: Scope,
+    /// The process that asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// The program that this ran then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
+    /// Where the rule stands that asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// The user who agreed, if it was an operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_uid: Option<u32>,
+    /// How much longer it holds; left out: as long as those for whom it speaks live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remaining_ms: Option<u64>,
+    /// How many descriptors were handed out under it. No call takes these back from who has them.
+    #[serde(default)]
+    pub handed: u64,
+    /// Who got the last of them, the last one last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last: Vec<Handed>,
+}
+
+/// Who got a descriptor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handed {
+    /// The process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// The program that it ran then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
+    /// How long ago.
+    pub ago_ms: u64,
+}
+
 /// What a worker writes to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

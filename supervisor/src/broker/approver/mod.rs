@@ -7,7 +7,7 @@ mod command;
 mod terminal;
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -146,11 +146,6 @@ impl Desk {
             running: Vec::new(),
             refused: Vec::new(),
         })
-    }
-
-    /// What says that operators answered, where they do.
-    pub fn seat(&self) -> Option<BorrowedFd<'_>> {
-        self.seat.as_ref().map(AsFd::as_fd)
     }
 
     /// Takes a question. Its time begins when it is put to the approver.

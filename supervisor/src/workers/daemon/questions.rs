@@ -3,8 +3,8 @@
 use super::report::{ROOM, written};
 use super::{Daemon, Hands};
 use crate::audit::Answerer;
-use crate::broker::{Hold, Say};
-use protocol::control::Questions;
+use crate::broker::{Hold, Say, Which};
+use protocol::control::{Grant, Grants, Questions};
 use protocol::{Fault, FaultCode};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -27,6 +27,39 @@ impl<H: Hands> Daemon<H> {
         }
     }
 
+    /// As many of these as fit on a line.
+    pub(super) fn grants(&self, mut grants: Vec<Grant>) -> Grants {
+        let mut length = 0;
+        let fits = grants.iter().take_while(|one| {
+            length += written(one);
+            length <= ROOM
+        });
+        let count = fits.count();
+        let more = grants.len() - count;
+        grants.truncate(count);
+        Grants {
+            grants,
+            more: more as u64,
+        }
+    }
+
+    /// Takes back what was agreed to, in the name of who connected.
+    pub(super) fn revoke(
+        &mut self,
+        which: &Which,
+        by: Answerer,
+        refuses: bool,
+    ) -> Result<Grants, Fault> {
+        let revoked = self.board.revoke(which, by, refuses);
+        match which {
+            Which::Number(number) if revoked.is_empty() => Err(Fault::new(
+                FaultCode::UnknownGrant,
+                format!("nothing that was agreed to has the number {number}, any more or at all"),
+            )),
+            _ => Ok(self.grants(revoked)),
+        }
+    }
+
     /// Answers one, in the name of who connected.
     pub(super) fn say(&mut self, question: u64, say: Say, by: Answerer) -> Result<Value, Fault> {
         match self.board.answer(question, say, by) {
@@ -36,6 +69,26 @@ impl<H: Hands> Daemon<H> {
                 format!("there is no question {question}, any more or at all"),
             )),
         }
+    }
+}
+
+/// What is to be taken back.
+pub(super) fn which(
+    grant: Option<u64>,
+    path: Option<String>,
+    all: bool,
+    workers: Option<Vec<String>>,
+) -> Result<Which, Fault> {
+    match (grant, path, all) {
+        (Some(number), None, false) if workers.is_none() => Ok(Which::Number(number)),
+        (None, Some(path), false) if path.starts_with('/') => {
+            Ok(Which::Below(path.into(), workers))
+        }
+        (None, None, true) => Ok(Which::All(workers)),
+        _ => Err(Fault::new(
+            FaultCode::BadRequest,
+            "a number alone, or an absolute path, or all",
+        )),
     }
 }
 

@@ -1,10 +1,10 @@
 //! What can be asked of the daemon, verb by verb.
 
 use super::member::{Member, rules};
-use super::questions::hold;
+use super::questions::{hold, which};
 use super::{Asked, Client, Daemon, DaemonError, Ending, Hands, failed};
 use crate::audit::Answerer;
-use crate::broker::Say;
+use crate::broker::{Say, Which};
 use crate::workers::lifecycle::Act;
 use crate::workers::logs::Source;
 use crate::workers::pool::For;
@@ -202,6 +202,21 @@ impl<H: Hands> Daemon<H> {
                 self.say(question, say, by)
             }
             ControlRequest::Refuse { question } => self.say(question, Say::No, by),
+            ControlRequest::Grants { worker } => {
+                let workers = self.those(worker.as_deref())?;
+                data(&self.grants(self.board.grants(&Which::All(workers))))
+            }
+            ControlRequest::Revoke {
+                grant,
+                path,
+                all,
+                worker,
+                ask_again,
+            } => {
+                let workers = self.those(worker.as_deref())?;
+                let which = which(grant, path, all, workers)?;
+                data(&self.revoke(&which, by, !ask_again)?)
+            }
             ControlRequest::Logs {
                 worker,
                 stream,
@@ -250,6 +265,11 @@ impl<H: Hands> Daemon<H> {
             Some(name) if chosen.is_empty() => Err(unknown_worker(name)),
             _ => Ok(chosen),
         }
+    }
+
+    /// The same, of which nobody may be named: `None`.
+    fn those(&self, name: Option<&str>) -> Result<Option<Vec<String>>, Fault> {
+        name.map(|name| self.chosen(Some(name))).transpose()
     }
 
     /// Changes what is wanted of workers, if it is known what is wanted now.
@@ -364,6 +384,7 @@ fn changes_something(request: &ControlRequest) -> bool {
             | ControlRequest::GetLifecycleStatus { .. }
             | ControlRequest::ValidateSetup {}
             | ControlRequest::Questions {}
+            | ControlRequest::Grants { .. }
             | ControlRequest::Logs { .. }
     )
 }
