@@ -66,7 +66,7 @@ const PACKAGES: [(&str, &[&str], &[&str]); 9] = [
 ];
 
 /// Everything that may lie at the root.
-const ROOT: [&str; 15] = [
+const ROOT: [&str; 16] = [
     ".ci",
     ".git",
     ".gitignore",
@@ -78,6 +78,7 @@ const ROOT: [&str; 15] = [
     "action.yml",
     "child-shim",
     "docs",
+    "packaging",
     "policies",
     "src",
     "supervisor",
