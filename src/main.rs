@@ -13,6 +13,7 @@ mod preload;
 mod render;
 mod report;
 mod setup;
+mod waiting;
 
 /// Keeps what is freed: the process is short, and its allocations are small and many.
 #[cfg(target_env = "musl")]

@@ -3,6 +3,7 @@
 use crate::exit;
 use crate::places;
 use crate::render::{fail, print, visible};
+use crate::waiting::Waiting;
 use clap::Subcommand;
 use serde_json::{Value, json};
 use std::fs::File;
@@ -49,19 +50,21 @@ pub fn audit(action: &AuditAction) -> ExitCode {
         Ok(file) => file,
         Err(error) => return fail(error),
     };
-    let text = match read(&file) {
-        Ok(text) => text,
+    let waiting = Waiting::until("the record is read");
+    let found = read(&file).and_then(|text| {
+        // From memory nothing fails.
+        let report = verify(text.as_slice())?;
+        Ok((text, report))
+    });
+    drop(waiting);
+    let (text, report) = match found {
+        Ok(found) => found,
         Err(error) => {
             return fail(format!(
                 "cannot read the audit log {}: {error}",
                 file.display()
             ));
         }
-    };
-    // From memory nothing fails.
-    let report = match verify(text.as_slice()) {
-        Ok(report) => report,
-        Err(error) => return fail(error),
     };
     match action {
         AuditAction::Verify { json: true, .. } => {

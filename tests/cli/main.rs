@@ -13,6 +13,7 @@ mod nested;
 mod record;
 mod status_lines;
 mod terminal;
+mod waiting;
 
 use harness::Workspace;
 use harness::built::supervise;

@@ -23,6 +23,7 @@ mod tree;
 use super::audit;
 use crate::exit;
 use crate::render::{fail, print};
+use crate::waiting::Waiting;
 use clap::{Args, ValueEnum};
 use record::{Answer, Health, Record};
 use std::fs::File;
@@ -84,7 +85,10 @@ enum Format {
 
 /// Reports.
 pub fn report(args: &ReportArgs) -> ExitCode {
-    let record = match select(args) {
+    let waiting = Waiting::until("the record is read");
+    let selected = select(args);
+    drop(waiting);
+    let record = match selected {
         Ok(record) => record,
         Err(error) => return fail(error),
     };

@@ -1,6 +1,7 @@
 //! The command's end of the control socket.
 
 use crate::commands::daemon::{Place, read};
+use crate::waiting::Waiting;
 use protocol::control::{ControlRequest, Event, FromDaemon, Numbering, VERSION};
 use protocol::lines::Lines;
 use protocol::{Fault, FaultCode, Numbered};
@@ -134,6 +135,7 @@ impl Client {
             .encode(&mut line)
             .map_err(|error| Asked::Refused(Fault::new(FaultCode::TooLarge, error.to_string())))?;
         self.stream.write_all(&line).map_err(|error| lost(&error))?;
+        let _waiting = Waiting::until("the daemon answers");
         loop {
             match self.read().map_err(Asked::Lost)? {
                 FromDaemon::Event(event) => self.events.push_back(event),

@@ -5,6 +5,7 @@ use super::client::{Asked, Client, Which};
 use super::verbs::Common;
 use crate::exit;
 use crate::render::print;
+use crate::waiting::Waiting;
 use protocol::control::ControlRequest;
 use serde_json::Value;
 use std::path::Path;
@@ -25,6 +26,7 @@ pub fn upgrade(config: &Path) -> Result<u8, String> {
         // It was quicker than its answer.
         Err(Asked::Lost(_)) => {}
     }
+    let _waiting = Waiting::until("the next daemon serves");
     let patience = Duration::from_secs(30);
     let mut until = std::time::Instant::now() + patience;
     while std::time::Instant::now() < until {
@@ -55,6 +57,7 @@ fn daemon(client: &mut Client) -> Result<Value, String> {
 pub fn shutdown(keep_workers: bool, common: &Common) -> Result<ExitCode, String> {
     let mut client = common.which.connect()?;
     let answer = ask(&mut client, ControlRequest::Shutdown { keep_workers })?;
+    let _waiting = Waiting::until("all have ended");
     // The end of the connection is the end of the daemon.
     while client.event().is_ok() {}
     Ok(match common.json {
