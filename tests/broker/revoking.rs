@@ -226,6 +226,8 @@ fn what_is_meant_is_taken_back_and_nothing_else() {
     let below = |name: &str| Which::Below(first.place.join(name), None);
     for nothing in [
         below("ask/ab"),
+        // The beginning of a name.
+        below("as"),
         below("ask/a/b"),
         Which::Number(1),
         Which::All(Some(Vec::new())),
