@@ -1,6 +1,7 @@
 //! `supervise`: the operator's hand. It reads what it was told, prints what came of it, and decides nothing.
 #![forbid(unsafe_code)]
 
+mod amend;
 mod args;
 #[cfg(test)]
 mod codes;

@@ -4,16 +4,13 @@ use crate::harness::process::is_alive;
 use crate::harness::run::{eventually, start};
 use crate::harness::{Workspace, feature, require, set_mode};
 use crate::rig::*;
-use crate::terminal::controlled_by;
 use nix::errno::Errno;
 use protocol::{Code, Create, OpenRequest};
 use std::fs;
-use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use supervisor::broker::{Outcome, Progress};
 use supervisor::policy::Approver;
 
@@ -333,188 +330,6 @@ fn without_a_ttl_every_claim_is_asked_about() {
         assert_eq!(grant.expires, None);
     }
     assert_eq!(fs::read_to_string(&count).unwrap().lines().count(), 3);
-}
-
-/// This test in a process whose terminal is another, and what is seen and typed there.
-fn at_a_terminal(test: &str, scene: impl FnOnce(&mut Screen)) {
-    let pty = nix::pty::openpty(None, None).expect("a terminal");
-    let slave: OwnedFd = pty.slave;
-    let mut command = inner(test);
-    let mut child = controlled_by(&mut command, slave)
-        .spawn()
-        .expect("it starts");
-    // The command holds the other end.
-    drop(command);
-    let mut screen = Screen {
-        master: fs::File::from(pty.master),
-        seen: String::new(),
-    };
-    scene(&mut screen);
-    screen.until("test result: ok. 1 passed");
-    assert!(child.wait().unwrap().success());
-}
-
-struct Screen {
-    master: fs::File,
-    seen: String,
-}
-
-impl Screen {
-    /// Waits until `text` has been shown since the last time.
-    #[track_caller]
-    fn until(&mut self, text: &str) -> String {
-        let deadline = Instant::now() + crate::harness::run::DEADLINE;
-        let mut bytes = [0; 4096];
-        while !self.seen.contains(text) {
-            use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-            use std::os::fd::AsFd;
-            assert!(
-                Instant::now() < deadline,
-                "{text:?} never came: {}",
-                self.seen
-            );
-            let mut fds = [PollFd::new(self.master.as_fd(), PollFlags::POLLIN)];
-            poll(&mut fds, PollTimeout::from(100u8)).unwrap();
-            if fds[0].any() == Some(true) {
-                let count = self
-                    .master
-                    .read(&mut bytes)
-                    .unwrap_or_else(|error| panic!("{error}: {}", self.seen));
-                self.seen += &String::from_utf8_lossy(&bytes[..count]);
-            }
-        }
-        let end = self.seen.find(text).unwrap() + text.len();
-        self.seen.drain(..end).collect()
-    }
-
-    fn type_in(&mut self, text: &str) {
-        self.master.write_all(text.as_bytes()).unwrap();
-    }
-}
-
-const PROMPT: &str = "anything else refuses, and so do 30 s: ";
-
-#[test]
-fn only_y_and_enter_typed_after_the_question_allow() {
-    const NAME: &str = "approvers::only_y_and_enter_typed_after_the_question_allow";
-    if !is_inner() {
-        at_a_terminal(NAME, |screen| {
-            for (typed, _) in TYPED {
-                screen.until("now type ahead");
-                screen.type_in("y\ry\r");
-                screen.until("typed ahead");
-                let question = screen.until(PROMPT);
-                assert!(question.contains("asks to read"), "{question}");
-                assert!(question.contains("/ask/a\\x1b[2J\r"), "{question}");
-                assert!(
-                    question.contains("it says: \"\\u{202e}because\\n\""),
-                    "{question}"
-                );
-                assert!(!question.contains("\u{1b}[2J"), "{question}");
-                screen.type_in(typed);
-            }
-        });
-        return;
-    }
-    let mut rig = filled(&asks(), Approver::Terminal);
-    let path = rig.place.write("ask/a\u{1b}[2J", "x");
-    for (typed, is_yes) in TYPED {
-        println!("now type ahead");
-        let mut line = String::new();
-        std::io::stdin().read_line(&mut line).unwrap();
-        println!("typed ahead");
-        let request = OpenRequest {
-            why: Some("\u{202e}because\n".to_owned()),
-            ..read(&path)
-        };
-        match rig.ask(request) {
-            Outcome::Granted(_) => assert!(is_yes, "{typed:?}"),
-            Outcome::Refused(refusal) => {
-                assert!(!is_yes, "{typed:?}");
-                assert_eq!(refusal.code, Code::AskRefused);
-            }
-        }
-    }
-}
-
-/// What is typed, and whether it allows. A terminal makes Enter of a carriage return.
-const TYPED: [(&str, bool); 7] = [
-    ("y\r", true),
-    ("n\r", false),
-    ("\r", false),
-    ("yes\r", false),
-    ("Y\r", false),
-    (" y\r", false),
-    ("y\r", true),
-];
-
-#[test]
-fn one_question_stands_on_the_terminal_at_a_time() {
-    const NAME: &str = "approvers::one_question_stands_on_the_terminal_at_a_time";
-    if !is_inner() {
-        at_a_terminal(NAME, |screen| {
-            assert!(screen.until(PROMPT).contains("/ask/a\r"));
-            screen.type_in("n\r");
-            assert!(screen.until(PROMPT).contains("/ask/b\r"));
-            screen.type_in("y\r");
-        });
-        return;
-    }
-    let mut rig = filled(&asks(), Approver::Terminal);
-    for name in ["ask/a", "ask/b"] {
-        fs::metadata(rig.place.join(name)).unwrap();
-    }
-    let first = rig.pend_asked(read(rig.place.join("ask/a")));
-    let second = rig.pend_asked(read(rig.place.join("ask/b")));
-    let answered = rig.wait_for(2);
-    assert_eq!(answered[0].0, first);
-    assert_eq!(answered[1].0, second);
-    let [(_, a), (_, b)] = <[_; 2]>::try_from(answered).unwrap();
-    assert_eq!(refused(a).code, Code::AskRefused);
-    drop(granted(b));
-}
-
-#[test]
-fn a_terminal_that_says_nothing_is_a_no() {
-    const NAME: &str = "approvers::a_terminal_that_says_nothing_is_a_no";
-    if !is_inner() {
-        at_a_terminal(NAME, |screen| {
-            screen.until("and so do 1 s: ");
-            screen.type_in("y");
-            screen.until("no answer in time, refused");
-        });
-        return;
-    }
-    let timeout = Duration::from_secs(1);
-    let mut rig = Rig::with_timeout(&asks(), Approver::Terminal, timeout, |place| {
-        place.write("ask/a", "");
-    });
-    assert_eq!(
-        rig.refused(read(rig.place.join("ask/a"))).code,
-        Code::AskTimeout
-    );
-}
-
-#[test]
-fn in_the_background_of_its_terminal_nobody_is_asked() {
-    const NAME: &str = "approvers::in_the_background_of_its_terminal_nobody_is_asked";
-    if !is_inner() {
-        at_a_terminal(NAME, |_| {});
-        return;
-    }
-    let mut rig = filled(&asks(), Approver::Terminal);
-    let mut other = Command::new("sleep");
-    let other = start(std::os::unix::process::CommandExt::process_group(
-        other.arg("60"),
-        0,
-    ));
-    let group = nix::unistd::Pid::from_raw(other.pid());
-    let terminal = std::io::stdin();
-    sys::terminal::set_foreground(std::os::fd::AsFd::as_fd(&terminal), group).unwrap();
-    let refusal = rig.refused(read(rig.place.join("ask/a")));
-    let own = nix::unistd::getpgrp();
-    sys::terminal::set_foreground(std::os::fd::AsFd::as_fd(&terminal), own).unwrap();
-    assert_eq!(refusal.code, Code::AskRefused);
 }
 
 #[test]

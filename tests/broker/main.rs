@@ -8,6 +8,7 @@ mod lease;
 mod terminal;
 
 mod approvers;
+mod at_the_terminal;
 mod board;
 mod grants;
 mod native;

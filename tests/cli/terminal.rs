@@ -101,6 +101,17 @@ impl Desk {
         }
     }
 
+    /// Waits until that is on the screen, in a line that has not ended.
+    #[track_caller]
+    fn seems(&mut self, text: &str) {
+        let deadline = Instant::now() + DEADLINE;
+        while !self.screen[self.seen..].contains(text) {
+            assert!(Instant::now() < deadline, "{text:?}:\n{}", self.screen);
+            self.look();
+            std::thread::yield_now();
+        }
+    }
+
     /// The process group that the terminal's keys signal.
     fn foreground(&self) -> i32 {
         let group = nix::unistd::tcgetpgrp(&self.keyboard).expect("a terminal has a foreground");
@@ -221,4 +232,50 @@ fn a_command_that_took_the_foreground_and_was_killed_gives_it_back() {
     assert_eq!(desk.foreground(), desk.shell_pid());
     desk.types("word\n");
     assert!(desk.sees("read=").starts_with("word."), "{}", desk.screen);
+}
+
+#[test]
+fn what_is_agreed_to_at_the_terminal_can_stand_in_the_policy_for_the_next_run() {
+    require!(feature::program("bash"));
+    require!(feature::listener());
+    let scene = Scene::new();
+    let data = scene.kept.write("data/a", "content\n");
+    let policy = scene.kept.write(
+        "policy.toml",
+        format!(
+            "# Mine.\nversion = 1\nextends = [\"read-only\"]\n[fs]\nask_read = [\"{}\"]\n[broker]\ntimeout = \"5m\"\n",
+            data.parent().expect("a directory").display()
+        ),
+    );
+    let mut shell = Command::new("env");
+    shell.args(["--default-signal", "bash"]).args([
+        "-c",
+        "\"$S\" -p \"$P\" --approver terminal -- sh -c 'cat \"$0\"; echo st''atus=$?.' \"$D\"; \
+         \"$S\" -p \"$P\" --approver deny -- cat \"$D\"; echo se''cond=$?.; read line",
+    ]);
+    shell.env("P", &policy).env("D", &data);
+    let mut desk = Desk::new(&scene, &mut shell);
+    desk.sees("asks to read");
+    let shown = scene
+        .kept
+        .join("data/a")
+        .canonicalize()
+        .expect("it is there");
+    desk.sees(shown.to_str().expect("a plain name"));
+    let started_by = desk.sees("started by: ");
+    assert!(started_by.contains("sh ("), "{started_by}");
+    assert!(!started_by.contains("supervise"), "{started_by}");
+    desk.seems("p: also in the policy; d: never in this run");
+    desk.types("p\n");
+    desk.sees("would change ");
+    desk.seems("Write it, and allow? y;");
+    desk.types("y\n");
+    desk.sees("allowed, also in the policy: read ");
+    desk.sees("content");
+    assert!(desk.sees("status=").starts_with("0."), "{}", desk.screen);
+    assert!(desk.sees("second=").starts_with("0."), "{}", desk.screen);
+    let text = std::fs::read_to_string(&policy).expect("a policy");
+    assert!(text.starts_with("# Mine.\n"), "{text}");
+    let entry = format!("\"{}\",\n", shown.display());
+    assert!(text.contains(&entry), "{text}");
 }

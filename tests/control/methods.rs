@@ -59,7 +59,12 @@ async fn every_method_does_what_it_says() {
         _ => true,
     };
     assert!(asked.iter().all(of_worker), "{asked:?}");
-    let refused = client.request(ControlRequest::Refuse { question: 3 }).await;
+    let refused = client
+        .request(ControlRequest::Refuse {
+            question: 3,
+            for_session: false,
+        })
+        .await;
     assert_eq!(refused.expect_err("none").code(), "unknown_question");
 }
 

@@ -409,7 +409,7 @@ impl Shared {
                 questions: Vec::new(),
                 more: 0,
             }),
-            ControlRequest::Approve { question, .. } | ControlRequest::Refuse { question } => {
+            ControlRequest::Approve { question, .. } | ControlRequest::Refuse { question, .. } => {
                 let text = format!("there is no question {question}");
                 return Err(Fault::new(FaultCode::UnknownQuestion, text));
             }

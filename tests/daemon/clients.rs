@@ -131,7 +131,12 @@ async fn every_method_of_the_client_does_what_it_says_at_a_real_daemon() {
     );
     let started = client.start(StartConfig::default()).await.expect("started");
     assert_eq!(started.workers[0].state, LifecycleState::Running);
-    let refused = client.request(ControlRequest::Refuse { question: 3 }).await;
+    let refused = client
+        .request(ControlRequest::Refuse {
+            question: 3,
+            for_session: false,
+        })
+        .await;
     assert_eq!(refused.expect_err("none").code(), "unknown_question");
 }
 

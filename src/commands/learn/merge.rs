@@ -46,6 +46,23 @@ pub fn merged(before: &str, lesson: &Lesson) -> Result<String, String> {
     Ok(text)
 }
 
+/// The text without that entry in one of its lists, such as `ask_read`. `None`: there is no such entry.
+pub fn without(before: &str, of: &str, name: &str, entry: &str) -> Option<String> {
+    let mut document: DocumentMut = before.parse().ok()?;
+    let list = document.get_mut(of)?.as_table_like_mut()?.get_mut(name)?;
+    let list = list.as_array_mut()?;
+    let at = list
+        .iter()
+        .position(|value| value.as_str() == Some(entry))?;
+    // What stands before it stays: it may be about others.
+    let gone = list.remove(at);
+    let before = gone.decor().prefix().and_then(|prefix| prefix.as_str());
+    if let (Some(before), Some(next)) = (before.map(str::to_owned), list.get_mut(at)) {
+        next.decor_mut().set_prefix(before);
+    }
+    Some(document.to_string())
+}
+
 fn table<'a>(
     document: &'a mut DocumentMut,
     name: &str,

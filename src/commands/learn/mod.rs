@@ -1,11 +1,12 @@
 //! `supervise learn`: runs a command with everything seen and written down, and says what a policy for it must say.
 
-mod diff;
+pub mod diff;
 pub mod ground;
-mod merge;
+pub mod merge;
 mod observe;
 mod written;
 
+use crate::amend;
 use crate::args::{PolicyArgs, RunArgs};
 use crate::commands::audit;
 use crate::commands::run;
@@ -128,7 +129,7 @@ fn try_learn(args: &LearnArgs) -> Result<ExitCode, String> {
         (Some(file), Some(before)) => {
             let after = merge::merged(&before, &lesson)?;
             ground.check(&after)?;
-            replace(file, &after)?;
+            amend::replace(file, &before, &after)?;
             let shown = diff::shown(&before, &after);
             let name = file.display();
             print(&match shown.is_empty() {
@@ -178,26 +179,6 @@ fn seen(log: &Path) -> Result<(Started, Things), String> {
         (_, Some(fault)) => Err(nothing(&fault)),
         (None, None) => Err(nothing(&"the command did not start")),
     }
-}
-
-/// Puts a new text in the place of a file, whole or not at all.
-fn replace(file: &Path, text: &str) -> Result<(), String> {
-    let failed = |error: std::io::Error| format!("cannot write {}: {error}", file.display());
-    let mut name = file.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}", std::process::id()));
-    let beside = file.with_file_name(name);
-    let mode = fs::metadata(file).map_err(failed)?.permissions();
-    let written = File::create_new(&beside).and_then(|mut new| {
-        new.write_all(text.as_bytes())?;
-        new.set_permissions(mode)?;
-        new.sync_all()?;
-        fs::rename(&beside, file)
-    });
-    if written.is_err() {
-        // What was not finished is not left there; the first error is the one to tell.
-        let _gone = fs::remove_file(&beside);
-    }
-    written.map_err(failed)
 }
 
 fn say_next(lesson: &Lesson, file: &Path, args: &LearnArgs) {

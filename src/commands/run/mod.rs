@@ -4,6 +4,7 @@ pub mod door;
 mod dry;
 pub mod found;
 
+use crate::amend;
 use crate::args::RunArgs;
 use crate::commands::learn::ground::OwnText;
 use crate::exit;
@@ -113,6 +114,7 @@ fn supervise(args: &RunArgs, reporter: &mut Reporter) -> Result<u8, Failure> {
         law,
         ruleset: &ruleset,
         place: &place,
+        tmp,
         kernel: &kernel,
         tag,
     };
@@ -151,6 +153,8 @@ struct Run<'a> {
     law: &'a Law,
     ruleset: &'a Arc<Ruleset>,
     place: &'a Place,
+    /// Where its private temporary directory is, or would be.
+    tmp: PathBuf,
     kernel: &'a Kernel,
     tag: Option<Tag>,
 }
@@ -280,6 +284,7 @@ impl Run<'_> {
             ruleset: ruleset.clone(),
             log,
             seat: None,
+            clerk: amend::clerk(args, law, ruleset, &self.tmp),
             caller: Some(Caller { signals, terminal }),
             wall: [args.timeout, ruleset.limits().wall]
                 .into_iter()

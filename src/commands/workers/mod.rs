@@ -130,10 +130,17 @@ fn act(action: &WorkersAction) -> Result<ExitCode, String> {
             };
             grants::revoke(request, *ask_again, common)
         }
-        WorkersAction::Refuse { question, which } => {
-            let question = *question;
-            say(which, ControlRequest::Refuse { question })
-        }
+        WorkersAction::Refuse {
+            question,
+            for_session,
+            which,
+        } => say(
+            which,
+            ControlRequest::Refuse {
+                question: *question,
+                for_session: *for_session,
+            },
+        ),
     }
 }
 

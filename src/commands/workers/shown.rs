@@ -48,6 +48,14 @@ pub fn questions(questions: &Questions) -> String {
         if let Some(to) = &question.to {
             let _infallible = writeln!(text, "    to {}", visible(to));
         }
+        if !question.ancestors.is_empty() {
+            let ancestors = question.ancestors.iter().map(|ancestor| {
+                let program = ancestor.program.as_deref().map(visible);
+                format!("{} ({})", program.unwrap_or_default(), ancestor.pid)
+            });
+            let ancestors: Vec<_> = ancestors.collect();
+            let _infallible = writeln!(text, "  started by: {}", ancestors.join(", by "));
+        }
         if let Some(why) = &question.why {
             // It says so itself; that makes it no truer.
             let _infallible = writeln!(text, "  it says: \"{}\"", visible(why));

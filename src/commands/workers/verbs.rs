@@ -212,6 +212,9 @@ pub enum WorkersAction {
     Refuse {
         /// Its number
         question: u64,
+        /// And to the same whenever it is asked again, as long as the worker's process lives
+        #[arg(long)]
+        for_session: bool,
         /// Which daemon.
         #[command(flatten)]
         which: Which,

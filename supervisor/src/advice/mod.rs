@@ -19,4 +19,4 @@ mod spelling;
 pub use consequences::Below;
 pub use group::{Group, groups};
 pub use remedy::{Change, Found, Remedy, Setting, remedy};
-pub use spelling::{is_visible, quoted};
+pub use spelling::{is_visible, quoted, spelled};

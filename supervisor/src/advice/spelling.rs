@@ -5,7 +5,8 @@ use std::fmt::Write;
 use std::path::Path;
 
 /// The path as a policy spells it: `None` where it would mean something else there. `end` is what stands behind it.
-pub(super) fn spelled(path: &Path, home: Option<&Path>, end: &str) -> Option<String> {
+#[must_use]
+pub fn spelled(path: &Path, home: Option<&Path>, end: &str) -> Option<String> {
     let text = path.to_str()?;
     if text.contains(['$', '*', '?', '[']) {
         return None;

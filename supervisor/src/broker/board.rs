@@ -48,6 +48,8 @@ pub enum Say {
     Yes(Hold, Option<Scope>),
     /// No.
     No,
+    /// No, and not to be asked the same again in this session.
+    Never,
 }
 
 /// The questions that wait, of all sessions.
@@ -162,11 +164,14 @@ impl Board {
                 hold,
                 scope,
                 by: Some(by),
+                note: None,
             },
             Say::No => Answer::No {
                 why: "the operator refused",
                 by: Some(by),
+                is_final: false,
             },
+            Say::Never => Answer::never(Some(by)),
         });
         ring(&entry.bell);
         if entry.is_told {

@@ -48,6 +48,16 @@ pub(super) enum Purpose {
     Deed(&'static str),
 }
 
+impl Purpose {
+    /// As whoever is asked sees it: who opens what is opened makes no difference.
+    pub(super) fn as_asked(self) -> Self {
+        match self {
+            Self::Open | Self::Hold => Self::Open,
+            Self::Deed(what) => Self::Deed(what),
+        }
+    }
+}
+
 impl Claim {
     /// Takes a request apart.
     ///

@@ -12,7 +12,7 @@ use protocol::{Code, Create, OpenFlags, Scope};
 use sys::errand::{Act, Errand};
 use sys::openat2::Lookup;
 
-use super::approver::{Answer, Asked};
+use super::approver::{Answer, Asked, NEVER_AGAIN};
 use super::grant::{self, Patience};
 use super::ledger::Terms;
 use super::locate::{self, Located, Lost};
@@ -89,7 +89,11 @@ impl Broker {
     }
 
     /// The object stays open while the operator thinks: that one is granted, not its name.
-    fn ask(&mut self, log: &mut Log, case: Case, located: Located, asks: Asks) -> Step {
+    fn ask(&mut self, log: &mut Log, mut case: Case, located: Located, asks: Asks) -> Step {
+        if let Some(refused) = self.refusals.find(&located, &case.claim, &asks.rule) {
+            case.answered_by = refused.by;
+            return refuse(case, never_again(asks.rule));
+        }
         if self.waiting.len() >= WAITING {
             return refuse(case, full());
         }
@@ -133,8 +137,14 @@ impl Broker {
             Answer::Yes { by: None, .. } if self.is_taken_back(log, &located, &asks) => {
                 taken_back(case, asks.rule)
             }
-            Answer::Yes { hold, scope, by } => {
+            Answer::Yes {
+                hold,
+                scope,
+                by,
+                note,
+            } => {
                 case.answered_by = by;
+                case.note = note;
                 let term = Term::of(hold, scope, &asks).filter(|_| !case.claim.is_once);
                 case.scope = Some(term.map_or(Scope::Once, |term| term.scope));
                 let terms = term.and_then(|term| terms(&case, &located, &asks, term));
@@ -146,13 +156,52 @@ impl Broker {
                 // What was to be made and is there by now is not what the operator agreed to: no further attempt.
                 self.open(log, case, located, allowed_by(&asks, left), ATTEMPTS)
             }
-            Answer::No { why, by } => {
+            Answer::No { why, by, is_final } => {
                 case.answered_by = by;
+                if is_final {
+                    self.refusals.keep(&located, &case.claim, &asks.rule, by);
+                }
                 let refusal = Refusal::usual(Code::AskRefused).by(asks.rule);
                 refuse(case, refusal.explained(why))
             }
             Answer::Late => refuse(case, Refusal::usual(Code::AskTimeout).by(asks.rule)),
         }
+    }
+
+    /// Those that need not be asked about any more, since the same was answered for longer.
+    pub(super) fn answered_too(&mut self, log: &mut Log) -> Vec<(Case, Outcome)> {
+        let (remembered, refusals) = (&self.remembered, &self.refusals);
+        let is_answered = |_: &Ticket, waiting: &mut Waiting| match &waiting.stage {
+            Stage::Asking { located, asks } => {
+                let claim = &waiting.case.claim;
+                let asker = &waiting.case.asker;
+                let found = || remembered.find(located, claim.access, &asks.rule, asker);
+                refusals.find(located, claim, &asks.rule).is_some()
+                    || (!claim.is_once && found().is_some())
+            }
+            _ => false,
+        };
+        let answered: Vec<Waiting> = self
+            .waiting
+            .extract_if(is_answered)
+            .map(|(_, waiting)| waiting)
+            .collect();
+        let mut steps = Vec::new();
+        for Waiting { case, stage } in answered {
+            if let Stage::Asking { located, asks } = stage {
+                let why = "the same was answered by now";
+                self.desk.cancel(case.ticket, &self.poll, why);
+                let access = case.claim.access;
+                steps.extend(self.follow(
+                    log,
+                    case,
+                    located,
+                    (access, Verdict::Ask(asks)),
+                    ATTEMPTS,
+                ));
+            }
+        }
+        steps
     }
 
     /// Opens what was decided on.
@@ -447,6 +496,11 @@ fn full() -> Refusal {
 fn spent(rule: Origin) -> Refusal {
     let refusal = Refusal::usual(Code::Limit).by(rule);
     refusal.explained("the rule's budget is used up")
+}
+
+fn never_again(rule: Origin) -> Refusal {
+    let refusal = Refusal::usual(Code::AskRefused).by(rule);
+    refusal.explained(NEVER_AGAIN)
 }
 
 pub(super) fn gone() -> Refusal {

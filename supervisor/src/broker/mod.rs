@@ -31,6 +31,7 @@ mod peer;
 pub(crate) mod pool;
 mod question;
 mod record;
+mod refusals;
 mod remembered;
 pub(crate) mod umask;
 
@@ -55,9 +56,11 @@ use locate::Lost;
 use peer::Asker;
 use pool::Pool;
 use record::conclude;
+use refusals::Refusals;
 use remembered::Remembered;
 
 pub use announcer::Announcer;
+pub use approver::{Clerk, Proposal, Wanted};
 pub use board::{Board, Hold, Say, Seat};
 pub use claim::Claim;
 pub(crate) use grant::{Patience, is_ours_alone};
@@ -108,6 +111,7 @@ pub struct Broker {
     /// What they gave before this broker was there.
     before: Before,
     remembered: Remembered,
+    refusals: Refusals,
     /// Rules ask: then it matters who it is that asks, also later.
     identifies: bool,
     /// Where operators see what was agreed to.
@@ -157,6 +161,8 @@ struct Case {
     scope: Option<Scope>,
     /// What they agreed to, where that can be taken back.
     approval: Option<Arc<Slip>>,
+    /// What more is to be recorded of a grant.
+    note: Option<&'static str>,
 }
 
 /// A claim that cannot go on now.
@@ -220,6 +226,7 @@ impl Broker {
             spent: HashMap::new(),
             before: Before::Nothing,
             remembered: Remembered::default(),
+            refusals: Refusals::default(),
             identifies,
             pages,
             desk,
@@ -230,6 +237,11 @@ impl Broker {
             alarm: None,
             poll,
         })
+    }
+
+    /// From here on a person at the terminal may have the policy say more.
+    pub fn consult(&mut self, clerk: Arc<dyn Clerk>) {
+        self.desk.consult(clerk);
     }
 
     /// Goes on with a session that somebody else began, and whose rules have granted so much by then.
@@ -292,6 +304,7 @@ impl Broker {
             answered_by: None,
             scope: None,
             approval: None,
+            note: None,
         }
     }
 
@@ -331,6 +344,8 @@ impl Broker {
         for (ticket, answer) in self.desk.answers(&self.poll) {
             steps.extend(self.answered(log, ticket, answer));
         }
+        steps.extend(self.answered_too(log));
+        self.desk.advance(&self.poll);
         steps.extend(self.met(log));
         steps.extend(self.late());
         self.alarm = None;
@@ -345,7 +360,9 @@ impl Broker {
         let Some(waiting) = self.waiting.remove(&ticket) else {
             return;
         };
-        self.desk.cancel(ticket, &self.poll);
+        let why = "the program that asked is gone";
+        self.desk.cancel(ticket, &self.poll, why);
+        self.desk.advance(&self.poll);
         self.watch_no_more(&waiting.case);
         // A refusal that cannot be recorded stays one.
         drop(conclude(

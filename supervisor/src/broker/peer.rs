@@ -1,5 +1,6 @@
 //! Who asks: the kernel's word, and what can be read about that process.
 
+use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +13,8 @@ use sys::status::Status;
 use super::claim::Claim;
 use super::descent::Identity;
 
-use crate::audit::{Bytes, Who};
+use crate::audit::{Bytes, Printable, Who};
+use crate::sandbox::Tag;
 
 /// The process that sent a message, as the kernel named it.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +25,26 @@ pub struct Peer<'a> {
     pub uid: u32,
     /// The process itself, where the kernel gives it (6.5).
     pub pidfd: Option<BorrowedFd<'a>>,
+}
+
+/// So many of those who started a process are named.
+const ANCESTORS: usize = 6;
+
+/// A process that started another, in the same sandbox.
+#[derive(Clone, Debug)]
+pub(super) struct Ancestor {
+    pub pid: i32,
+    /// The program that it runs, where that could be read.
+    pub exe: Option<PathBuf>,
+}
+
+impl fmt::Display for Ancestor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.exe {
+            Some(exe) => write!(f, "{} ({})", Printable::from(exe.as_path()), self.pid),
+            None => write!(f, "pid {}", self.pid),
+        }
+    }
 }
 
 /// A peer, as far as it is remembered while its claim is considered.
@@ -98,6 +120,30 @@ impl Asker {
         self.process
             .as_ref()
             .is_some_and(|process| lives(process.as_fd()))
+    }
+
+    /// Who started it, and who started that one, as far as they are in its sandbox and still there. Nothing where it was not found
+    /// out what it runs, or where sandboxes bear no tag.
+    pub fn ancestors(&self) -> Vec<Ancestor> {
+        let mut found = Vec::new();
+        let Ok(Some(tag)) = Tag::of(self.pid) else {
+            return found;
+        };
+        let parent = |pid: i32| Status::of(pid).ok().and_then(|status| status.parent());
+        let mut child = self.pid;
+        while found.len() < ANCESTORS && self.exe.is_some() {
+            let Some(pid) = parent(child).filter(|pid| tag.is_on(*pid)) else {
+                break;
+            };
+            let exe = std::fs::read_link(format!("/proc/{pid}/exe")).ok();
+            // Who is the parent still was it while it was read.
+            if parent(child) != Some(pid) {
+                break;
+            }
+            found.push(Ancestor { pid, exe });
+            child = pid;
+        }
+        found
     }
 
     pub fn who(&self) -> Who<'_> {

@@ -6,16 +6,24 @@ use std::time::Duration;
 use protocol::{Create, OpenFlags, Scope, control};
 use serde::Serialize;
 
+use super::approver::Wanted;
 use super::board::Hold;
 use super::claim::{Claim, Purpose};
 use super::locate::{Located, Object};
-use super::peer::Asker;
+use super::peer::{Ancestor, Asker};
 use super::remembered::Term;
 use crate::audit::{Bytes, Printable};
 use crate::policy::{Access, Origin, Question as Asks};
 
 /// A longer name of a program is not told to who answers over the control socket.
 pub(super) const LONGEST_PROGRAM: usize = 1024;
+
+/// So many of the processes that started the one that asks are told over the control socket, each with a name no longer than this.
+const TOLD_ANCESTORS: usize = 4;
+const LONGEST_ANCESTOR: usize = 256;
+
+/// So much of what the program itself says is shown at a terminal.
+const SHOWN_WHY: usize = 240;
 
 /// Two names are told only if together they are no longer than one can be: whatever a question is about fits on a line.
 const LONGEST_NAMES: usize = 4096;
@@ -38,12 +46,19 @@ pub(super) struct Question {
     /// Its second name.
     to: Option<PathBuf>,
     asker: Asker,
+    /// Who started whoever asks, and so on, as far as they are in the sandbox.
+    ancestors: Vec<Ancestor>,
     uid: u32,
     why: Option<String>,
     rule: Origin,
     /// For whom a yes speaks that says no more, and how long; `None`: for the rest of the session.
     scope: Scope,
     ttl: Option<Duration>,
+    /// A yes for longer than this once can be remembered: it is about an object that is there.
+    can_last: bool,
+    /// For whom a yes for the rest of the session speaks, where that is more than one that says nothing about it.
+    for_longer: Option<Scope>,
+    is_file: bool,
 }
 
 /// A question for a program. Bytes that are no text are `{"b64": …}`.
@@ -61,6 +76,8 @@ struct Message<'a> {
     pid: i32,
     uid: u32,
     exe: Option<Bytes<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ancestors: Vec<Told<'a>>,
     why: Option<&'a str>,
     rule: &'a Origin,
     scope: Scope,
@@ -68,9 +85,17 @@ struct Message<'a> {
     timeout_ms: u64,
 }
 
+/// One of those who started the one that asks.
+#[derive(Serialize)]
+struct Told<'a> {
+    pid: i32,
+    exe: Option<Bytes<'a>>,
+}
+
 impl Question {
     pub fn new(located: &Located, claim: &Claim, asker: &Asker, asks: &Asks) -> Self {
-        let term = Term::of(Hold::AsRuled, None, asks);
+        let can_last = !claim.is_once && matches!(located.object, Object::There { .. });
+        let term = Term::of(Hold::AsRuled, None, asks).filter(|_| can_last);
         Self {
             path: located.path().to_owned(),
             access: claim.access,
@@ -82,11 +107,55 @@ impl Question {
             },
             to: claim.to.clone(),
             asker: asker.clone(),
+            ancestors: asker.ancestors(),
             uid: asker.who().uid,
             why: claim.why.clone(),
             rule: asks.rule.clone(),
             scope: term.map_or(Scope::Once, |term| term.scope),
             ttl: term.and_then(|term| term.length),
+            can_last,
+            for_longer: Term::of(Hold::Session, None, asks)
+                .filter(|longer| can_last && term != Some(*longer))
+                .map(|longer| longer.scope),
+            is_file: matches!(&located.object, Object::There { facts, .. } if facts.is(libc::S_IFREG)),
+        }
+    }
+
+    /// The object.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether a yes is one for this once.
+    pub fn is_once(&self) -> bool {
+        self.scope == Scope::Once
+    }
+
+    /// For whom a yes can be one for longer, if it is said to be.
+    pub fn for_longer(&self) -> Option<&'static str> {
+        self.for_longer.map(whom)
+    }
+
+    /// What a policy would have to allow, where it can say that at all: an open of something that is there.
+    pub fn wanted(&self) -> Option<Wanted> {
+        (self.can_last && self.does.is_none()).then(|| Wanted {
+            path: self.path.clone(),
+            access: self.access,
+            is_file: self.is_file,
+        })
+    }
+
+    /// In a few words, such as `read /etc/passwd`.
+    pub fn summary(&self) -> String {
+        format!("{} {}", self.act(), Printable::from(self.path.as_path()))
+    }
+
+    fn act(&self) -> String {
+        match (self.does, self.makes, self.truncates) {
+            (Some((what, call)), ..) => format!("{what} ({call})"),
+            (None, true, _) => format!("create and {}", verbs(self.access)),
+            (None, false, true) => format!("empty and {}", verbs(self.access)),
+            (None, false, false) => verbs(self.access).to_owned(),
         }
     }
 
@@ -103,6 +172,7 @@ impl Question {
             pid: self.asker.pid,
             uid: self.uid,
             exe: self.asker.exe.as_deref().map(Bytes::from),
+            ancestors: self.ancestors.iter().map(Told::from).collect(),
             why: self.why.as_deref(),
             rule: &self.rule,
             scope: self.scope,
@@ -121,16 +191,24 @@ impl Question {
         control::Question {
             question: number,
             worker: worker.to_owned(),
-            access: match (self.does, self.makes, self.truncates) {
-                (Some((what, call)), ..) => format!("{what} ({call})"),
-                (None, true, _) => format!("create and {}", verbs(self.access)),
-                (None, false, true) => format!("empty and {}", verbs(self.access)),
-                (None, false, false) => verbs(self.access).to_owned(),
-            },
+            access: self.act(),
             object: text(&self.path),
             to: self.to.as_deref().map(text),
             pid: u32::try_from(self.asker.pid).ok(),
             program: program.map(text),
+            ancestors: self
+                .ancestors
+                .iter()
+                .take(TOLD_ANCESTORS)
+                .map(|ancestor| control::Ancestor {
+                    pid: u32::try_from(ancestor.pid).unwrap_or_default(),
+                    program: ancestor
+                        .exe
+                        .as_deref()
+                        .filter(|path| path.as_os_str().len() <= LONGEST_ANCESTOR)
+                        .map(text),
+                })
+                .collect(),
             rule: Some(self.rule.to_string()),
             why: self.why.clone(),
             scope: Some(self.scope),
@@ -145,26 +223,31 @@ impl Question {
             Some(exe) => Printable::from(exe.as_path()).to_string(),
             None => "a program that cannot be named".to_owned(),
         };
-        let act = match (self.does, self.makes, self.truncates) {
-            (Some((what, call)), ..) => format!("{what} ({call})"),
-            (None, true, _) => format!("create, and {},", verbs(self.access)),
-            (None, false, true) => format!("empty, and {},", verbs(self.access)),
-            (None, false, false) => verbs(self.access).to_owned(),
-        };
         let mut lines = vec![
-            String::new(),
+            // Whatever colours the child has chosen: this can be read.
+            "\u{f}\u{1b}[0m".to_owned(),
             format!(
-                "supervise: {program} (pid {}) asks to {act}",
-                self.asker.pid
+                "supervise: {program} (pid {}) asks to {}",
+                self.asker.pid,
+                self.act()
             ),
             format!("    {}", Printable::from(self.path.as_path())),
         ];
         if let Some(to) = &self.to {
             lines.push(format!("    to {}", Printable::from(to.as_path())));
         }
+        if !self.ancestors.is_empty() {
+            let ancestors: Vec<_> = self.ancestors.iter().map(ToString::to_string).collect();
+            lines.push(format!("  started by: {}", ancestors.join(", by ")));
+        }
         if let Some(why) = &self.why {
             // It says so itself; that makes it no truer.
-            lines.push(format!("  it says: \"{}\"", Printable::from(why.as_str())));
+            let shown: String = why.chars().take(SHOWN_WHY).collect();
+            let rest = if shown.len() < why.len() { " …" } else { "" };
+            lines.push(format!(
+                "  it says: \"{}\"{rest}",
+                Printable::from(shown.as_str())
+            ));
         }
         lines.extend(self.holds());
         lines.push(format!("  rule: {}", self.rule));
@@ -173,15 +256,19 @@ impl Question {
     }
 }
 
+impl<'a> From<&'a Ancestor> for Told<'a> {
+    fn from(ancestor: &'a Ancestor) -> Self {
+        Self {
+            pid: ancestor.pid,
+            exe: ancestor.exe.as_deref().map(Bytes::from),
+        }
+    }
+}
+
 impl Question {
     /// What a yes means beyond this once.
     fn holds(&self) -> Option<String> {
-        let whom = match self.scope {
-            Scope::Once => return None,
-            Scope::Process => "for this process",
-            Scope::Subtree => "for this process and what it starts",
-            Scope::Session => "for all of this run",
-        };
+        let whom = (!self.is_once()).then(|| whom(self.scope))?;
         Some(match self.ttl {
             Some(ttl) => format!("  a yes holds for {} s, {whom}", ttl.as_secs()),
             None => format!("  a yes holds {whom}"),
@@ -189,12 +276,13 @@ impl Question {
     }
 }
 
-/// The line in which the answer is typed.
-pub(super) fn prompt(timeout: Duration) -> String {
-    format!(
-        "Allow it? y and Enter allow, anything else refuses, and so do {} s: ",
-        timeout.as_secs()
-    )
+fn whom(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Once => "for this once",
+        Scope::Process => "for this process",
+        Scope::Subtree => "for this process and what it starts",
+        Scope::Session => "for all of this run",
+    }
 }
 
 /// As text, whatever it is.

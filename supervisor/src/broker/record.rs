@@ -25,6 +25,7 @@ pub(super) fn conclude(log: &mut Log, case: &Case, outcome: Outcome) -> Outcome 
         Outcome::Granted(grant) => Decision {
             rule: Some(&grant.rule),
             mechanism: Some(grant.mechanism),
+            detail: case.note,
             expires_ms: grant
                 .expires
                 .map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)),

@@ -22,7 +22,7 @@ pub use signals::Signals;
 pub use terminal::Terminal;
 
 use crate::audit::{Counts, Event, Log, Refused, Status};
-use crate::broker::{self, Before, Broker, Claim, Located, Peer, Seat, Ticket};
+use crate::broker::{self, Before, Broker, Claim, Clerk, Located, Peer, Seat, Ticket};
 use crate::launch::{Exit, Progress};
 use crate::policy::{Ruleset, Verdict};
 use crate::sandbox::{Confinement, Tag};
@@ -114,6 +114,8 @@ pub struct Parts {
     pub log: Log,
     /// Where questions are put, if operators of a daemon answer them.
     pub seat: Option<Seat>,
+    /// Who keeps the policy, where a person at the terminal may have it say more.
+    pub clerk: Option<Arc<dyn Clerk>>,
     /// Who waits for the command, if anybody does.
     pub caller: Option<Caller>,
     /// The time until everything is ended.
@@ -315,6 +317,7 @@ impl Session {
             ruleset,
             log,
             seat,
+            clerk,
             caller,
             wall,
             socket,
@@ -323,8 +326,11 @@ impl Session {
             hold,
         } = parts;
         sys::process::become_subreaper().map_err(failed("become a subreaper"))?;
-        let broker = Broker::new(ruleset.clone(), ruleset.broker(), seat)
+        let mut broker = Broker::new(ruleset.clone(), ruleset.broker(), seat)
             .map_err(failed("open the broker"))?;
+        if let Some(clerk) = clerk {
+            broker.consult(clerk);
+        }
         sys::caps::restrict_thread(locks.capabilities).map_err(failed("drop capabilities"))?;
         let door = match listener {
             None => None,

@@ -14,7 +14,7 @@ use crate::{Error, Scope, lines};
 pub use crate::answer::Answer as ControlResponse;
 pub use event::{Decision, Ended, Event, Numbering};
 pub use status::{
-    AutoRestart, DaemonStatus, DesiredState, Finding, Grant, Handed, LifecycleState,
+    Ancestor, AutoRestart, DaemonStatus, DesiredState, Finding, Grant, Handed, LifecycleState,
     LifecycleStatus, LogChunk, LogStream, Question, SCHEMA, Severity, Status, StopReason,
     WorkerStatus,
 };
@@ -165,6 +165,9 @@ pub enum ControlRequest {
     Refuse {
         /// Its number.
         question: u64,
+        /// And to the same whenever it is asked again, as long as the worker's process lives.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        for_session: bool,
     },
     /// Asks for what was agreed to and still holds: [`Grants`].
     Grants {

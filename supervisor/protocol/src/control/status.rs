@@ -296,6 +296,9 @@ pub struct Question {
     /// The program that it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub program: Option<String>,
+    /// Who started it, and who started that one, as far as they are in its sandbox.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ancestors: Vec<Ancestor>,
     /// Where the rule stands that asks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
@@ -360,6 +363,16 @@ pub struct Handed {
     pub program: Option<String>,
     /// How long ago.
     pub ago_ms: u64,
+}
+
+/// A process that started another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ancestor {
+    /// Its number.
+    pub pid: u32,
+    /// The program that it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
 }
 
 /// What a worker writes to.

@@ -3,11 +3,13 @@
 //! In come questions, out come answers, some time later. Nothing here waits: whoever answers is a descriptor in the
 //! broker's poll. Whatever goes wrong with an approver is a no.
 
+mod clerk;
 mod command;
 mod terminal;
 
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -20,6 +22,7 @@ use super::question::Question;
 use crate::audit::Answerer;
 use crate::policy::{Approver, BrokerRules};
 
+pub use clerk::{Clerk, Proposal, Wanted};
 use command::Program;
 use sys::command::Starter;
 use terminal::Prompt;
@@ -38,10 +41,14 @@ pub(super) enum Answer {
         /// For whom, if that was said.
         scope: Option<Scope>,
         by: Option<Answerer>,
+        /// What more was done, for the record.
+        note: Option<&'static str>,
     },
     No {
         why: &'static str,
         by: Option<Answerer>,
+        /// The same is not to be asked again in this session.
+        is_final: bool,
     },
     /// Nobody answered in time.
     Late,
@@ -57,14 +64,33 @@ impl Answer {
             hold: Hold::AsRuled,
             scope,
             by: None,
+            note: None,
+        }
+    }
+
+    /// A no for the rest of the session.
+    const NEVER: Self = Self::never(None);
+
+    pub(super) const fn never(by: Option<Answerer>) -> Self {
+        Self::No {
+            why: NEVER_AGAIN,
+            by,
+            is_final: true,
         }
     }
 
     /// A no of nobody in particular.
     const fn no(why: &'static str) -> Self {
-        Self::No { why, by: None }
+        Self::No {
+            why,
+            by: None,
+            is_final: false,
+        }
     }
 }
+
+/// Why something is refused that was refused for good.
+pub(super) const NEVER_AGAIN: &str = "the operator refused it for the rest of the session";
 
 /// What came of asking.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +110,8 @@ pub(super) struct Desk {
     starter: Option<Starter>,
     /// Where operators of a daemon answer.
     seat: Option<Seat>,
+    /// Who keeps the policy, where a person at the terminal may have it say more.
+    clerk: Option<Arc<dyn Clerk>>,
     timeout: Duration,
     queue: VecDeque<(Ticket, Question)>,
     running: Vec<Running>,
@@ -102,14 +130,27 @@ struct Running {
 #[derive(Debug)]
 enum Teller {
     Program(Program),
-    Prompt(Prompt),
+    Prompt(Box<Prompt>),
 }
 
 impl Teller {
-    fn fd(&self) -> BorrowedFd<'_> {
+    /// What says that there may be an answer. A prompt is read and written until it takes no more; a process ends once and stays so.
+    fn fds(&self) -> Vec<(BorrowedFd<'_>, EpollFlags)> {
+        let edges = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
         match self {
-            Self::Program(program) => program.fd(),
-            Self::Prompt(prompt) => prompt.fd(),
+            Self::Program(program) => vec![(program.fd(), EpollFlags::EPOLLIN)],
+            Self::Prompt(prompt) => {
+                let [terminal, bell] = prompt.fds();
+                vec![(terminal, edges), (bell, EpollFlags::EPOLLIN)]
+            }
+        }
+    }
+
+    /// Whether it has begun to wait for something else.
+    fn take_new(&mut self) -> bool {
+        match self {
+            Self::Program(_) => false,
+            Self::Prompt(prompt) => prompt.take_new(),
         }
     }
 
@@ -141,11 +182,17 @@ impl Desk {
             approver: rules.approver.clone(),
             starter,
             seat: seat.filter(|_| rules.approver == Approver::Control),
+            clerk: None,
             timeout: rules.timeout,
             queue: VecDeque::new(),
             running: Vec::new(),
             refused: Vec::new(),
         })
+    }
+
+    /// From here on a person at the terminal may have the policy say more.
+    pub fn consult(&mut self, clerk: Arc<dyn Clerk>) {
+        self.clerk = Some(clerk);
     }
 
     /// Takes a question. Its time begins when it is put to the approver.
@@ -173,7 +220,7 @@ impl Desk {
         }
     }
 
-    /// The answers that are there by now.
+    /// The answers that are there by now. Who stands in line is asked by [`Desk::advance`].
     pub fn answers(&mut self, poll: &Epoll) -> Vec<(Ticket, Answer)> {
         let now = Instant::now();
         let mut answered = Vec::new();
@@ -181,6 +228,12 @@ impl Desk {
         while let Some(running) = self.running.get_mut(at) {
             let answer = match running.teller.answer() {
                 Some(answer) => answer,
+                // The person is there, and has something else to read.
+                None if running.teller.take_new() => {
+                    running.deadline = now + self.timeout;
+                    at += 1;
+                    continue;
+                }
                 None if running.deadline <= now => Answer::Late,
                 None => {
                     at += 1;
@@ -194,14 +247,13 @@ impl Desk {
             }
             answered.push((running.ticket, answer));
         }
-        self.advance(poll);
         answered.append(&mut self.refused);
         answered.extend(self.seat.iter_mut().flat_map(Seat::answers));
         answered
     }
 
-    /// Forgets a question.
-    pub fn cancel(&mut self, ticket: Ticket, poll: &Epoll) {
+    /// Forgets a question, and says why to whoever considers it. Who stands in line is asked by [`Desk::advance`].
+    pub fn cancel(&mut self, ticket: Ticket, poll: &Epoll, why: &str) {
         self.queue.retain(|(other, _)| *other != ticket);
         if let Some(seat) = &mut self.seat {
             seat.withdraw(ticket);
@@ -209,9 +261,8 @@ impl Desk {
         if let Some(at) = self.running.iter().position(|one| one.ticket == ticket) {
             let running = self.running.swap_remove(at);
             leave(poll, &running);
-            running.teller.end("the program that asked is gone");
+            running.teller.end(why);
         }
-        self.advance(poll);
     }
 
     /// When there is something to do although no descriptor says so.
@@ -225,7 +276,7 @@ impl Desk {
     }
 
     /// Puts the next questions to the approver.
-    fn advance(&mut self, poll: &Epoll) {
+    pub fn advance(&mut self, poll: &Epoll) {
         let at_a_time = match self.approver {
             Approver::Command(_) => PROGRAMS,
             _ => 1,
@@ -234,7 +285,7 @@ impl Desk {
             let Some((ticket, question)) = self.queue.pop_front() else {
                 break;
             };
-            match self.put(ticket, &question, poll) {
+            match self.put(ticket, question, poll) {
                 Ok(running) => self.running.push(running),
                 Err(why) => self.refused.push((ticket, Answer::no(why))),
             }
@@ -244,21 +295,23 @@ impl Desk {
     fn put(
         &self,
         ticket: Ticket,
-        question: &Question,
+        question: Question,
         poll: &Epoll,
     ) -> Result<Running, &'static str> {
         let teller = match (&self.approver, &self.starter) {
             (Approver::Command(command), Some(starter)) => {
-                Teller::Program(Program::start(starter, command, question, self.timeout)?)
+                Teller::Program(Program::start(starter, command, &question, self.timeout)?)
             }
-            _ => Teller::Prompt(Prompt::start(terminal::open()?, question, self.timeout)),
+            _ => Teller::Prompt(Box::new(Prompt::start(
+                terminal::open()?,
+                question,
+                self.clerk.clone(),
+                self.timeout,
+            )?)),
         };
-        // A prompt is read and written until it takes no more; a process ends once and stays so.
-        let flags = match &teller {
-            Teller::Prompt(_) => EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET,
-            Teller::Program(_) => EpollFlags::EPOLLIN,
-        };
-        let joined = poll.add(teller.fd(), EpollEvent::new(flags, ticket.0));
+        let mut fds = teller.fds().into_iter();
+        let joined = fds.try_for_each(|(fd, flags)| poll.add(fd, EpollEvent::new(flags, ticket.0)));
+        drop(fds);
         match joined {
             Ok(()) => Ok(Running {
                 ticket,
@@ -283,8 +336,10 @@ impl Drop for Desk {
 
 /// A descriptor that is still open elsewhere stays in the poll until it is taken out.
 fn leave(poll: &Epoll, running: &Running) {
-    match poll.delete(running.teller.fd()) {
-        Ok(()) | Err(Errno::ENOENT | Errno::EBADF) => {}
-        Err(error) => debug_assert!(false, "epoll_ctl: {error}"),
+    for (fd, _) in running.teller.fds() {
+        match poll.delete(fd) {
+            Ok(()) | Err(Errno::ENOENT | Errno::EBADF) => {}
+            Err(error) => debug_assert!(false, "epoll_ctl: {error}"),
+        }
     }
 }

@@ -100,3 +100,11 @@ pub(super) fn hold(remember_ms: Option<u64>, for_session: bool) -> Hold {
         (false, None) => Hold::AsRuled,
     }
 }
+
+/// For how long a no is meant.
+pub(super) fn refusal(for_session: bool) -> Say {
+    match for_session {
+        true => Say::Never,
+        false => Say::No,
+    }
+}

@@ -1,7 +1,7 @@
 //! What can be asked of the daemon, verb by verb.
 
 use super::member::{Member, rules};
-use super::questions::{hold, which};
+use super::questions::{hold, refusal, which};
 use super::{Asked, Client, Daemon, DaemonError, Ending, Hands, failed};
 use crate::audit::Answerer;
 use crate::broker::{Say, Which};
@@ -201,7 +201,6 @@ impl<H: Hands> Daemon<H> {
                 let say = Say::Yes(hold(remember_ms, for_session), scope);
                 self.say(question, say, by)
             }
-            ControlRequest::Refuse { question } => self.say(question, Say::No, by),
             ControlRequest::Grants { worker } => {
                 let workers = self.those(worker.as_deref())?;
                 data(&self.grants(self.board.grants(&Which::All(workers))))
@@ -217,6 +216,10 @@ impl<H: Hands> Daemon<H> {
                 let which = which(grant, path, all, workers)?;
                 data(&self.revoke(&which, by, !ask_again)?)
             }
+            ControlRequest::Refuse {
+                question,
+                for_session,
+            } => self.say(question, refusal(for_session), by),
             ControlRequest::Logs {
                 worker,
                 stream,

@@ -504,6 +504,7 @@ fn session_to_its_end(
         ruleset: incoming.ruleset,
         log: incoming.log,
         seat: incoming.seat,
+        clerk: None,
         caller: None,
         wall: incoming.wall,
         socket: incoming.socket,
