@@ -235,7 +235,7 @@ pub struct PolicyArgs {
     /// Start in this directory, which is then also the policy's $PWD, and what --read and the like are relative to
     #[arg(long, value_name = "DIRECTORY")]
     pub chdir: Option<PathBuf>,
-    /// Who answers questions: deny, allow, terminal, control (workers of a daemon only), or the path of a program and its
+    /// Who answers questions: deny, allow, terminal, control (`supervise approve` at another terminal), or the path of a program and its
     /// arguments, divided at blanks or as a JSON list; it reads the question from its standard input, and 0 as its exit status is a yes
     #[arg(long, value_name = "APPROVER")]
     pub approver: Option<String>,

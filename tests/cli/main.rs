@@ -5,6 +5,7 @@ mod controlling;
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod answering;
 mod flags;
 mod generated;
 mod hint;

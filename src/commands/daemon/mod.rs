@@ -31,7 +31,7 @@ use supervisor::workers::registry::Registry;
 use supervisor::workers::stable::Stable;
 use supervisor::workers::systemd::{Manager, Service};
 
-pub use ground::Ground as Place;
+pub use ground::{Ground as Place, bound};
 
 /// How to serve.
 #[derive(Debug, clap::Args)]

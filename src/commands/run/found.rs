@@ -109,17 +109,6 @@ pub fn socket_path(place: &Path) -> PathBuf {
     place.join("socket")
 }
 
-/// Over a control socket only workers of a daemon can ask.
-pub fn refuse_control(ruleset: &Ruleset) -> Result<(), Failure> {
-    match ruleset.broker().approver {
-        Approver::Control => Err(ours(
-            "approver = \"control\": only workers of `supervise daemon` can ask over its control socket; \
-             for this run name another, such as --approver terminal, or --approver deny",
-        )),
-        _ => Ok(()),
-    }
-}
-
 /// The program that answers questions must be there, and must not be one that the command could change.
 pub fn check_approver(ruleset: &Ruleset) -> Result<(), Failure> {
     let Approver::Command(command) = &ruleset.broker().approver else {

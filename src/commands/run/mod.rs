@@ -1,5 +1,6 @@
 //! `supervise [run]`: one command, in a sandbox, to its end.
 
+pub mod desk;
 pub mod door;
 mod dry;
 pub mod found;
@@ -11,10 +12,11 @@ use crate::exit;
 use crate::law::{Law, LawError};
 use crate::places;
 use crate::report::{Ended, Loudness, Reporter, Started};
+use desk::Desk;
 use door::Confined;
 use found::{
     c_strings, check_approver, check_standard_streams, environment, find_program, make_directories,
-    pairs, refuse_control, socket_path, working_directory,
+    pairs, socket_path, working_directory,
 };
 use nix::errno::Errno;
 use std::ffi::OsString;
@@ -93,7 +95,6 @@ fn supervise(args: &RunArgs, reporter: &mut Reporter) -> Result<u8, Failure> {
     }
     let ruleset = Arc::new(law.compile(audit.as_deref()).map_err(ours)?);
     std::mem::forget(Arc::clone(&ruleset));
-    refuse_control(&ruleset)?;
     check_approver(&ruleset)?;
     let kernel = Kernel::probe();
     let tag = kernel.no_tag.is_none().then_some(new_tag);
@@ -201,6 +202,7 @@ impl Run<'_> {
         let program = find_program(&args.command[0], &environment, law.cwd(), ruleset)?;
         reporter.verbose(format_args!("program: {}", program.path().display()));
         let (socket, inner) = session::pair().map_err(ours)?;
+        let desk = Desk::ready(ruleset, self.place)?;
         let command = |listener| -> Result<(Command, Confined), Failure> {
             let confined = self.confined(listener)?;
             let environment = confined.adapt(&environment);
@@ -274,6 +276,10 @@ impl Run<'_> {
             audit: &audit,
             layers: &confinement.layers().recorded(),
         });
+        let seat = match desk {
+            Some(desk) => Some(desk.open(&args.command, child.pid(), &mut log)?),
+            None => None,
+        };
         let session = Session::open(Parts {
             root: child.guardian_pid(),
             listener: child.take_listener(),
@@ -283,7 +289,7 @@ impl Run<'_> {
             tag: self.tag,
             ruleset: ruleset.clone(),
             log,
-            seat: None,
+            seat,
             clerk: amend::clerk(args, law, ruleset, &self.tmp),
             caller: Some(Caller { signals, terminal }),
             wall: [args.timeout, ruleset.limits().wall]

@@ -1,6 +1,7 @@
 //! The command's end of the control socket.
 
 use crate::commands::daemon::{Place, read};
+use crate::commands::run::desk::control_socket;
 use crate::waiting::Waiting;
 use protocol::control::{ControlRequest, Event, FromDaemon, Numbering, VERSION};
 use protocol::lines::Lines;
@@ -37,6 +38,36 @@ pub struct Client {
 const GREETING: Duration = Duration::from_secs(10);
 
 impl Which {
+    /// Connects to the one that is meant, or else to everybody: this user's daemon, and all runs whose questions are answered over
+    /// a socket of their own.
+    ///
+    /// # Errors
+    /// There is nobody, or the one that is meant is not there.
+    pub fn connect_all(&self) -> Result<Vec<Client>, String> {
+        if self.socket.is_some() || self.config.is_some() {
+            return Ok(vec![self.connect()?]);
+        }
+        let daemon = self.connect();
+        let mut clients = Vec::new();
+        for socket in runs()? {
+            let run = Self {
+                socket: Some(socket),
+                config: None,
+            };
+            // One that ended meanwhile, or is somebody else's.
+            clients.extend(run.connect());
+        }
+        match daemon {
+            Err(why) if clients.is_empty() => {
+                Err(format!("{why}; nor is there a run with --approver control"))
+            }
+            daemon => {
+                clients.splice(0..0, daemon);
+                Ok(clients)
+            }
+        }
+    }
+
     fn socket(&self) -> Result<PathBuf, String> {
         if let Some(socket) = &self.socket {
             return Ok(socket.clone());
@@ -85,6 +116,17 @@ impl Which {
         client.wait_no_longer_than(None)?;
         Ok(client)
     }
+}
+
+/// The control sockets of this user's runs.
+fn runs() -> Result<Vec<PathBuf>, String> {
+    let home = crate::places::home().map_err(|error| error.to_string())?;
+    let entries = std::fs::read_dir(crate::places::runtime(&home));
+    let sockets = entries.into_iter().flatten().flatten();
+    let sockets = sockets.map(|entry| control_socket(&entry.path()));
+    let mut sockets: Vec<_> = sockets.filter(|socket| socket.exists()).collect();
+    sockets.sort();
+    Ok(sockets)
 }
 
 fn no_daemon(socket: &Path, error: &std::io::Error) -> String {

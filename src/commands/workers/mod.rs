@@ -13,8 +13,11 @@ pub use verbs::WorkersAction;
 
 use crate::exit;
 use crate::render::{fail, print};
-use client::Which;
-use protocol::control::{ControlRequest, DesiredStates, Findings, Severity, Status, WorkerStatus};
+use client::{Asked, Which};
+use protocol::FaultCode;
+use protocol::control::{
+    ControlRequest, DesiredStates, Findings, Questions, Severity, Status, WorkerStatus,
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -145,20 +148,45 @@ fn act(action: &WorkersAction) -> Result<ExitCode, String> {
 }
 
 fn questions(common: &Common) -> Result<ExitCode, String> {
-    let data = ask(&mut common.which.connect()?, ControlRequest::Questions {})?;
-    if common.json {
-        return Ok(print(&format!("{data}\n")));
+    let mut all = Questions {
+        questions: Vec::new(),
+        more: 0,
+    };
+    for mut client in common.which.connect_all()? {
+        match client.ask(ControlRequest::Questions {}) {
+            Ok(data) => {
+                let some: Questions = understood(data)?;
+                all.questions.extend(some.questions);
+                all.more += some.more;
+            }
+            // It ended meanwhile, and with it its questions.
+            Err(Asked::Lost(_)) => {}
+            Err(refused) => return Err(refused.to_string()),
+        }
     }
-    Ok(print(&shown::questions(&understood(data)?)))
+    Ok(match common.json {
+        true => print(&format!("{}\n", json!(all))),
+        false => print(&shown::questions(&all)),
+    })
 }
 
 fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Answers a question, of whoever asks it.
 fn say(which: &Which, request: ControlRequest) -> Result<ExitCode, String> {
-    ask(&mut which.connect()?, request)?;
-    Ok(ExitCode::SUCCESS)
+    let mut unknown = None;
+    for mut client in which.connect_all()? {
+        match client.ask(request.clone()) {
+            Ok(_) => return Ok(ExitCode::SUCCESS),
+            Err(Asked::Refused(fault)) if fault.code != FaultCode::UnknownQuestion => {
+                return Err(Asked::Refused(fault).to_string());
+            }
+            Err(why) => unknown = Some(why),
+        }
+    }
+    Err(unknown.map_or_else(String::new, |why| why.to_string()))
 }
 
 fn ask(client: &mut client::Client, request: ControlRequest) -> Result<Value, String> {

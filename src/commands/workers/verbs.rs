@@ -145,13 +145,13 @@ pub enum WorkersAction {
         #[command(flatten)]
         common: Common,
     },
-    /// List what workers ask for, and wait to be told
+    /// List what workers and runs ask for, and wait to be told
     Questions {
         /// How.
         #[command(flatten)]
         common: Common,
     },
-    /// Say yes to a question of a worker; `supervise questions` lists those that wait
+    /// Say yes to a question of a worker or a run; `supervise questions` lists those that wait
     #[command(
         after_help = "A yes holds as long as the rule that asks says (`ttl`), or else this once. Never longer than the rule says:\n  supervise approve 123456789 --remember 10m\n  supervise approve 123456789 --for-session\n  supervise approve 123456789 --scope process      as long as that process lives"
     )]
@@ -208,7 +208,7 @@ pub enum WorkersAction {
         #[command(flatten)]
         common: Common,
     },
-    /// Say no to a question of a worker
+    /// Say no to a question of a worker or a run
     Refuse {
         /// Its number
         question: u64,

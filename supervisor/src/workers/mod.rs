@@ -15,6 +15,7 @@ pub mod jobs;
 pub mod keeper;
 pub mod lifecycle;
 pub mod logs;
+pub mod lone;
 pub mod manifest;
 pub mod poller;
 pub mod pool;

@@ -18,6 +18,7 @@ mod tests;
 mod verbs;
 
 pub use hands::{Born, Former, Hands, Happened, Order, Unborn};
+pub(crate) use questions::{hold, refusal, say, waiting};
 
 use super::config::PoolFile;
 use super::control::{Asked, Client, Control};

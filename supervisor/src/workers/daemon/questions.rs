@@ -3,7 +3,7 @@
 use super::report::{ROOM, written};
 use super::{Daemon, Hands};
 use crate::audit::Answerer;
-use crate::broker::{Hold, Say, Which};
+use crate::broker::{Board, Hold, Say, Which};
 use protocol::control::{Grant, Grants, Questions};
 use protocol::{Fault, FaultCode};
 use serde_json::{Value, json};
@@ -12,19 +12,7 @@ use std::time::Duration;
 impl<H: Hands> Daemon<H> {
     /// Those that wait, as many as fit on a line.
     pub(super) fn questions(&self) -> Questions {
-        let mut questions = self.board.questions();
-        let mut length = 0;
-        let fits = questions.iter().take_while(|one| {
-            length += written(one);
-            length <= ROOM
-        });
-        let count = fits.count();
-        let more = questions.len() - count;
-        questions.truncate(count);
-        Questions {
-            questions,
-            more: more as u64,
-        }
+        waiting(&self.board)
     }
 
     /// As many of these as fit on a line.
@@ -61,14 +49,36 @@ impl<H: Hands> Daemon<H> {
     }
 
     /// Answers one, in the name of who connected.
-    pub(super) fn say(&mut self, question: u64, say: Say, by: Answerer) -> Result<Value, Fault> {
-        match self.board.answer(question, say, by) {
-            true => Ok(json!({})),
-            false => Err(Fault::new(
-                FaultCode::UnknownQuestion,
-                format!("there is no question {question}, any more or at all"),
-            )),
-        }
+    pub(super) fn say(&mut self, question: u64, what: Say, by: Answerer) -> Result<Value, Fault> {
+        say(&self.board, question, what, by)
+    }
+}
+
+/// The questions that wait on a board, as many as fit on a line.
+pub(crate) fn waiting(board: &Board) -> Questions {
+    let mut questions = board.questions();
+    let mut length = 0;
+    let fits = questions.iter().take_while(|one| {
+        length += written(one);
+        length <= ROOM
+    });
+    let count = fits.count();
+    let more = questions.len() - count;
+    questions.truncate(count);
+    Questions {
+        questions,
+        more: more as u64,
+    }
+}
+
+/// Answers one of them, in the name of who connected.
+pub(crate) fn say(board: &Board, question: u64, what: Say, by: Answerer) -> Result<Value, Fault> {
+    match board.answer(question, what, by) {
+        true => Ok(json!({})),
+        false => Err(Fault::new(
+            FaultCode::UnknownQuestion,
+            format!("there is no question {question}, any more or at all"),
+        )),
     }
 }
 
@@ -93,7 +103,7 @@ pub(super) fn which(
 }
 
 /// For how long a yes is meant.
-pub(super) fn hold(remember_ms: Option<u64>, for_session: bool) -> Hold {
+pub(crate) fn hold(remember_ms: Option<u64>, for_session: bool) -> Hold {
     match (for_session, remember_ms) {
         (true, _) => Hold::Session,
         (false, Some(milliseconds)) => Hold::For(Duration::from_millis(milliseconds)),
@@ -102,7 +112,7 @@ pub(super) fn hold(remember_ms: Option<u64>, for_session: bool) -> Hold {
 }
 
 /// For how long a no is meant.
-pub(super) fn refusal(for_session: bool) -> Say {
+pub(crate) fn refusal(for_session: bool) -> Say {
     match for_session {
         true => Say::Never,
         false => Say::No,

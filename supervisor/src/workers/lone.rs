@@ -1,0 +1,183 @@
+//! The control socket of one run: its questions, and an answer to them from elsewhere, without any daemon.
+//!
+//! In: a socket that listens, and the board on which the run's questions are. Out: answers to whoever was let in. It is served on a
+//! thread of its own, which holds no capability and ends with the run; the run waits for it nowhere.
+
+use super::control::{Admission, Asked, Control};
+use super::daemon::{hold, refusal, say, waiting};
+use super::poller::{Interest, Poller, Token};
+use crate::broker::{Board, Say};
+use nix::errno::Errno;
+use protocol::control::{
+    ControlRequest, ControlResponse, DaemonStatus, Hello, LifecycleState, SCHEMA, Status, VERSION,
+    WorkerStatus,
+};
+use protocol::{Fault, FaultCode};
+use serde_json::json;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+use sys::caps::CapSet;
+
+/// The token of the board.
+const QUESTIONS: Token = Token(0);
+
+/// A run, as it is shown to those who ask.
+#[derive(Clone, Debug)]
+pub struct Lone {
+    /// The session's name.
+    pub session: String,
+    /// What it runs.
+    pub command: String,
+    /// The process of that.
+    pub pid: i32,
+}
+
+impl Lone {
+    /// Serves from now on, on a thread of its own.
+    ///
+    /// # Errors
+    /// The errno of what that needs.
+    pub fn serve(self, listener: OwnedFd, board: Arc<Board>) -> Result<(), Errno> {
+        let poller = Poller::new()?;
+        let hello = Hello {
+            version: VERSION,
+            server: format!("supervise {}", env!("CARGO_PKG_VERSION")),
+            daemon: self.session.clone(),
+        };
+        let control = Control::new(listener, Admission { group: None }, hello, &poller)?;
+        poller.add(board.events(), QUESTIONS, Interest::READ)?;
+        let desk = Desk {
+            run: self,
+            since_unix_ms: unix_ms(),
+            poller,
+            control,
+            board,
+        };
+        let thread = std::thread::Builder::new().name("control".to_owned());
+        let started = thread.spawn(move || {
+            let is_alone = sys::signals::block_all().is_ok()
+                && sys::caps::restrict_thread(CapSet::EMPTY).is_ok();
+            if is_alone {
+                // What is not served any more is not answered: the run refuses it when its time is over.
+                let _failed = desk.serve();
+            }
+        });
+        started.map(drop).map_err(|_| Errno::EAGAIN)
+    }
+}
+
+#[derive(Debug)]
+struct Desk {
+    run: Lone,
+    since_unix_ms: u64,
+    poller: Poller,
+    control: Control,
+    board: Arc<Board>,
+}
+
+impl Desk {
+    fn serve(mut self) -> Result<(), Errno> {
+        let (mut ready, mut asked) = (Vec::new(), Vec::new());
+        loop {
+            self.poller.wait(self.control.due(), &mut ready)?;
+            let now = Instant::now();
+            for one in ready.drain(..) {
+                if one.token != QUESTIONS {
+                    self.control.on_ready(&self.poller, one, now, &mut asked)?;
+                    continue;
+                }
+                for event in self.board.news() {
+                    self.control.tell(&self.poller, event)?;
+                }
+            }
+            // Who is let in later is let in later.
+            let _later = self.control.tick(&self.poller, now);
+            while !asked.is_empty() {
+                for one in std::mem::take(&mut asked) {
+                    self.answer(one, &mut asked)?;
+                }
+            }
+            self.control.take_gone();
+        }
+    }
+
+    fn answer(&mut self, one: Asked, asked: &mut Vec<Asked>) -> Result<(), Errno> {
+        let Asked {
+            client,
+            id,
+            request,
+            by,
+            ..
+        } = one;
+        let board = &self.board;
+        let outcome = match request {
+            ControlRequest::Subscribe { after } => {
+                let poller = &self.poller;
+                return self.control.subscribe(poller, client, id, after, asked);
+            }
+            ControlRequest::Status { .. } => Ok(json!(self.status())),
+            ControlRequest::Questions {} => Ok(json!(waiting(board))),
+            ControlRequest::Approve {
+                question,
+                remember_ms,
+                for_session,
+                scope,
+            } => say(
+                board,
+                question,
+                Say::Yes(hold(remember_ms, for_session), scope),
+                by,
+            ),
+            ControlRequest::Refuse {
+                question,
+                for_session,
+            } => say(board, question, refusal(for_session), by),
+            _ => Err(Fault::new(
+                FaultCode::UnknownRequest,
+                "that is asked of a daemon, and this is one run",
+            )),
+        };
+        let response = match outcome {
+            Ok(data) => ControlResponse::done(id, data),
+            Err(fault) => ControlResponse::refused(Some(id), fault),
+        };
+        self.control.answer(&self.poller, client, response, asked)
+    }
+
+    fn status(&self) -> Status {
+        let run = &self.run;
+        let worker = json!({
+            "id": run.session,
+            "kind": "run",
+            "state": LifecycleState::Running,
+            "desired": true,
+            "pid": run.pid,
+            "since_unix_ms": self.since_unix_ms,
+            "detail": run.command,
+        });
+        let worker: Option<WorkerStatus> = serde_json::from_value(worker).ok();
+        Status {
+            schema: SCHEMA,
+            daemon: DaemonStatus {
+                pid: std::process::id(),
+                keeper_pid: None,
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                daemon: run.session.clone(),
+                since_unix_ms: self.since_unix_ms,
+                config: None,
+                queued: 0,
+                questions: self.board.questions().len() as u64,
+            },
+            workers: worker.into_iter().collect(),
+            more: None,
+        }
+    }
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |time| {
+        u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+    })
+}

@@ -1,0 +1,144 @@
+//! A run whose questions are answered from elsewhere, with no daemon there.
+
+use super::Scene;
+use super::harness::run::{Running, eventually, run, start};
+use super::harness::{feature, require};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// A scene with two files that are asked about.
+fn asking() -> (Scene, String, [PathBuf; 2]) {
+    let scene = Scene::new();
+    let data = ["a", "b"].map(|name| scene.kept.write(format!("data/{name}"), name));
+    let policy = scene.kept.write(
+        "policy.toml",
+        format!(
+            "version = 1\nextends = [\"read-only\"]\n[fs]\nask_read = [\"{}\"]\n[broker]\napprover = \"control\"\ntimeout = \"10m\"\n",
+            scene.kept.join("data").display()
+        ),
+    );
+    (scene, policy.display().to_string(), data)
+}
+
+fn cats(scene: &Scene, policy: &str, files: &[&PathBuf]) -> Running {
+    let script: Vec<_> = files
+        .iter()
+        .map(|file| format!("cat {}", file.display()))
+        .collect();
+    let audit = record(scene, files[0]).display().to_string();
+    let flags = ["-q", "-p", policy, "--audit", &audit];
+    start(&mut scene.script(&flags, &script.join("; ")))
+}
+
+/// The record of the run that reads this file first.
+fn record(scene: &Scene, file: &Path) -> PathBuf {
+    let name = file.file_name().expect("a name").display();
+    scene.kept.join(format!("{name}.jsonl"))
+}
+
+/// What waits, as soon as so many do.
+fn waiting(scene: &Scene, count: usize) -> Vec<Value> {
+    let mut found = Vec::new();
+    eventually("the questions were there", || {
+        let ran = run(&mut scene.supervise(&["questions", "--json"]));
+        let all: Value = serde_json::from_str(&ran.stdout).unwrap_or_default();
+        found = all["questions"].as_array().cloned().unwrap_or_default();
+        found.len() == count
+    });
+    found
+}
+
+fn answer(scene: &Scene, words: &[&str], question: &Value) -> Option<i32> {
+    let number = question["question"].to_string();
+    let words: Vec<&str> = words.iter().copied().chain([&*number]).collect();
+    run(&mut scene.supervise(&words)).status.code()
+}
+
+#[test]
+fn each_of_two_runs_is_answered_from_another_terminal() {
+    require!(feature::listener());
+    let (scene, policy, [a, b]) = asking();
+    let nobody = run(&mut scene.supervise(&["questions"]));
+    assert_eq!(nobody.status.code(), Some(125));
+    assert!(nobody.stderr.contains("--approver control"), "{nobody}");
+    let first = cats(&scene, &policy, &[&a]);
+    let questions = waiting(&scene, 1);
+    assert_eq!(
+        questions[0]["object"],
+        a.canonicalize().unwrap().to_str().unwrap()
+    );
+    assert!(
+        questions[0]["ancestors"][0]["program"].is_string(),
+        "{questions:?}"
+    );
+    let second = cats(&scene, &policy, &[&b, &b]);
+    let mut questions = waiting(&scene, 2);
+    questions.sort_by_key(|question| question["object"].to_string());
+    let shown = run(&mut scene.supervise(&["questions"]));
+    assert_eq!(shown.stdout.matches("asks to read").count(), 2, "{shown}");
+    assert_eq!(answer(&scene, &["approve"], &questions[0]), Some(0));
+    assert_eq!(
+        answer(&scene, &["refuse", "--for-session"], &questions[1]),
+        Some(0)
+    );
+    let first = first.wait();
+    assert_eq!(
+        (first.status.code(), &*first.stdout),
+        (Some(0), "a"),
+        "{first}"
+    );
+    // The second time it is not asked about.
+    let second = second.wait();
+    assert_eq!(
+        (second.status.code(), &*second.stdout),
+        (Some(1), ""),
+        "{second}"
+    );
+    assert_eq!(
+        answer(&scene, &["approve"], &questions[0]),
+        Some(125),
+        "it is answered"
+    );
+    for (file, count) in [(&a, 1), (&b, 2)] {
+        let record = std::fs::read_to_string(record(&scene, file)).unwrap();
+        assert_eq!(
+            record.matches("\"answered_by\":").count(),
+            count,
+            "{record}"
+        );
+    }
+    let left = std::fs::read_dir(scene.kept.join("supervise")).unwrap();
+    assert_eq!(left.count(), 0, "nothing of them is left");
+}
+
+#[test]
+fn nobody_in_a_sandbox_answers() {
+    require!(feature::listener());
+    let (scene, policy, [a, _]) = asking();
+    let asks = cats(&scene, &policy, &[&a]);
+    let question = waiting(&scene, 1).remove(0);
+    let runtime = scene.kept.join("supervise");
+    let place = std::fs::read_dir(&runtime)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
+    let socket = place.path().join("control.sock").display().to_string();
+    let wide = scene.kept.write(
+        "wide.toml",
+        format!("version = 1\nextends = [\"read-only\"]\n[net]\nunix = [\"{socket}?\", {{ path = \"{}\", unconfined_peer = true }}]\n", runtime.display()),
+    );
+    let number = question["question"].to_string();
+    let script = format!("\"$SUPERVISE_EXE\" approve --socket {socket} {number}");
+    for policy in [wide.display().to_string(), policy.clone()] {
+        let inside = run(&mut scene.script(&["-q", "-p", &policy, "--approver", "deny"], &script));
+        assert_eq!(inside.status.code(), Some(125), "{inside}");
+    }
+    assert_eq!(
+        waiting(&scene, 1)[0]["question"],
+        question["question"],
+        "it waits still"
+    );
+    assert_eq!(answer(&scene, &["refuse"], &question), Some(0));
+    assert_eq!(asks.wait().status.code(), Some(1));
+}
