@@ -57,6 +57,7 @@ fn control() -> Vec<Vec<u8>> {
             "version": 1, "client": "supervise 1", "worker": "a-1", "env": {"A": "b"}, "deadline_ms": 5, "grace_ms": 6,
             "job": {"x": [1, "y"]}, "queue_ms": 7, "sid": "0".repeat(32), "input": null, "after": null,
             "config": {"burst": 3, "within_ms": 4}, "question": 9, "remember_ms": 1, "for_session": true,
+            "scope": "subtree", "grant": 9, "path": "/x", "all": true, "ask_again": true,
             "executable": "/x", "keep_workers": true, "stream": "output", "lines": 3, "include_history": true,
         });
         json!({"id": id, "req": { (*verb): fields }}).to_string().into_bytes()
@@ -71,6 +72,7 @@ fn control() -> Vec<Vec<u8>> {
         r#"{"event":{"worker_exited":{"worker":"a-1","pid":5,"signal":9}},"seq":3}"#,
         r#"{"event":{"state":{"worker":"a-1","state":"recovery_pending","restart_attempt":2}},"seq":4}"#,
         r#"{"event":{"refused":{"worker":"a-1","access":"read","object":"/x","rule":"p:1"}},"seq":5}"#,
+        r#"{"event":{"revoked":{"worker":"a-1","access":"read","object":"/x"}},"seq":6}"#,
         r#"{"event":{"lagged":{"missed":7}},"seq":12}"#,
         r#"{"event":{"tomorrow":{"x":[]}},"seq":13}"#,
     ]));
