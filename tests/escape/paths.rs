@@ -302,6 +302,31 @@ fn what_is_denied_is_denied_under_its_other_names() {
 }
 
 #[test]
+fn a_file_that_a_rule_names_is_written_and_keeps_its_name() {
+    // Names are asked about because of what is denied in the other directory.
+    let policy = POLICY.replace("\nwrite = [", "\nwrite = [\"{O}/file\", ");
+    let scene = Scene::under(&policy);
+    let mut acts = vec![
+        "unlink {O}/file",
+        "rename {O}/file {O}/new",
+        "rename {O}/file {W}/sub/taken",
+        "rename {W}/sub/mine {O}/file",
+        "rename {W}/sub/mine {O}/file exchange",
+    ];
+    if cfg!(target_arch = "x86_64") {
+        acts.extend(["unlink-legacy {O}/file", "rename-legacy {O}/file {O}/new"]);
+    }
+    refused_in(&scene, &|_| {}, "EACCES EXDEV", &acts);
+    let performed = scene.perform("overwrite {O}/file fine -- read {O}/file");
+    assert_eq!(
+        performed.answers()[1],
+        "ok fineoutside",
+        "{}",
+        performed.ran
+    );
+}
+
+#[test]
 fn what_a_pattern_denies_is_not_made_read_or_left_behind() {
     let policy = POLICY.replace("\"{W}/secret\"", "\"{W}/secret\", \"{W}/**/.env\"");
     let prepare = |scene: &Scene| {

@@ -125,6 +125,10 @@ impl Law for Lists {
         }
     }
 
+    fn decide_remove(&self, subject: &Subject<'_>) -> Verdict {
+        self.decide(subject, Access::WRITE)
+    }
+
     fn decide_move(&self, from: &Subject<'_>, to: &Subject<'_>, _: Kind) -> Verdict {
         match self.decide_replace(from) {
             Verdict::Allow(_) => self.decide_replace(to),

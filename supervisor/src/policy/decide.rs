@@ -171,10 +171,7 @@ impl Layer {
         self.rules
             .iter()
             .filter(|rule| rule.access.contains(right))
-            .filter(|rule| {
-                rule.shape.grants(subject.path)
-                    || (rule.object.is_some() && rule.object == subject.object)
-            })
+            .filter(|rule| rule.is_about(subject))
             .min_by_key(|rule| {
                 let least = |bound: Option<u64>| bound.map_or(0, |bound| u64::MAX - bound);
                 (

@@ -9,7 +9,7 @@ use std::path::Path;
 use super::access::Access;
 use super::origin::Origin;
 use super::pattern::{Shape, is_below};
-use super::rules::Layer;
+use super::rules::{FileRule, Layer};
 use super::ruleset::Ruleset;
 use super::settings::NativeGrant;
 use super::subject::Subject;
@@ -50,12 +50,20 @@ impl Ruleset {
 
     /// Whether a directory or a symbolic link may be taken away, or something put in its place. It may be written, and so may the
     /// directory that it stands in: a rule that names it says nothing about its name. And nothing below it is denied by name,
-    /// whether that exists or not. Of what is neither a directory nor a link, taking it away asks for no more than
-    /// [`Ruleset::decide_make`] of a directory there.
+    /// whether that exists or not. What is neither, see [`Ruleset::decide_remove`].
     pub fn decide_replace(&self, subject: &Subject<'_>) -> Verdict {
         let entry = self.decide_file_replaced(subject);
         let directory = subject.path.parent().unwrap_or(subject.path);
         entry.and(self.decide(&Subject::named(directory), Access::WRITE))
+    }
+
+    /// Whether what is neither a directory nor a symbolic link may be taken away. That asks for no more than to make it, but where a
+    /// rule names the file itself, as the kernel has it: that the file may be written says nothing about its name.
+    pub fn decide_remove(&self, subject: &Subject<'_>) -> Verdict {
+        let entry = self.decide_entry(subject);
+        self.keeps_its_name(subject)
+            .into_iter()
+            .fold(entry, Verdict::and)
     }
 
     /// Whether what stands at `from`, of this kind, may be moved to `to`, over what may be there. Two entries are exchanged if each
@@ -65,7 +73,11 @@ impl Ruleset {
             Kind::Directory | Kind::Link => self.decide_replace(subject),
             Kind::File | Kind::Device | Kind::Other => self.decide_file_replaced(subject),
         };
-        let ends = end(from).and(end(to)).and(self.decide_make(to, kind));
+        let kept = |subject: &Subject<'_>| self.keeps_its_name(subject).into_iter();
+        // What is not there loses no name.
+        let taken = to.object.and_then(|_| kept(to).next());
+        let ends = kept(from).chain(taken).fold(end(from), Verdict::and);
+        let ends = ends.and(end(to)).and(self.decide_make(to, kind));
         let differing = || {
             let mut layers = self.layers.iter();
             layers.find_map(|layer| differing_below(layer, from, to.path))
@@ -129,6 +141,20 @@ impl Ruleset {
         };
         let denial = self.denied_by(is_named_below);
         denial.into_iter().fold(entry, Verdict::and)
+    }
+
+    /// The refusal to take away what is named by a rule of which the kernel is told, in a directory that no rule lets be written.
+    fn keeps_its_name(&self, subject: &Subject<'_>) -> Option<Verdict> {
+        let directory = Subject::named(subject.path.parent().unwrap_or(subject.path));
+        let is_named = |layer: &Layer| {
+            let told = |rule: &&FileRule| rule.native && rule.object.is_some();
+            let mut rules = layer.rules.iter().filter(told);
+            rules.any(|rule| rule.access.contains(Access::WRITE) && rule.is_about(subject))
+        };
+        let mut layers = self.layers.iter();
+        let is_kept =
+            layers.any(|layer| is_named(layer) && layer.rule(&directory, Access::WRITE).is_none());
+        is_kept.then(|| refused(None, Reason::NoRule))
     }
 
     /// The refusal by a denial of which some shape is so.
@@ -478,6 +504,36 @@ mod tests {
                 .unsettled_grants(&at("/repo/src"), Access::WRITE)
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn a_file_that_a_rule_names_keeps_its_name() {
+        // That something is denied elsewhere changes nothing about it.
+        for denied in ["", "deny = [\"/repo/key\"]"] {
+            let text = format!(
+                "[fs]\nwrite = [\"/repo\", \"/data/file\", \"/data/none?\"]\n{denied}\n\
+                 [[request]]\npath = \"/data/*.tmp\"\naccess = [\"read\", \"write\"]\ndecision = \"allow\""
+            );
+            let ruleset = ruleset(&text);
+            let removed = |path| said(ruleset.decide_remove(&at(path)));
+            assert_eq!(removed("/data/file"), "no rule");
+            assert_ne!(removed("/repo/Cargo.toml"), "no rule");
+            // What is made where nothing was is removed again.
+            assert_eq!(removed("/data/none"), "us");
+            assert_eq!(removed("/data/a.tmp"), "us");
+            let file = Subject {
+                object: Some(super::super::FileId::new(0, 1)),
+                ..at("/data/file")
+            };
+            for kind in [Kind::File, Kind::Device, Kind::Other] {
+                let away = ruleset.decide_move(&at("/data/file"), &at("/repo/new"), kind);
+                assert_eq!(said(away), "no rule");
+                let over = ruleset.decide_move(&at("/repo/Cargo.toml"), &file, kind);
+                assert_eq!(said(over), "no rule");
+            }
+            let within = ruleset.decide_move(&at("/data/a.tmp"), &at("/data/none"), Kind::File);
+            assert_eq!(said(within), "us");
+        }
     }
 
     #[test]

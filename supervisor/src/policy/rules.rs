@@ -12,7 +12,7 @@ use super::access::Access;
 use super::origin::Origin;
 use super::pattern::{Relation, Shape};
 use super::settings::NativeGrant;
-use super::subject::FileId;
+use super::subject::{FileId, Subject};
 use super::world::{Entry, Kind};
 
 /// One policy of the stack.
@@ -66,6 +66,12 @@ impl FileRule {
     pub fn lasts(&self) -> bool {
         let is_for_more = |scope| scope > Scope::Once;
         self.ttl.is_some() || self.scope.is_some_and(is_for_more)
+    }
+
+    /// Whether it is about this file: by its name, or for what it is.
+    pub fn is_about(&self, subject: &Subject<'_>) -> bool {
+        let is_it = self.object.is_some() && self.object == subject.object;
+        is_it || self.shape.grants(subject.path)
     }
 
     /// Whether it says yes without asking, however often, for as long as the child lives.

@@ -332,7 +332,7 @@ impl Deed {
             Self::Remove(entry, removal) => {
                 let subject = entry.subject();
                 let verdict = match (removal, entry.kind()) {
-                    (Removal::Other, Kind::File) => law.decide_make(&subject, Kind::Directory),
+                    (Removal::Other, Kind::File) => law.decide_remove(&subject),
                     _ => law.decide_replace(&subject),
                 };
                 doer(verdict, entry.path())

@@ -42,7 +42,7 @@ pub(super) fn judge_move<'a>(
     let (one, other) = (from.subject(), to.subject());
     // First alone: what keeps the one where it is is about that one.
     let alone = |entry: &Entry, subject: &Subject<'_>| match entry.kind() {
-        Kind::File => law.decide_make(subject, Kind::Directory),
+        Kind::File => law.decide_remove(subject),
         _ => law.decide_replace(subject),
     };
     let taken = alone(from, &one);

@@ -19,8 +19,10 @@ pub trait Law {
     fn decide(&self, subject: &Subject<'_>, access: Access) -> Verdict;
     /// Whether it may make an entry of this kind.
     fn decide_make(&self, subject: &Subject<'_>, kind: Kind) -> Verdict;
-    /// Whether it may take an entry away.
+    /// Whether it may take a directory or a symbolic link away.
     fn decide_replace(&self, subject: &Subject<'_>) -> Verdict;
+    /// Whether it may take anything else away.
+    fn decide_remove(&self, subject: &Subject<'_>) -> Verdict;
     /// Whether it may move an entry, of this kind, over what may have the second name.
     fn decide_move(&self, from: &Subject<'_>, to: &Subject<'_>, kind: Kind) -> Verdict;
     /// Whether it may give what has the first name the second as well.
@@ -58,6 +60,11 @@ impl Law for Ruleset {
 
     fn decide_replace(&self, subject: &Subject<'_>) -> Verdict {
         let verdict = Ruleset::decide_replace(self, subject);
+        settled(verdict, || above(self, subject))
+    }
+
+    fn decide_remove(&self, subject: &Subject<'_>) -> Verdict {
+        let verdict = Ruleset::decide_remove(self, subject);
         settled(verdict, || above(self, subject))
     }
 
