@@ -26,7 +26,7 @@ fn cats(scene: &Scene, policy: &str, files: &[&PathBuf]) -> Running {
         .map(|file| format!("cat {}", file.display()))
         .collect();
     let audit = record(scene, files[0]).display().to_string();
-    let flags = ["-q", "-p", policy, "--audit", &audit];
+    let flags = ["-p", policy, "--audit", &audit];
     start(&mut scene.script(&flags, &script.join("; ")))
 }
 
@@ -82,6 +82,10 @@ fn each_of_two_runs_is_answered_from_another_terminal() {
         Some(0)
     );
     let first = first.wait();
+    let told = first
+        .stderr
+        .matches("a question waits to be answered: see `supervise questions`");
+    assert_eq!(told.count(), 1, "{first}");
     assert_eq!(
         (first.status.code(), &*first.stdout),
         (Some(0), "a"),
@@ -141,4 +145,38 @@ fn nobody_in_a_sandbox_answers() {
     );
     assert_eq!(answer(&scene, &["refuse"], &question), Some(0));
     assert_eq!(asks.wait().status.code(), Some(1));
+}
+
+/// The script of the documentation, with another program in the place of the one that shows notifications.
+fn notifier(scene: &Scene, shows: &str) -> String {
+    let script = include_str!("../../docs/approvers/notify.sh");
+    // Neither is executed itself: another test that starts a program just then would hold it open for writing.
+    let program = scene.kept.write("notify", shows);
+    let called = format!("$(/bin/sh {} --wait", program.display());
+    assert!(script.contains("$(notify-send --wait"), "{script}");
+    let script = script.replace("$(notify-send --wait", &called);
+    let script = scene.kept.write("approve", script);
+    format!("/bin/sh {}", script.display())
+}
+
+#[test]
+fn the_notification_of_the_documentation_answers_and_shows_no_markup() {
+    require!(feature::listener());
+    let (scene, policy, _) = asking();
+    let odd = scene.kept.write("data/<b>&\u{202e}x", "odd");
+    let heard = scene.kept.join("heard");
+    for (answer, status) in [("yes", 0), ("no", 1), ("", 1), ("yes, later", 1)] {
+        let shows = format!(
+            "printf '%s\\n' \"$@\" >{}; echo '{answer}'",
+            heard.display()
+        );
+        let approver = notifier(&scene, &shows);
+        let odd = odd.to_str().unwrap();
+        let flags = ["-q", "-p", &policy, "--approver", &approver];
+        let ran = run(&mut scene.script(&flags, &format!("cat '{odd}'")));
+        assert_eq!(ran.status.code(), Some(status), "{answer}: {ran}");
+        let heard = std::fs::read_to_string(&heard).unwrap();
+        assert!(heard.contains("/data/&lt;b&gt;&amp;???x"), "{heard}");
+        assert!(heard.contains("--action=yes=Allow\n"), "{heard}");
+    }
 }

@@ -1,10 +1,11 @@
 //! Where the questions of a run are answered from elsewhere: a control socket in its own directory, which no sandbox can reach.
 
 use super::{Failure, ours};
+use crate::args::RunArgs;
 use crate::commands::daemon::bound;
 use crate::hint::shown;
 use nix::sys::socket::{Backlog, listen};
-use std::ffi::OsString;
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -53,10 +54,12 @@ impl Desk {
     }
 
     /// Serves it from now on, and tells there what is decided. The place is where the run puts its questions.
-    pub fn open(self, command: &[OsString], pid: i32, log: &mut Log) -> Result<Seat, Failure> {
+    /// Unless it is to be quiet, whoever started the run is told that a question waits: not which, since the command could say so, too.
+    pub fn open(self, args: &RunArgs, pid: i32, log: &mut Log) -> Result<Seat, Failure> {
         let seat = self.board.seat(&self.session).map_err(ours)?;
         log.tell(Box::new(self.board.announcer(&self.session)));
-        let command: Vec<String> = command
+        let command: Vec<String> = args
+            .command
             .iter()
             .take(WORDS)
             .map(|word| shown(Path::new(word)))
@@ -71,7 +74,18 @@ impl Desk {
             command,
             pid,
         };
-        run.serve(self.listener, self.board).map_err(ours)?;
+        let is_quiet = args.quiet;
+        let on_question = move || {
+            if !is_quiet {
+                // A closed standard error leaves nobody to tell.
+                let _unheard = writeln!(
+                    std::io::stderr(),
+                    "supervise: a question waits to be answered: see `supervise questions` at another terminal"
+                );
+            }
+        };
+        run.serve(self.listener, self.board, on_question)
+            .map_err(ours)?;
         Ok(seat)
     }
 }

@@ -277,7 +277,7 @@ impl Run<'_> {
             layers: &confinement.layers().recorded(),
         });
         let seat = match desk {
-            Some(desk) => Some(desk.open(&args.command, child.pid(), &mut log)?),
+            Some(desk) => Some(desk.open(args, child.pid(), &mut log)?),
             None => None,
         };
         let session = Session::open(Parts {

@@ -9,18 +9,21 @@ use super::poller::{Interest, Poller, Token};
 use crate::broker::{Board, Say};
 use nix::errno::Errno;
 use protocol::control::{
-    ControlRequest, ControlResponse, DaemonStatus, Hello, LifecycleState, SCHEMA, Status, VERSION,
-    WorkerStatus,
+    ControlRequest, ControlResponse, DaemonStatus, Event, Hello, LifecycleState, SCHEMA, Status,
+    VERSION, WorkerStatus,
 };
 use protocol::{Fault, FaultCode};
 use serde_json::json;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use sys::caps::CapSet;
 
 /// The token of the board.
 const QUESTIONS: Token = Token(0);
+
+/// For so long whoever was told that a question waits is not told of another: how many there are is a child's choice.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// A run, as it is shown to those who ask.
 #[derive(Clone, Debug)]
@@ -34,11 +37,16 @@ pub struct Lone {
 }
 
 impl Lone {
-    /// Serves from now on, on a thread of its own.
+    /// Serves from now on, on a thread of its own. `on_question` is called there when a question waits, after a while in which none did.
     ///
     /// # Errors
     /// The errno of what that needs.
-    pub fn serve(self, listener: OwnedFd, board: Arc<Board>) -> Result<(), Errno> {
+    pub fn serve(
+        self,
+        listener: OwnedFd,
+        board: Arc<Board>,
+        on_question: impl Fn() + Send + 'static,
+    ) -> Result<(), Errno> {
         let poller = Poller::new()?;
         let hello = Hello {
             version: VERSION,
@@ -53,6 +61,8 @@ impl Lone {
             poller,
             control,
             board,
+            on_question: Box::new(on_question),
+            told: None,
         };
         let thread = std::thread::Builder::new().name("control".to_owned());
         let started = thread.spawn(move || {
@@ -67,13 +77,15 @@ impl Lone {
     }
 }
 
-#[derive(Debug)]
 struct Desk {
     run: Lone,
     since_unix_ms: u64,
     poller: Poller,
     control: Control,
     board: Arc<Board>,
+    on_question: Box<dyn Fn() + Send>,
+    /// When that was last called.
+    told: Option<Instant>,
 }
 
 impl Desk {
@@ -88,6 +100,11 @@ impl Desk {
                     continue;
                 }
                 for event in self.board.news() {
+                    let is_new = self.told.is_none_or(|told| now - told >= QUIET);
+                    if is_new && matches!(event, Event::WaitingForApproval(_)) {
+                        self.told = Some(now);
+                        (self.on_question)();
+                    }
                     self.control.tell(&self.poller, event)?;
                 }
             }
