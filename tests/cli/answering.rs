@@ -116,6 +116,52 @@ fn each_of_two_runs_is_answered_from_another_terminal() {
 }
 
 #[test]
+fn what_was_agreed_to_for_a_run_is_listed_and_taken_back() {
+    require!(feature::listener());
+    let (scene, policy, [a, _]) = asking();
+    let go = scene.kept.join("go");
+    let script = format!(
+        "cat {0}; while ! test -e {1}; do sleep 0.01; done; cat {0}",
+        a.display(),
+        go.display()
+    );
+    let audit = record(&scene, &a).display().to_string();
+    let flags = ["-q", "-p", &policy, "--audit", &audit];
+    let asks = start(&mut scene.script(&flags, &script));
+    let question = waiting(&scene, 1).remove(0);
+    let approve = ["approve", "--for-session"];
+    assert_eq!(answer(&scene, &approve, &question), Some(0));
+    let mut grants = Vec::new();
+    eventually("it was handed out", || {
+        let ran = run(&mut scene.supervise(&["grants", "--json"]));
+        let all: Value = serde_json::from_str(&ran.stdout).unwrap_or_default();
+        grants = all["grants"].as_array().cloned().unwrap_or_default();
+        grants.len() == 1 && grants[0]["handed"] == 1
+    });
+    assert_eq!(grants[0]["object"], question["object"]);
+    let other = run(&mut scene.supervise(&["grants", "another"]));
+    assert_eq!(other.status.code(), Some(125), "{other}");
+    let number = grants[0]["grant"].to_string();
+    let taken = run(&mut scene.supervise(&["revoke", &number])).expect_code(0);
+    assert!(taken.stdout.contains("not taken back: "), "{taken}");
+    let none = run(&mut scene.supervise(&["revoke", &number]));
+    assert_ne!(none.status.code(), Some(0), "{none}");
+    std::fs::write(&go, "").unwrap();
+    let asked = asks.wait();
+    assert_eq!(
+        (asked.status.code(), &*asked.stdout),
+        (Some(1), "a"),
+        "{asked}"
+    );
+    let record = std::fs::read_to_string(record(&scene, &a)).unwrap();
+    assert_eq!(
+        record.matches("\"answer\":\"revoked\"").count(),
+        1,
+        "{record}"
+    );
+}
+
+#[test]
 fn nobody_in_a_sandbox_answers() {
     require!(feature::listener());
     let (scene, policy, [a, _]) = asking();

@@ -1,11 +1,12 @@
 //! What was agreed to and still holds: listed, and taken back.
 
+use super::client::Asked;
+use super::understood;
 use super::verbs::Common;
-use super::{ask, understood};
 use crate::exit;
 use crate::render::{print, visible};
-use protocol::Scope;
 use protocol::control::{ControlRequest, Grant, Grants};
+use protocol::{FaultCode, Scope};
 use serde_json::json;
 use std::fmt::Write;
 use std::path::Path;
@@ -16,7 +17,7 @@ pub fn list(worker: Option<&str>, common: &Common) -> Result<ExitCode, String> {
     let request = ControlRequest::Grants {
         worker: worker.map(str::to_owned),
     };
-    let grants = asked(request, common)?;
+    let grants = asked(&request, common)?;
     Ok(match common.json {
         true => print(&in_json(&grants)),
         false => print(&listed(&grants)),
@@ -29,7 +30,7 @@ pub fn revoke(
     asks_again: bool,
     common: &Common,
 ) -> Result<ExitCode, String> {
-    let grants = asked(request, common)?;
+    let grants = asked(&request, common)?;
     let printed = match common.json {
         true => print(&in_json(&grants)),
         false => print(&taken_back(&grants, asks_again)),
@@ -50,8 +51,39 @@ pub fn absolute(path: &Path) -> Result<String, String> {
     text.ok_or_else(|| "a name that is no text: name it by its number".to_owned())
 }
 
-fn asked(request: ControlRequest, common: &Common) -> Result<Grants, String> {
-    understood(ask(&mut common.which.connect()?, request)?)
+/// What the daemon and all runs say of it together.
+fn asked(request: &ControlRequest, common: &Common) -> Result<Grants, String> {
+    let (mut all, mut unknown) = (None::<Grants>, None);
+    for mut client in common.which.connect_all()? {
+        match client.ask(request.clone()) {
+            Ok(data) => {
+                let some: Grants = understood(data)?;
+                let all = all.get_or_insert(Grants {
+                    grants: Vec::new(),
+                    more: 0,
+                });
+                all.grants.extend(some.grants);
+                all.more += some.more;
+            }
+            // It means somebody else.
+            Err(Asked::Refused(fault))
+                if matches!(
+                    fault.code,
+                    FaultCode::UnknownGrant | FaultCode::UnknownWorker
+                ) =>
+            {
+                unknown = Some(Asked::Refused(fault));
+            }
+            // It ended meanwhile, and with it all that was agreed to.
+            Err(Asked::Lost(why)) => unknown = unknown.or(Some(Asked::Lost(why))),
+            Err(refused) => return Err(refused.to_string()),
+        }
+    }
+    match (all, unknown) {
+        (Some(all), _) => Ok(all),
+        (None, Some(why)) => Err(why.to_string()),
+        (None, None) => Err("there is nobody to ask".to_owned()),
+    }
 }
 
 fn in_json(grants: &Grants) -> String {
@@ -69,7 +101,7 @@ fn listed(grants: &Grants) -> String {
             Scope::Once => "this once",
             Scope::Process => "that process",
             Scope::Subtree => "that process and what it starts",
-            Scope::Session => "all of the worker",
+            Scope::Session => "all of the worker or run",
         };
         // A text takes everything.
         let _infallible = write!(text, "  for {whom}");

@@ -185,7 +185,7 @@ pub enum WorkersAction {
     },
     /// Take back what was agreed to; `supervise grants` lists it
     #[command(
-        after_help = "From then on whoever asks for the same file is refused, until the worker is started anew or another daemon serves it, or is asked\nabout again with --ask-again. A file that was handed out already stays open with who has it: no call takes it back, and this says\nwho got how many. To end those as well, end the worker. Connections are allowed by rules, never by an approval, and go on.\n\nExamples:\n  supervise revoke 123456789\n  supervise revoke --path /data --worker index\n  supervise revoke --all --ask-again\n\nExit status: 0, 1 when nothing like that holds, 125 when the daemon cannot be asked."
+        after_help = "From then on whoever asks for the same file is refused, until the run ends, or the worker is started anew or served by another daemon,\nor is asked about again with --ask-again. A file that was handed out already stays open with who has it: no call takes it back, and this says\nwho got how many. To end those as well, end the worker. Connections are allowed by rules, never by an approval, and go on.\n\nExamples:\n  supervise revoke 123456789\n  supervise revoke --path /data --worker index\n  supervise revoke --all --ask-again\n\nExit status: 0, 1 when nothing like that holds, 125 when the daemon cannot be asked."
     )]
     #[command(group(clap::ArgGroup::new("what").required(true).args(["grant", "path", "all"])))]
     Revoke {

@@ -1,12 +1,12 @@
-//! The control socket of one run: its questions, and an answer to them from elsewhere, without any daemon.
+//! The control socket of one run: its questions, an answer to them from elsewhere, and what became of those, without any daemon.
 //!
 //! In: a socket that listens, and the board on which the run's questions are. Out: answers to whoever was let in. It is served on a
 //! thread of its own, which holds no capability and ends with the run; the run waits for it nowhere.
 
 use super::control::{Admission, Asked, Control};
-use super::daemon::{hold, refusal, say, waiting};
+use super::daemon::{hold, holding, refusal, say, take_back, waiting, which};
 use super::poller::{Interest, Poller, Token};
-use crate::broker::{Board, Say};
+use crate::broker::{Board, Say, Which};
 use nix::errno::Errno;
 use protocol::control::{
     ControlRequest, ControlResponse, DaemonStatus, Event, Hello, LifecycleState, SCHEMA, Status,
@@ -150,6 +150,20 @@ impl Desk {
                 question,
                 for_session,
             } => say(board, question, refusal(for_session), by),
+            ControlRequest::Grants { worker } => self
+                .is_meant(worker.as_deref())
+                .map(|()| json!(holding(board, &Which::All(None)))),
+            ControlRequest::Revoke {
+                grant,
+                path,
+                all,
+                worker,
+                ask_again,
+            } => self
+                .is_meant(worker.as_deref())
+                .and_then(|()| which(grant, path, all, None))
+                .and_then(|which| take_back(board, &which, by, !ask_again))
+                .map(|grants| json!(grants)),
             _ => Err(Fault::new(
                 FaultCode::UnknownRequest,
                 "that is asked of a daemon, and this is one run",
@@ -162,18 +176,40 @@ impl Desk {
         self.control.answer(&self.poller, client, response, asked)
     }
 
+    /// Whether a request means this run.
+    fn is_meant(&self, worker: Option<&str>) -> Result<(), Fault> {
+        match worker {
+            Some(name) if name != self.run.session => Err(Fault::new(
+                FaultCode::UnknownWorker,
+                format!("this is the run `{}`", self.run.session),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     fn status(&self) -> Status {
         let run = &self.run;
-        let worker = json!({
-            "id": run.session,
-            "kind": "run",
-            "state": LifecycleState::Running,
-            "desired": true,
-            "pid": run.pid,
-            "since_unix_ms": self.since_unix_ms,
-            "detail": run.command,
-        });
-        let worker: Option<WorkerStatus> = serde_json::from_value(worker).ok();
+        let worker = WorkerStatus {
+            id: run.session.clone(),
+            kind: "run".to_owned(),
+            state: LifecycleState::Running,
+            desired: true,
+            pid: u32::try_from(run.pid).ok(),
+            instance: None,
+            endpoint: None,
+            since_unix_ms: self.since_unix_ms,
+            reattached: false,
+            verified: None,
+            speaks: false,
+            degraded: None,
+            auto_restart: false,
+            restart_attempt: 0,
+            sid: None,
+            jobs: 0,
+            last_exit: None,
+            stop_reason: None,
+            detail: Some(run.command.clone()),
+        };
         Status {
             schema: SCHEMA,
             daemon: DaemonStatus {
@@ -186,7 +222,7 @@ impl Desk {
                 queued: 0,
                 questions: self.board.questions().len() as u64,
             },
-            workers: worker.into_iter().collect(),
+            workers: vec![worker],
             more: None,
         }
     }

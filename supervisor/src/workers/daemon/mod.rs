@@ -18,7 +18,7 @@ mod tests;
 mod verbs;
 
 pub use hands::{Born, Former, Hands, Happened, Order, Unborn};
-pub(crate) use questions::{hold, refusal, say, waiting};
+pub(crate) use questions::{hold, holding, refusal, say, take_back, waiting, which};
 
 use super::config::PoolFile;
 use super::control::{Asked, Client, Control};

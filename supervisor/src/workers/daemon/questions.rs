@@ -4,8 +4,9 @@ use super::report::{ROOM, written};
 use super::{Daemon, Hands};
 use crate::audit::Answerer;
 use crate::broker::{Board, Hold, Say, Which};
-use protocol::control::{Grant, Grants, Questions};
+use protocol::control::{Grants, Questions};
 use protocol::{Fault, FaultCode};
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -13,39 +14,6 @@ impl<H: Hands> Daemon<H> {
     /// Those that wait, as many as fit on a line.
     pub(super) fn questions(&self) -> Questions {
         waiting(&self.board)
-    }
-
-    /// As many of these as fit on a line.
-    pub(super) fn grants(&self, mut grants: Vec<Grant>) -> Grants {
-        let mut length = 0;
-        let fits = grants.iter().take_while(|one| {
-            length += written(one);
-            length <= ROOM
-        });
-        let count = fits.count();
-        let more = grants.len() - count;
-        grants.truncate(count);
-        Grants {
-            grants,
-            more: more as u64,
-        }
-    }
-
-    /// Takes back what was agreed to, in the name of who connected.
-    pub(super) fn revoke(
-        &mut self,
-        which: &Which,
-        by: Answerer,
-        refuses: bool,
-    ) -> Result<Grants, Fault> {
-        let revoked = self.board.revoke(which, by, refuses);
-        match which {
-            Which::Number(number) if revoked.is_empty() => Err(Fault::new(
-                FaultCode::UnknownGrant,
-                format!("nothing that was agreed to has the number {number}, any more or at all"),
-            )),
-            _ => Ok(self.grants(revoked)),
-        }
     }
 
     /// Answers one, in the name of who connected.
@@ -56,19 +24,47 @@ impl<H: Hands> Daemon<H> {
 
 /// The questions that wait on a board, as many as fit on a line.
 pub(crate) fn waiting(board: &Board) -> Questions {
-    let mut questions = board.questions();
+    let (questions, more) = fitting(board.questions());
+    Questions { questions, more }
+}
+
+/// What was agreed to and still holds, as much as fits on a line.
+pub(crate) fn holding(board: &Board, which: &Which) -> Grants {
+    let (grants, more) = fitting(board.grants(which));
+    Grants { grants, more }
+}
+
+/// Takes back what was agreed to, in the name of who connected.
+pub(crate) fn take_back(
+    board: &Board,
+    which: &Which,
+    by: Answerer,
+    refuses: bool,
+) -> Result<Grants, Fault> {
+    let revoked = board.revoke(which, by, refuses);
+    match which {
+        Which::Number(number) if revoked.is_empty() => Err(Fault::new(
+            FaultCode::UnknownGrant,
+            format!("nothing that was agreed to has the number {number}, any more or at all"),
+        )),
+        _ => {
+            let (grants, more) = fitting(revoked);
+            Ok(Grants { grants, more })
+        }
+    }
+}
+
+/// As many as fit on a line, and how many more there are.
+fn fitting<T: Serialize>(mut all: Vec<T>) -> (Vec<T>, u64) {
     let mut length = 0;
-    let fits = questions.iter().take_while(|one| {
+    let fits = all.iter().take_while(|one| {
         length += written(one);
         length <= ROOM
     });
     let count = fits.count();
-    let more = questions.len() - count;
-    questions.truncate(count);
-    Questions {
-        questions,
-        more: more as u64,
-    }
+    let more = all.len() - count;
+    all.truncate(count);
+    (all, more as u64)
 }
 
 /// Answers one of them, in the name of who connected.
@@ -83,7 +79,7 @@ pub(crate) fn say(board: &Board, question: u64, what: Say, by: Answerer) -> Resu
 }
 
 /// What is to be taken back.
-pub(super) fn which(
+pub(crate) fn which(
     grant: Option<u64>,
     path: Option<String>,
     all: bool,

@@ -1,7 +1,7 @@
 //! What can be asked of the daemon, verb by verb.
 
 use super::member::{Member, rules};
-use super::questions::{hold, refusal, which};
+use super::questions::{hold, holding, refusal, take_back, which};
 use super::{Asked, Client, Daemon, DaemonError, Ending, Hands, failed};
 use crate::audit::Answerer;
 use crate::broker::{Say, Which};
@@ -203,7 +203,7 @@ impl<H: Hands> Daemon<H> {
             }
             ControlRequest::Grants { worker } => {
                 let workers = self.those(worker.as_deref())?;
-                data(&self.grants(self.board.grants(&Which::All(workers))))
+                data(&holding(&self.board, &Which::All(workers)))
             }
             ControlRequest::Revoke {
                 grant,
@@ -214,7 +214,7 @@ impl<H: Hands> Daemon<H> {
             } => {
                 let workers = self.those(worker.as_deref())?;
                 let which = which(grant, path, all, workers)?;
-                data(&self.revoke(&which, by, !ask_again)?)
+                data(&take_back(&self.board, &which, by, !ask_again)?)
             }
             ControlRequest::Refuse {
                 question,
