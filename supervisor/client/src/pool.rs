@@ -20,6 +20,9 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long an answer may take that needs no job to be done.
 const RESPONSE: Duration = Duration::from_secs(10);
 
+/// What most requests have room in.
+const USUAL: usize = 256;
+
 /// The number of the handshake.
 const FIRST: u64 = 1;
 
@@ -134,7 +137,8 @@ impl PoolClient {
     }
 
     async fn greet(stream: UnixStream, deadline: Instant) -> Result<Self, PoolError> {
-        let mut wire = Wire::new(stream);
+        let wire = Wire::new(stream);
+        let mut wire = wire.map_err(|error| PoolError::Connect(error.kind()))?;
         let handshake = PoolRequest::Handshake { version: VERSION };
         let request = encode(FIRST, handshake)?;
         let answer = |line: &[u8]| {
@@ -246,7 +250,7 @@ fn patience(request: &PoolRequest) -> Option<Duration> {
 }
 
 fn encode(id: u64, req: PoolRequest) -> Result<Vec<u8>, PoolError> {
-    let mut line = Vec::new();
+    let mut line = Vec::with_capacity(USUAL);
     match (Numbered { id, req }).encode(&mut line) {
         Ok(()) => Ok(line),
         Err(error) => Err(PoolError::IoWrite(error.to_string())),

@@ -3,15 +3,19 @@
 
 use std::future::poll_fn;
 use std::io::ErrorKind;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, send};
 use nix::unistd::geteuid;
 use protocol::lines::Lines;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::UnixStream;
+use tokio::net::unix::pipe::{Receiver, Sender};
 
 /// Why a connection is of no further use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,7 +63,11 @@ pub(crate) async fn connect(path: &Path) -> Result<UnixStream, std::io::Error> {
 /// The two directions of a connection.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    stream: UnixStream,
+    /// Given to the runtime as the end of a pipe, which it waits for only to be read. Who waits for room too, as it does for streams,
+    /// is woken by each line that the other side takes in, before there is an answer.
+    stream: Receiver,
+    /// The same connection, as long as room is waited for.
+    room: Option<Sender>,
     lines: Lines,
     out: Vec<u8>,
     /// How much of that is sent.
@@ -67,13 +75,17 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    pub(crate) fn new(stream: UnixStream) -> Self {
-        Self {
-            stream,
+    /// # Errors
+    /// The runtime cannot wait for it.
+    pub(crate) fn new(stream: UnixStream) -> Result<Self, std::io::Error> {
+        let stream = OwnedFd::from(stream.into_std()?);
+        Ok(Self {
+            stream: Receiver::from_owned_fd_unchecked(stream)?,
+            room: None,
             lines: Lines::new(),
             out: Vec::new(),
             sent: 0,
-        }
+        })
     }
 
     /// Takes the next line, and makes of it what `read` makes of it.
@@ -118,23 +130,36 @@ impl Wire {
     /// Says what there is room for; ready when that is all.
     pub(crate) fn poll_said(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         while !self.is_said() {
-            match self.stream.poll_write_ready(context) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Write(error.kind()))),
-                Poll::Ready(Ok(())) => {}
-            }
-            match self.stream.try_write(&self.out[self.sent..]) {
+            let rest = &self.out[self.sent..];
+            match send(self.stream.as_raw_fd(), rest, MsgFlags::MSG_NOSIGNAL) {
                 Ok(count) => self.sent += count,
-                Err(error) => match error.kind() {
-                    ErrorKind::WouldBlock | ErrorKind::Interrupted => {}
-                    ErrorKind::BrokenPipe => return Poll::Ready(Err(Broken::Closed)),
-                    kind => return Poll::Ready(Err(Broken::Write(kind))),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => match self.poll_room(context) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Err(error)) => {
+                        return Poll::Ready(Err(Broken::Write(error.kind())));
+                    }
+                    Poll::Ready(Ok(())) => {}
                 },
+                Err(Errno::EPIPE) => return Poll::Ready(Err(Broken::Closed)),
+                Err(errno) => {
+                    let kind = std::io::Error::from(errno).kind();
+                    return Poll::Ready(Err(Broken::Write(kind)));
+                }
             }
         }
+        self.room = None;
         self.out.clear();
         self.sent = 0;
         Poll::Ready(Ok(()))
+    }
+
+    /// Waits for room, which there was none of. Under another number: the runtime waits for each in one way. Anew each time, as what
+    /// was seen before is no longer so; that there is room meanwhile is seen at once.
+    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<Result<(), std::io::Error>> {
+        let again = self.stream.as_fd().try_clone_to_owned()?;
+        let room = self.room.insert(Sender::from_owned_fd_unchecked(again)?);
+        room.poll_write_ready(context)
     }
 
     /// Says one request and takes the answer with its number, passing over whatever comes before that. For the time before there is

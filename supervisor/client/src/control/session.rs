@@ -189,7 +189,9 @@ async fn begin(
         let connected = wire::connect(&path).await;
         let stream =
             connected.map_err(|error| ControlError::IpcUnavailable(error.kind().to_string()))?;
-        let mut wire = Wire::new(stream);
+        let wire = Wire::new(stream);
+        let mut wire =
+            wire.map_err(|error| ControlError::IpcUnavailable(error.kind().to_string()))?;
         let hello = ControlRequest::Hello {
             version: VERSION,
             client: Some(options.client),
