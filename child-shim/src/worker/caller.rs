@@ -12,7 +12,7 @@ use nix::sys::socket::{MsgFlags, send};
 use protocol::lines::{self, Lines};
 use protocol::pool::PoolRequest;
 use protocol::probe::{Commission, Probe};
-use protocol::{Answer, Fault, FaultCode, Numbered, Unanswerable};
+use protocol::{Answer, Fault, FaultCode, Numbered, Serialize, Unanswerable};
 
 use super::probe::Challenge;
 
@@ -118,6 +118,11 @@ impl Caller {
 
     pub(super) fn answer(&mut self, answer: Answer) {
         answer.encode(&mut self.out);
+    }
+
+    /// Answers that a request was done.
+    pub(super) fn answer_done(&mut self, id: u64, data: &impl Serialize) {
+        Answer::encode_done(id, data, &mut self.out);
     }
 
     /// Takes in what has come.

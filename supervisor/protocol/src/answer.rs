@@ -302,17 +302,34 @@ impl Answer {
             data,
             error,
         };
-        if let Err(error) = lines::append(out, &mirror) {
-            let fault = Fault::new(FaultCode::TooLarge, error.to_string());
-            let mirror = AnswerLine {
-                id,
-                ok: false,
-                data: None,
-                error: Some(fault),
-            };
-            // A number and a short text fit on a line.
-            lines::append(out, &mirror).unwrap_or_default();
+        append(out, id, &mirror);
+    }
+
+    /// The same as [`done`](Self::done) and [`encode`](Self::encode), of data that are not a [`Value`] yet: to make them one costs more
+    /// than all the rest.
+    pub fn encode_done(id: u64, data: &impl Serialize, out: &mut Vec<u8>) {
+        #[derive(Serialize)]
+        struct Done<'a, T> {
+            id: u64,
+            ok: bool,
+            data: &'a T,
         }
+        append(out, Some(id), &Done { id, ok: true, data });
+    }
+}
+
+/// Appends the line of an answer, or that it is too long for one.
+fn append(out: &mut Vec<u8>, id: Option<u64>, line: &impl Serialize) {
+    if let Err(error) = lines::append(out, line) {
+        let fault = Fault::new(FaultCode::TooLarge, error.to_string());
+        let mirror = AnswerLine {
+            id,
+            ok: false,
+            data: None,
+            error: Some(fault),
+        };
+        // A number and a short text fit on a line.
+        lines::append(out, &mirror).unwrap_or_default();
     }
 }
 

@@ -60,6 +60,8 @@ pub use request::{
 pub use response::{Code, Granted, Refused, SupervisorResponse, Welcome};
 pub use scope::Scope;
 
+/// What can be the data of an answer.
+pub use serde::Serialize;
 /// Any JSON, where the protocol does not say more: jobs, input, output.
 pub use serde_json::{Value, from_value, json, to_value};
 

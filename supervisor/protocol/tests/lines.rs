@@ -1,10 +1,10 @@
 //! Requests and answers on lines: the tables of the README are the specification, and each is held against the code.
 
-use serde_json::{Value, json};
+use serde_json::{Value, json, to_value};
 use supervisor_protocol::control::{
     ControlRequest, Ended, Event, FromDaemon, LifecycleState, Numbering, StopReason,
 };
-use supervisor_protocol::pool::{PoolRequest, is_sid};
+use supervisor_protocol::pool::{PoolRequest, Welcome, is_sid};
 use supervisor_protocol::{Answer, Error, Fault, FaultCode, Numbered, lines};
 
 /// The rows of the table whose first line is this.
@@ -175,6 +175,27 @@ fn an_answer_that_is_too_long_says_so_under_its_number() {
     assert_eq!(
         answer.error().map(|fault| fault.code),
         Some(FaultCode::TooLarge)
+    );
+}
+
+#[test]
+fn data_that_are_written_at_once_are_the_same_answer() {
+    let data = Welcome {
+        version: 1,
+        service: "é".to_owned(),
+        service_version: String::new(),
+    };
+    let mut line = Vec::new();
+    Answer::encode_done(7, &data, &mut line);
+    let data = to_value(&data).expect("JSON");
+    assert_eq!(Answer::decode(&line), Ok(Answer::done(7, data)));
+    let (mut one, mut other) = (b"before".to_vec(), b"before".to_vec());
+    let long = "x".repeat(lines::MAX);
+    Answer::encode_done(7, &long, &mut one);
+    Answer::done(7, json!(long)).encode(&mut other);
+    assert_eq!(
+        String::from_utf8_lossy(&one).replace(|digit: char| digit.is_ascii_digit(), ""),
+        String::from_utf8_lossy(&other).replace(|digit: char| digit.is_ascii_digit(), "")
     );
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use protocol::pool::{Occupation, PoolRequest, SID, VERSION, is_sid};
+use protocol::pool::{Occupation, PoolRequest, PoolStatus, SID, VERSION, is_sid};
 use protocol::{Answer, Fault, FaultCode, Numbered, Unanswerable, Value, json, to_value};
 
 use super::Serving;
@@ -44,6 +44,7 @@ impl Serving {
             (true, _) => {}
         }
         match self.consider(asker, request.req, now) {
+            Considered::Status(status) => caller.answer_done(id, &status),
             Considered::Now(outcome) => caller.answer(Answer {
                 id: Some(id),
                 outcome,
@@ -62,7 +63,7 @@ impl Serving {
                 if self.ending.is_some() {
                     status.state = Occupation::Stopping;
                 }
-                return Considered::Now(data(to_value(&status)));
+                return Considered::Status(status);
             }
             PoolRequest::Shutdown {} => {
                 self.end(Ending::Shutdown, now);
@@ -108,9 +109,10 @@ impl Serving {
             let Some(mut caller) = self.callers.remove(&asker.caller) else {
                 continue;
             };
-            let id = Some(asker.id);
-            let outcome = ran.and_then(|ran| data(to_value(&ran)));
-            caller.answer(Answer { id, outcome });
+            match ran {
+                Ok(ran) => caller.answer_done(asker.id, &ran),
+                Err(fault) => caller.answer(Answer::refused(asker.id, fault)),
+            }
             let is_gone = caller.flush().is_err();
             self.keep(asker.caller, caller, is_gone);
         }
@@ -119,6 +121,7 @@ impl Serving {
 
 /// What a request comes to: an answer, or one that comes later.
 enum Considered {
+    Status(PoolStatus),
     Now(Result<Value, Fault>),
     Later,
 }
