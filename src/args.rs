@@ -130,12 +130,12 @@ pub enum Action {
     /// What is asked of the daemon.
     #[command(flatten)]
     Workers(crate::commands::workers::WorkersAction),
-    /// Print the JSON schema of our files, for editors
+    /// Print the JSON schema of our files, for editors, or of what we print, for programs
     #[command(
         after_help = "Example:\n  supervise schema policy > policy.schema.json\nand as the first line of a policy, for editors that use taplo:\n  #:schema ./policy.schema.json"
     )]
     Schema {
-        /// Which file
+        /// Of what
         #[arg(default_value = "policy")]
         of: crate::commands::schema::File,
     },

@@ -4,6 +4,8 @@ use crate::harness::process::{is_alive, until_it_waits_in};
 use crate::harness::run::{Ran, eventually, eventually_reads, start};
 use crate::harness::{feature, require};
 use crate::house::{House, IDLE, POOL};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
@@ -158,6 +160,26 @@ fn a_pool_file_is_read_again_and_one_that_is_wrong_changes_nothing() {
     let found = read(&house.ask(&["validate", "--json"]));
     assert_eq!(found["schema"], 1, "{found}");
     assert!(found["findings"].is_array(), "{found}");
+}
+
+#[test]
+fn the_status_for_programs_is_as_its_schema_says_whatever_becomes_of_a_worker() {
+    require!(feature::landlock(1));
+    let house = House::new(IDLE);
+    // `status` holds what it is told against the schema.
+    let running = house.status();
+    assert_eq!(running["schema"], 1, "{running}");
+    let pid = running["workers"][0]["pid"].as_i64().expect("a pid") as i32;
+    kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it is there");
+    let again = house.until("idle-1", "it is started again", |worker| {
+        worker["state"] == "running" && worker["pid"] != pid
+    });
+    assert_eq!(again["last_exit"]["signal"], 9, "{again}");
+    house.kill_daemon();
+    assert_eq!(house.worker("idle-1")["reattached"], true);
+    house.ask(&["stop", "idle-1"]).expect_code(0);
+    let stopped = house.worker("idle-1");
+    assert_eq!(stopped["stop_reason"], "user", "{stopped}");
 }
 
 #[test]

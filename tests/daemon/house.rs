@@ -7,6 +7,7 @@ use crate::harness::run::{DEADLINE, Ran, Running, eventually, run, start};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Instant;
 
 pub struct House {
@@ -41,6 +42,16 @@ command = ["python3", "WORKER"]
 count = 2
 on_supervisor_exit = "survive"
 "#;
+
+/// The one that the command prints.
+fn status_schema() -> &'static jsonschema::Validator {
+    static SCHEMA: OnceLock<jsonschema::Validator> = OnceLock::new();
+    SCHEMA.get_or_init(|| {
+        let ran = run(Command::new(supervise()).args(["schema", "status"])).expect_code(0);
+        let schema = serde_json::from_str(&ran.stdout).expect("JSON");
+        jsonschema::validator_for(&schema).expect("a schema")
+    })
+}
 
 impl House {
     /// A daemon with these workers, all of which run.
@@ -129,10 +140,15 @@ impl House {
         run(&mut self.command(arguments))
     }
 
+    /// What programs are told, which is always as its schema says.
     #[track_caller]
     pub fn status(&self) -> Value {
         let ran = self.ask(&["status", "--json"]).expect_code(0);
-        serde_json::from_str(&ran.stdout).expect("JSON")
+        let status = serde_json::from_str(&ran.stdout).expect("JSON");
+        let errors = status_schema().iter_errors(&status);
+        let errors: Vec<_> = errors.map(|error| error.to_string()).collect();
+        assert!(errors.is_empty(), "{errors:?}: {status}");
+        status
     }
 
     #[track_caller]

@@ -1,7 +1,10 @@
-//! The JSON schemas of policies and pool files say what the readers of these files do.
+//! The JSON schemas of policies and pool files say what the readers of these files do, and that of a status what is printed.
 
 use crate::harness::built::{supervise, tree};
 use crate::harness::run::run;
+use protocol::control::{
+    DaemonStatus, Ended, LifecycleState, SCHEMA, Status, StopReason, WorkerStatus,
+};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -242,4 +245,104 @@ fn every_preset_is_as_its_schema_says() {
         }
     }
     assert!(seen >= 8, "{seen}");
+}
+
+#[test]
+fn every_word_and_field_of_a_status_is_in_its_schema() {
+    let ran = run(Command::new(supervise()).args(["schema", "status"])).expect_code(0);
+    let schema: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    let validator = jsonschema::validator_for(&schema).expect("a schema");
+    let status = |state, reason| Status {
+        schema: SCHEMA,
+        daemon: DaemonStatus {
+            pid: 1,
+            keeper_pid: Some(1),
+            version: "1".to_owned(),
+            daemon: "x".to_owned(),
+            since_unix_ms: 1,
+            config: Some("/x".to_owned()),
+            queued: 1,
+            questions: 1,
+        },
+        workers: vec![WorkerStatus {
+            id: "a-1".to_owned(),
+            kind: "a".to_owned(),
+            state,
+            desired: true,
+            pid: Some(1),
+            instance: Some("x".to_owned()),
+            endpoint: Some("/x".to_owned()),
+            since_unix_ms: 1,
+            reattached: true,
+            verified: Some("x".to_owned()),
+            speaks: true,
+            degraded: Some("x".to_owned()),
+            auto_restart: true,
+            restart_attempt: 1,
+            sid: Some("x".to_owned()),
+            jobs: 1,
+            last_exit: Some(Ended {
+                code: Some(1),
+                signal: Some(9),
+                timed_out: true,
+            }),
+            stop_reason: Some(reason),
+            detail: Some("x".to_owned()),
+        }],
+        more: None,
+    };
+    let (mut state, mut reason) = (LifecycleState::Idle, StopReason::User);
+    let mut words = (vec![json!(state)], vec![json!(reason)]);
+    let is_valid = |state, reason| validator.is_valid(&json!(status(state, reason)));
+    assert!(is_valid(state, reason));
+    while let Some(next) = state_after(state) {
+        state = next;
+        assert!(is_valid(state, reason), "{state:?}");
+        words.0.push(json!(state));
+    }
+    while let Some(next) = reason_after(reason) {
+        reason = next;
+        assert!(is_valid(state, reason), "{reason:?}");
+        words.1.push(json!(reason));
+    }
+    let worker = &schema["properties"]["workers"]["items"]["properties"];
+    assert_eq!(worker["state"]["enum"], json!(words.0));
+    assert_eq!(worker["stop_reason"]["enum"], json!(words.1));
+    let mut strange = json!(status(LifecycleState::Idle, StopReason::User));
+    strange["workers"][0]["mood"] = json!("good");
+    assert!(!validator.is_valid(&strange), "a field of no schema");
+}
+
+/// Each of them, one after the other; the compiler sees to it that none is left out.
+fn state_after(state: LifecycleState) -> Option<LifecycleState> {
+    use LifecycleState as State;
+    Some(match state {
+        State::Idle => State::Starting,
+        State::Starting => State::Running,
+        State::Running => State::Stopping,
+        State::Stopping => State::Stopped,
+        State::Stopped => State::Recovering,
+        State::Recovering => State::RecoveryPending,
+        State::RecoveryPending => State::Error,
+        State::Error => State::Blocked,
+        State::Blocked => State::Unknown,
+        State::Unknown => return None,
+    })
+}
+
+fn reason_after(reason: StopReason) -> Option<StopReason> {
+    use StopReason as Reason;
+    Some(match reason {
+        Reason::User => Reason::App,
+        Reason::App => Reason::Completed,
+        Reason::Completed => Reason::Idle,
+        Reason::Idle => Reason::Error,
+        Reason::Error => Reason::ProcessExit,
+        Reason::ProcessExit => Reason::OsRestart,
+        Reason::OsRestart => Reason::DaemonTerminated,
+        Reason::DaemonTerminated => Reason::Upgrade,
+        Reason::Upgrade => Reason::Recycled,
+        Reason::Recycled => Reason::Unknown,
+        Reason::Unknown => return None,
+    })
 }
