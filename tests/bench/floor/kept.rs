@@ -14,14 +14,16 @@ pub fn idle() -> ExitCode {
     }
 }
 
-/// Between two opens, so that who answers them has the processor to itself.
-const PAUSE: Duration = Duration::from_micros(200);
-/// What is noted, in nanoseconds.
+/// What is noted beside the pause, in nanoseconds.
 const GAP: u64 = 1_000_000;
 
-/// Opens `file` until it is killed. Of each time longer than a millisecond from one open that succeeded to the next, `notes` is told:
-/// when it ended and how long it was, in nanoseconds of the monotonic clock, 8 bytes each.
-pub fn open_and_note(file: &OsStr, notes: &OsStr) -> ExitCode {
+/// Opens `file` until it is killed, with a pause of so many microseconds in between, for who answers them to have the processor to
+/// itself. Of each time longer than that and a millisecond from one open that succeeded to the next, `notes` is told: when it ended and
+/// how long it was, in nanoseconds of the monotonic clock, 8 bytes each.
+pub fn open_and_note(file: &OsStr, notes: &OsStr, pause: &OsStr) -> ExitCode {
+    let pause = pause.to_str().and_then(|text| text.parse().ok());
+    let pause = Duration::from_micros(pause.expect("a number of microseconds"));
+    let long = GAP + pause.as_nanos() as u64;
     let path = |name: &OsStr| CString::new(name.as_bytes()).expect("a path holds no zero byte");
     let (file, notes) = (path(file), path(notes));
     let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND | libc::O_CLOEXEC;
@@ -40,11 +42,11 @@ pub fn open_and_note(file: &OsStr, notes: &OsStr) -> ExitCode {
         must!(libc::SYS_close, fd);
         let gap = opened - last;
         last = opened;
-        if gap >= GAP {
+        if gap >= long {
             let note = [opened, gap];
             must!(libc::SYS_write, notes, note.as_ptr(), size_of_val(&note));
         }
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(pause);
     }
 }
 

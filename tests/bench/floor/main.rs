@@ -50,7 +50,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Some("idle") => kept::idle(),
-        Some("gaps") => kept::open_and_note(&words[1], &words[2]),
+        Some("gaps") => kept::open_and_note(&words[1], &words[2], &words[3]),
         _ => ExitCode::from(64),
     }
 }

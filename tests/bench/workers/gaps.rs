@@ -1,16 +1,22 @@
-//! How long a worker that opens all the time is without answers when the daemon is killed.
+//! How long workers that open all the time are without answers when the daemon is killed.
 
 use super::kept::{Kept, Kind};
 use crate::built::{Built, Pair};
 use crate::table;
 use nix::time::{ClockId, clock_gettime};
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const KILLS: usize = 30;
 const GOAL: Duration = Duration::from_millis(50);
 /// How many others there are that do nothing.
 const OTHERS: [usize; 2] = [0, 99];
+/// In microseconds, between two opens of the one.
+const PAUSE: u32 = 200;
+/// How many there are where all of them open, and their pause: together they leave most of two processors to who answers them.
+const BUSY: usize = 100;
+const BUSY_PAUSE: u32 = 20_000;
 
 pub fn rows(built: &Built, pair: &Pair) {
     for others in OTHERS {
@@ -20,22 +26,72 @@ pub fn rows(built: &Built, pair: &Pair) {
             Err(reason) => table::missing(&name, &reason),
         }
     }
+    let name = format!("next answer, {BUSY} workers that open");
+    match measure_busy(built, pair) {
+        Ok((first, last)) => {
+            table::spread(&name, &first, GOAL);
+            table::spread("  to the last of them", &last, GOAL);
+        }
+        Err(reason) => table::missing(&name, &reason),
+    }
+}
+
+/// Workers that open what they are given, and note when they were without.
+fn openers<'a>(pair: &'a Pair, asked: &'a Path, count: usize, pause: u32) -> Kind<'a> {
+    let file = asked.join("file");
+    Kind {
+        name: "w",
+        program: &pair.floor,
+        arguments: vec![
+            "gaps".to_owned(),
+            file.to_string_lossy().into_owned(),
+            "notes".to_owned(),
+            pause.to_string(),
+        ],
+        count,
+        speaks: false,
+        asks: Some(asked),
+    }
+}
+
+/// The directory with the file that they open.
+fn asked_for(built: &Built) -> Result<PathBuf, String> {
+    let asked = built.in_memory("asked");
+    let written = std::fs::write(asked.join("file"), b"asked for");
+    written.map_err(|error| error.to_string())?;
+    Ok(asked)
+}
+
+/// How long it is from each kill to the first answer that a worker has waited for, and until all have theirs.
+fn measure_busy(built: &Built, pair: &Pair) -> Result<(Vec<Duration>, Vec<Duration>), String> {
+    let asked = asked_for(built)?;
+    let kinds = [openers(pair, &asked, BUSY, BUSY_PAUSE)];
+    let mut kept = Kept::start(built, pair, "busy", &kinds)?;
+    let (mut first, mut last) = (Vec::new(), Vec::new());
+    for _ in 0..KILLS {
+        let (took, _) = kept.kill_daemon()?;
+        let killed = now()?.saturating_sub(took.as_nanos() as u64);
+        kept.wait_for_all(BUSY)?;
+        let mut answered = Vec::new();
+        for worker in 1..=BUSY {
+            let notes = kept.own(&format!("w-{worker}")).join("notes");
+            let ended = noted_since(&notes, killed)?.map(|(ended, _)| ended).min();
+            answered.extend(ended.map(|ended| Duration::from_nanos(ended - killed)));
+        }
+        first.extend(answered.iter().min());
+        last.extend(answered.iter().max());
+    }
+    first.sort_unstable();
+    last.sort_unstable();
+    match first.is_empty() {
+        true => Err("nobody was without an answer".to_owned()),
+        false => Ok((first, last)),
+    }
 }
 
 fn measure(built: &Built, pair: &Pair, others: usize) -> Result<Vec<Duration>, String> {
-    let asked = built.in_memory("asked");
-    let file = asked.join("file");
-    std::fs::write(&file, b"asked for").map_err(|error| error.to_string())?;
-    let opener = Kind {
-        name: "w",
-        program: &pair.floor,
-        arguments: ["gaps", &file.to_string_lossy(), "notes"]
-            .map(str::to_owned)
-            .to_vec(),
-        count: 1,
-        speaks: false,
-        asks: Some(&asked),
-    };
+    let asked = asked_for(built)?;
+    let opener = openers(pair, &asked, 1, PAUSE);
     let idle = Kind {
         name: "idle",
         program: &pair.floor,
@@ -70,13 +126,7 @@ fn now() -> Result<u64, String> {
 fn longest_since(notes: &Path, time: u64) -> Result<Duration, String> {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
-        let bytes = std::fs::read(notes);
-        let bytes = bytes.map_err(|error| format!("{}: {error}", notes.display()))?;
-        let number = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_ne_bytes);
-        let noted = bytes
-            .chunks_exact(16)
-            .map(|note| (number(&note[..8]), number(&note[8..])));
-        let since = noted.filter(|(ended, _)| *ended > time);
+        let since = noted_since(notes, time)?;
         if let Some(longest) = since.map(|(_, gap)| gap).max() {
             return Ok(Duration::from_nanos(longest));
         }
@@ -85,4 +135,19 @@ fn longest_since(notes: &Path, time: u64) -> Result<Duration, String> {
         }
         std::thread::yield_now();
     }
+}
+
+/// The gaps that ended after that time: when, and how long they were.
+fn noted_since(notes: &Path, time: u64) -> Result<impl Iterator<Item = (u64, u64)>, String> {
+    let bytes = match std::fs::read(notes) {
+        // Who has just begun has noted nothing.
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        read => read.map_err(|error| format!("{}: {error}", notes.display()))?,
+    };
+    let number = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_ne_bytes);
+    let noted: Vec<_> = bytes
+        .chunks_exact(16)
+        .map(|note| (number(&note[..8]), number(&note[8..])))
+        .collect();
+    Ok(noted.into_iter().filter(move |(ended, _)| *ended > time))
 }
