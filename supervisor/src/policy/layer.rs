@@ -305,6 +305,10 @@ impl<'c> Compiler<'c> {
         let laid = native::lay(&self.wanted, &self.layer.denials, self.world, warnings)?;
         self.layer.native = laid.grants;
         self.layer.left = laid.left;
+        // Daemons keep many of them for long.
+        self.layer.rules.shrink_to_fit();
+        self.layer.native.shrink_to_fit();
+        self.layer.denials.shrink_to_fit();
         Ok(self)
     }
 

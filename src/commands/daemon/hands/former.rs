@@ -3,7 +3,7 @@
 use super::super::birth::{Lawful, session};
 use super::super::ground::Ground;
 use super::super::recorded::Recorded;
-use super::{Member, StableHands, born, born_of, prober};
+use super::{Member, Rest, StableHands, born, born_of, prober, rest_of};
 use protocol::control::StopReason;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,14 +27,16 @@ struct Known {
     tag: Tag,
     manifest: Manifest,
     recorded: Recorded,
+    rest: Option<Rest>,
 }
 
 impl Known {
     /// `None`: it was not written by a daemon like this one.
-    fn of(manifest: Manifest) -> Option<Self> {
+    fn of(mut manifest: Manifest) -> Option<Self> {
         let recorded = Recorded::of(&manifest)?;
         Some(Self {
             tag: recorded.tag()?,
+            rest: rest_of(&mut manifest),
             manifest,
             recorded,
         })
@@ -203,6 +205,7 @@ impl StableHands {
             tag,
             manifest,
             recorded,
+            rest,
         } = worker;
         let process = manifest.process.as_ref().ok_or("it had not begun")?;
         let prober = prober(kind, &recorded);
@@ -226,6 +229,7 @@ impl StableHands {
         let member = Member {
             tag,
             manifest: Arc::new(manifest),
+            rest,
             prober,
         };
         self.members.insert(id, member);
@@ -252,6 +256,7 @@ fn adoption(
         tag,
         manifest,
         recorded,
+        rest,
     } = worker;
     let lawful = law_of(ground, kind, &manifest, recorded)?;
     let wall = time_left(&manifest, &lawful)?;
@@ -274,6 +279,7 @@ fn adoption(
     let member = Member {
         tag,
         manifest: Arc::new(manifest),
+        rest,
         prober,
     };
     Ok((adoption, member))

@@ -2,7 +2,7 @@
 
 use super::super::birth::{Lawful, Ready, shown};
 use super::super::recorded::Recorded;
-use super::{Member, StableHands, born_of, prober};
+use super::{Member, StableHands, born_of, prober, rest_of};
 use crate::commands::run::Failure;
 use nix::errno::Errno;
 use protocol::probe::Commission;
@@ -106,6 +106,7 @@ impl StableHands {
         let member = Member {
             tag,
             prober: prober(order.kind, &recorded),
+            rest: rest_of(&mut manifest),
             manifest: Arc::new(manifest),
         };
         self.members.insert(order.id.to_owned(), member);

@@ -51,7 +51,20 @@ pub struct StableHands {
 struct Member {
     tag: Tag,
     manifest: Arc<Manifest>,
+    rest: Option<Rest>,
     prober: Prober,
+}
+
+/// What a manifest says beside who the worker is. It is many times as much, so it is kept only as long as it is to be written again.
+type Rest = serde_json::Value;
+
+/// Takes it out of a manifest. `None`: that is not written again, as the worker is ready, or cannot be reached and never is.
+fn rest_of(manifest: &mut Manifest) -> Option<Rest> {
+    let rest = std::mem::take(&mut manifest.extra);
+    let process = manifest.process.as_ref();
+    let becomes_ready =
+        manifest.state != State::Ready && process.is_some_and(|process| process.endpoint.is_some());
+    becomes_ready.then_some(rest)
 }
 
 impl StableHands {
@@ -168,12 +181,14 @@ impl Hands for StableHands {
         };
         if let Happened::Reached { worker, .. } = &happened
             && let Some(member) = self.members.get_mut(worker)
-            && member.manifest.state != State::Ready
+            && let Some(rest) = member.rest.take()
         {
-            Arc::make_mut(&mut member.manifest).state = State::Ready;
-            if let Err(error) = self.registry.write(&member.manifest) {
+            let manifest = Arc::make_mut(&mut member.manifest);
+            (manifest.state, manifest.extra) = (State::Ready, rest);
+            if let Err(error) = self.registry.write(manifest) {
                 crate::render::warn(error);
             }
+            manifest.extra = Rest::Null;
         }
         Ok(Some(happened))
     }
