@@ -156,7 +156,12 @@ fn change(refused: &Refused, found: &Found, setting: Setting<'_>) -> Option<Chan
 
 fn of_file(path: &Path, refused: &Refused, found: &Found, setting: Setting<'_>) -> Option<Change> {
     let access = refused.access;
-    let is_named = refused.takes == Takes::Name || found.kind.is_none();
+    let takes_name = refused.takes == Takes::Name;
+    // A rule that names what is there says nothing about its name.
+    let is_only_named = match refused.by {
+        Refuser::Kernel => takes_name || found.kind.is_none(),
+        _ => takes_name && found.kind.is_some(),
+    };
     match (refused.takes, path.parent()) {
         _ if !access.contains(Access::WRITE) => {}
         (Takes::Directory, Some(directory)) => {
@@ -166,7 +171,7 @@ fn of_file(path: &Path, refused: &Refused, found: &Found, setting: Setting<'_>) 
             };
             return of_object(directory, access, &found, setting);
         }
-        _ if is_named && refused.by == Refuser::Kernel => {
+        _ if is_only_named => {
             return of_name(path, access, found, setting);
         }
         _ => {}
@@ -331,6 +336,7 @@ mod tests {
         let (alone, asked) = (Refuser::Kernel, Refuser::Supervisor);
         assert_eq!(by(alone, Takes::Name, there), request);
         assert_eq!(by(alone, Takes::Nothing, None), request);
+        assert_eq!(by(asked, Takes::Name, there), request);
         assert_eq!(by(alone, Takes::Nothing, there), r#"fs.write = ["/d/x"]"#);
         assert_eq!(by(asked, Takes::Name, None), r#"fs.write = ["/d/x?"]"#);
         // A link may lead anywhere.
