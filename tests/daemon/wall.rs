@@ -36,9 +36,24 @@ fn now() -> u64 {
     u64::try_from(now.expect("after 1970").as_millis()).expect("before the year 500,000,000")
 }
 
+/// When its process was made, which is before anybody says that it runs.
+fn born(house: &House) -> u64 {
+    let pid = house.worker("brief-1")["pid"].as_i64().expect("a pid");
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it lives");
+    // Behind the name, which is in parentheses, it is the twentieth.
+    let (_, fields) = stat.rsplit_once(')').expect("a name");
+    let ticks = fields.split_whitespace().nth(19).expect("a start time");
+    let ticks: u64 = ticks.parse().expect("a number");
+    let rate = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK);
+    let rate = rate.expect("it is known").expect("it is known") as u64;
+    let up = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).expect("a clock");
+    let up = u64::try_from(Duration::from(up).as_millis()).expect("a short time");
+    now() - (up - ticks * 1000 / rate)
+}
+
 /// When it was started, once it has lived nearly as long as it may.
 fn nearly_over(house: &House) -> u64 {
-    let started = since(&house.worker("brief-1"));
+    let started = born(house);
     std::thread::sleep(Duration::from_millis(
         (started + BEFORE).saturating_sub(now()),
     ));
