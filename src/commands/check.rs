@@ -217,7 +217,7 @@ fn rest(law: &Law, ruleset: &Ruleset, tmpdir: &str) -> String {
         Approver::Allow => "everything is allowed".to_owned(),
         Approver::Terminal => "the person at the terminal".to_owned(),
         Approver::Control => {
-            "operators of the daemon: supervise questions, approve, refuse".to_owned()
+            "whoever answers at another terminal: supervise questions, approve, refuse".to_owned()
         }
         Approver::Command(command) => command.join(" "),
     };

@@ -468,28 +468,20 @@ supervise: duplicate key
 }
 
 #[test]
-fn a_policy_whose_questions_operators_answer_is_checked_and_explained_and_not_run() {
+fn a_policy_whose_questions_operators_answer_is_checked_explained_and_run() {
     let place = Place::new();
     let asks = "version = 1\n[fs]\nread = [\"$PWD\"]\nask_write = [\"$PWD/out\"]\n[broker]\napprover = \"control\"\n";
     place.policy("control.toml", asks);
     let said = place.says(&["check", "../control.toml"], 0);
-    let operators = "operators of the daemon: supervise questions, approve, refuse";
+    let operators = "whoever answers at another terminal: supervise questions, approve, refuse";
     assert!(said.contains(operators), "{said}");
-    assert!(
-        said.contains("a policy for workers of `supervise daemon`"),
-        "{said}"
-    );
     let said = place.says(&["check", "../control.toml", "--json"], 0);
     let json: serde_json::Value = serde_json::from_str(&said).expect("JSON");
     assert_eq!(json["broker"]["approver"], "control");
     let said = place.says(&["explain", "-p", "../control.toml", "write", "out"], 0);
     assert!(said.contains("the approver, who is asked"), "{said}");
     for policy in [&["-p", "../control.toml"][..], &["--approver", "control"]] {
-        let said = place.says(&[policy, &["--", "true"]].concat(), 125);
-        assert!(
-            said.contains("supervise daemon") && said.contains("--approver"),
-            "{said}"
-        );
+        place.says(&[policy, &["--", "true"]].concat(), 0);
     }
     let further = [
         &["-p", "../control.toml", "--approver", "deny"][..],

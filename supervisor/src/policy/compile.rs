@@ -91,7 +91,6 @@ impl Ruleset {
         }
         let broker = broker_rules(first, narrowing);
         warnings.extend(asked_in_vain(&layers, &broker));
-        warnings.extend(asked_elsewhere(&broker));
         let each = |port_rules: fn(&Policy) -> PortRules| {
             policies
                 .iter()
@@ -319,17 +318,6 @@ fn asked_in_vain(layers: &[Layer], broker: &BrokerRules) -> Vec<Warning> {
             at_start: true,
         })
         .collect()
-}
-
-/// Questions that are answered only where there is a daemon.
-fn asked_elsewhere(broker: &BrokerRules) -> Option<Warning> {
-    (broker.approver == Approver::Control).then(|| Warning {
-        origin: None,
-        message: "the approver is `control`: this is a policy for workers of `supervise daemon`; for `supervise run`, \
-                  name another with --approver"
-            .to_owned(),
-        at_start: false,
-    })
 }
 
 /// The layers of enforcement that every layer of the policy lets a kernel lack.
