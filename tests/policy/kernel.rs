@@ -215,6 +215,33 @@ fn text(rules: &[(&str, String)]) -> String {
 }
 
 #[test]
+fn what_is_gone_from_beside_a_denial_is_not_granted_and_what_a_rule_names_must_be_there() {
+    require!(harness::feature::landlock(1));
+    let workspace = Workspace::new();
+    let top = workspace.path().canonicalize().expect("it is there");
+    let [kept, gone, denied] = ["kept", "gone", "denied"].map(|name| top.join(name));
+    for directory in [&kept, &gone, &denied] {
+        fs::create_dir(directory).expect("a directory");
+        fs::write(directory.join("file"), "").expect("a file");
+    }
+    let read = |path: &Path| {
+        let text = format!(
+            "[fs]\nread = [\"{}\"]\ndeny = [\"{}\"]",
+            path.display(),
+            denied.display()
+        );
+        compile(&[text], &top, &top).expect("no link is there")
+    };
+    let (listed, named) = (read(&top), read(&gone));
+    fs::remove_dir_all(&gone).expect("ours");
+    let tries = [&kept, &denied].map(|directory| Try::Read(directory.join("file")));
+    assert_eq!(attempt(&listed, &tries), [true, false]);
+    let refused = prepare(&named, &Kernel::probe(), Listener::Wanted, None);
+    let why = refused.expect_err("a rule names it").to_string();
+    assert!(why.contains("ENOENT"), "{why}");
+}
+
+#[test]
 fn the_kernel_allows_nothing_that_the_policy_does_not() {
     require!(harness::feature::landlock(3));
     let place = Workspace::new();

@@ -209,9 +209,11 @@ impl Layout<'_> {
                 is_dir: entry.kind == Kind::Directory,
                 access: Access::NONE,
                 device: entry.kind == Kind::Device,
+                listed: true,
                 origin: tree.origin.clone(),
             });
         grant.access |= access;
+        grant.listed &= path != tree.path;
     }
 
     fn leave(

@@ -26,6 +26,9 @@ pub struct NativeGrant {
     pub access: Access,
     /// A device file: its ioctls come with it.
     pub device: bool,
+    /// No rule names it: it stood beside what is denied. If it is gone when it is opened, there is nothing to grant.
+    #[serde(skip)]
+    pub listed: bool,
     /// The rule that grants it.
     pub origin: Origin,
 }

@@ -50,8 +50,9 @@ pub(super) fn make(grants: &Grants<'_>, kernel: &Kernel) -> Result<OwnedFd, Conf
     }
     let mut created = ruleset.create()?;
     for grant in grants.files {
-        let object = open_granted(grant)?;
-        created = created.add_rule(PathBeneath::new(object, rights(grant, handled)))?;
+        if let Some(object) = open_granted(grant)? {
+            created = created.add_rule(PathBeneath::new(object, rights(grant, handled)))?;
+        }
     }
     for (rules, right) in [
         (grants.connect, AccessNet::ConnectTcp),
@@ -66,8 +67,8 @@ pub(super) fn make(grants: &Grants<'_>, kernel: &Kernel) -> Result<OwnedFd, Conf
     Option::<OwnedFd>::from(created).ok_or(ConfineError::NoLandlock)
 }
 
-/// Opens the object that was decided on, through no symbolic link.
-fn open_granted(grant: &NativeGrant) -> Result<OwnedFd, ConfineError> {
+/// Opens the object that was decided on, through no symbolic link. `None`: nobody named it, and it is gone.
+fn open_granted(grant: &NativeGrant) -> Result<Option<OwnedFd>, ConfineError> {
     let failed = |errno| ConfineError::Grant {
         path: grant.path.clone(),
         origin: grant.origin.clone(),
@@ -76,16 +77,19 @@ fn open_granted(grant: &NativeGrant) -> Result<OwnedFd, ConfineError> {
     let how = OpenHow::new()
         .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
-    let object = openat2(AT_FDCWD, &grant.path, how).map_err(|errno| match errno {
-        Errno::EACCES if is_enclosed(&grant.path) => ConfineError::Enclosed,
-        errno => failed(errno),
-    })?;
+    let object = match openat2(AT_FDCWD, &grant.path, how) {
+        Ok(object) => object,
+        // Others come and go beside us. What has its name by the time somebody asks is the supervisor's to give.
+        Err(Errno::ENOENT) if grant.listed => return Ok(None),
+        Err(Errno::EACCES) if is_enclosed(&grant.path) => return Err(ConfineError::Enclosed),
+        Err(errno) => return Err(failed(errno)),
+    };
     let status = nix::sys::stat::fstat(&object).map_err(failed)?;
     match &grant.object {
         Some(id) if (id.dev, id.ino) != (status.st_dev, status.st_ino) => {
             Err(failed(Errno::ESTALE))
         }
-        _ => Ok(object),
+        _ => Ok(Some(object)),
     }
 }
 
