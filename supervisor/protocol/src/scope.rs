@@ -2,35 +2,23 @@
 
 use serde::{Deserialize, Serialize};
 
-/// For whom a yes speaks, when the same is asked for again. The narrower, the less.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Scope {
-    /// For nobody: it was for this once.
-    Once,
-    /// For the process that asked, whatever it executes.
-    Process,
-    /// For that process and its descendants, while it lives.
-    Subtree,
-    /// For all of the session.
-    Session,
+crate::listed! {
+    /// For whom a yes speaks, when the same is asked for again. The narrower, the less.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum Scope {
+        /// For nobody: it was for this once.
+        Once = "once",
+        /// For the process that asked, whatever it executes.
+        Process = "process",
+        /// For that process and its descendants, while it lives.
+        Subtree = "subtree",
+        /// For all of the session.
+        Session = "session",
+    }
 }
 
 impl Scope {
-    /// All of them, the narrowest first.
-    pub const ALL: [Self; 4] = [Self::Once, Self::Process, Self::Subtree, Self::Session];
-
-    /// The word for it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Once => "once",
-            Self::Process => "process",
-            Self::Subtree => "subtree",
-            Self::Session => "session",
-        }
-    }
-
     /// What the word means.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {

@@ -4,7 +4,7 @@
 //! thread of its own, which holds no capability and ends with the run; the run waits for it nowhere.
 
 use super::control::{Admission, Asked, Control};
-use super::daemon::{hold, holding, refusal, say, take_back, waiting, which};
+use super::daemon::{hold, holding, refusal, say, take_back, unix_ms, waiting, which};
 use super::poller::{Interest, Poller, Token};
 use crate::broker::{Board, Say, Which};
 use nix::errno::Errno;
@@ -16,7 +16,7 @@ use protocol::{Fault, FaultCode};
 use serde_json::json;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use sys::caps::CapSet;
 
 /// The token of the board.
@@ -226,11 +226,4 @@ impl Desk {
             more: None,
         }
     }
-}
-
-fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |time| {
-        u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-    })
 }

@@ -391,7 +391,7 @@ impl<H: Hands> Daemon<H> {
 }
 
 /// Now, in milliseconds of Unix time.
-fn unix_ms() -> u64 {
+pub(crate) fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |time| {
         u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
