@@ -28,6 +28,7 @@ mod policy;
 mod proc;
 mod programs;
 mod races;
+mod random;
 mod resources;
 mod scene;
 mod sharing;

@@ -139,7 +139,14 @@ fn modified(path: &Path) -> SystemTime {
 
 fn newest_below(directory: &Path) -> SystemTime {
     let entries = std::fs::read_dir(directory).expect("an example has source");
-    let times = entries.map(|entry| modified(&entry.expect("an entry can be read").path()));
+    let times = entries.map(|entry| {
+        let path = entry.expect("an entry can be read").path();
+        if path.is_dir() {
+            newest_below(&path)
+        } else {
+            modified(&path)
+        }
+    });
     times.max().expect("an example has source")
 }
 

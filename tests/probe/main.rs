@@ -18,6 +18,7 @@ mod names;
 mod passing;
 mod processes;
 mod races;
+mod random;
 mod sharing;
 mod sockets;
 mod steady;
@@ -57,6 +58,7 @@ const ROOMS: &[Room] = &[
     processes::act,
     system::act,
     races::act,
+    random::act,
     trapped::act,
     names::act,
     alarms::act,
