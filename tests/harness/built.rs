@@ -62,6 +62,12 @@ pub fn keeping() -> PathBuf {
     KEEPING.clone()
 }
 
+/// Another sandbox's command line, run by the command.
+pub fn peer() -> PathBuf {
+    static PEER: LazyLock<PathBuf> = LazyLock::new(|| example("peer", "tests/peers/peer"));
+    PEER.clone()
+}
+
 /// The library that unmodified programs preload. No other package uses it.
 pub fn preload() -> PathBuf {
     static PRELOAD: LazyLock<PathBuf> = LazyLock::new(|| {

@@ -4,51 +4,71 @@
 use super::draft::{Draft, Table, Weight, path};
 use super::words::Flags;
 
-/// Flags that say how something is made, and how many operands they have.
-const VIEWS: [(&str, usize); 16] = [
-    ("--dir", 1),
-    ("--symlink", 2),
-    ("--file", 2),
-    ("--bind-data", 2),
-    ("--ro-bind-data", 2),
-    ("--chmod", 2),
-    ("--mqueue", 1),
-    ("--overlay", 3),
-    ("--tmp-overlay", 1),
-    ("--ro-overlay", 1),
-    ("--overlay-src", 1),
-    ("--perms", 1),
-    ("--size", 1),
-    ("--remount-ro", 1),
-    ("--hostname", 1),
-    ("--bind-fd", 2),
+/// Flags that have no rule here, with how many operands they have and why.
+const OTHERS: [(&str, usize, Weight, &str); 43] = [
+    ("--dir", 1, Weight::Narrower, NAMES),
+    ("--symlink", 2, Weight::Narrower, NAMES),
+    ("--file", 2, Weight::Narrower, NAMES),
+    ("--bind-data", 2, Weight::Narrower, NAMES),
+    ("--ro-bind-data", 2, Weight::Narrower, NAMES),
+    ("--bind-fd", 2, Weight::Narrower, NAMES),
+    ("--ro-bind-fd", 2, Weight::Narrower, NAMES),
+    ("--chmod", 2, Weight::Narrower, NAMES),
+    ("--perms", 1, Weight::Narrower, NAMES),
+    ("--size", 1, Weight::Narrower, NAMES),
+    ("--mqueue", 1, Weight::Narrower, NAMES),
+    ("--overlay", 3, Weight::Narrower, NAMES),
+    ("--tmp-overlay", 1, Weight::Narrower, NAMES),
+    ("--ro-overlay", 1, Weight::Narrower, NAMES),
+    ("--overlay-src", 1, Weight::Narrower, NAMES),
+    ("--remount-ro", 1, Weight::Narrower, NAMES),
+    ("--hostname", 1, Weight::Narrower, NAMES),
+    ("--as-pid-1", 0, Weight::Narrower, NUMBERS),
+    ("--uid", 1, Weight::Narrower, NUMBERS),
+    ("--gid", 1, Weight::Narrower, NUMBERS),
+    (
+        "--argv0",
+        1,
+        Weight::Narrower,
+        "the command is called by its own name",
+    ),
+    ("--die-with-parent", 0, Weight::Same, PARENT),
+    ("--keep-caps", 0, Weight::Same, HOLDS),
+    ("--disable-userns", 0, Weight::Same, HOLDS),
+    ("--assert-userns-disabled", 0, Weight::Same, HOLDS),
+    ("--unshare-user-try", 0, Weight::Same, HOLDS),
+    ("--unshare-user", 0, Weight::Same, HOLDS),
+    ("--unshare-cgroup-try", 0, Weight::Same, HOLDS),
+    ("--unshare-cgroup", 0, Weight::Same, HOLDS),
+    ("--unshare-uts", 0, Weight::Same, HOLDS),
+    ("--lock-file", 1, Weight::Same, HOLDS),
+    ("--sync-fd", 1, Weight::Same, HOLDS),
+    ("--block-fd", 1, Weight::Same, HOLDS),
+    ("--userns-block-fd", 1, Weight::Same, HOLDS),
+    ("--info-fd", 1, Weight::Same, STATUS),
+    ("--json-status-fd", 1, Weight::Same, STATUS),
+    ("--level-prefix", 0, Weight::Same, HOLDS),
+    ("--userns", 1, Weight::Same, HOLDS),
+    ("--userns2", 1, Weight::Same, HOLDS),
+    ("--pidns", 1, Weight::Same, HOLDS),
+    ("--unshare-pid", 0, Weight::Same, PROCESSES),
+    ("--unshare-ipc", 0, Weight::Same, PROCESSES),
+    (
+        "--new-session",
+        0,
+        Weight::Same,
+        "typing into the terminal is refused",
+    ),
 ];
-/// Flags that hold here in any case, or are about how that program works.
-const SAME: [(&str, usize); 23] = [
-    ("--die-with-parent", 0),
-    ("--as-pid-1", 0),
-    ("--unshare-user-try", 0),
-    ("--unshare-user", 0),
-    ("--unshare-cgroup-try", 0),
-    ("--unshare-cgroup", 0),
-    ("--unshare-uts", 0),
-    ("--disable-userns", 0),
-    ("--assert-userns-disabled", 0),
-    ("--argv0", 1),
-    ("--lock-file", 1),
-    ("--sync-fd", 1),
-    ("--block-fd", 1),
-    ("--userns-block-fd", 1),
-    ("--info-fd", 1),
-    ("--json-status-fd", 1),
-    ("--uid", 1),
-    ("--gid", 1),
-    ("--level-prefix", 0),
-    ("--userns", 1),
-    ("--userns2", 1),
-    ("--pidns", 1),
-    ("--keep-caps", 0),
-];
+
+const NAMES: &str = "names stay what they are here: nothing is made or put in another place";
+const NUMBERS: &str =
+    "its numbers are those of whoever starts it: there is no namespace of its own";
+const PARENT: &str =
+    "it ends with supervise, which does not end with whoever started it: see setpriv --pdeathsig";
+const HOLDS: &str = "it holds here in any case, or is about how that program works";
+const STATUS: &str = "supervise run has --status-fd";
+const PROCESSES: &str = "other processes can be neither signalled nor traced, nor their memory shared; that they are there can be seen";
 
 /// Variables that say where things are and who runs them, and make nothing load or run.
 const VARIABLES: [&str; 12] = [
@@ -69,8 +89,7 @@ const VARIABLES: [&str; 12] = [
 /// The policy.
 pub fn draft(words: &[String]) -> Result<Draft, String> {
     let mut draft = Draft::default();
-    // There, the system's programs are listed like everything else.
-    draft.head("base = false");
+    draft.bare();
     let mut flags = Flags::new(words);
     let mut is_cut_off = false;
     let mut has_tmp = false;
@@ -97,18 +116,11 @@ pub fn draft(words: &[String]) -> Result<Draft, String> {
                     _ => hidden.push(at),
                 }
             }
-            "--proc" => facts(&mut draft, &format!("{flag} {}", flags.operand(flag)?)),
-            "--dev" => devices(&mut draft, &format!("{flag} {}", flags.operand(flag)?)),
+            "--proc" => draft.facts(&format!("{flag} {}", flags.operand(flag)?)),
+            "--dev" => draft.devices(&format!("{flag} {}", flags.operand(flag)?)),
             "--unshare-net" => is_cut_off = true,
             "--unshare-all" => is_cut_off = true,
             "--share-net" => is_cut_off = false,
-            "--unshare-pid" | "--unshare-ipc" => {
-                let why = "other processes can be neither signalled nor traced, nor their memory shared; that they are there can be seen";
-                draft.note(Weight::Same, flag, why);
-            }
-            "--new-session" => {
-                draft.note(Weight::Same, flag, "typing into the terminal is refused")
-            }
             "--clearenv" => clears = true,
             "--setenv" => {
                 let (name, value) = (flags.operand(flag)?, flags.operand(flag)?);
@@ -120,8 +132,8 @@ pub fn draft(words: &[String]) -> Result<Draft, String> {
                 draft.note(Weight::Weaker, &format!("{flag} {name}"), why);
             }
             "--chdir" => {
-                let said = format!("{flag} {}", flags.operand(flag)?);
-                draft.note(Weight::Same, &said, "supervise run has --chdir, too");
+                let path = flags.operand(flag)?;
+                draft.directory(&format!("{flag} {path}"), path);
             }
             "--cap-drop" => {
                 flags.operand(flag)?;
@@ -152,6 +164,7 @@ pub fn draft(words: &[String]) -> Result<Draft, String> {
             _ => other(&mut draft, &mut flags, flag)?,
         }
     }
+    draft.command(flags.command());
     for at in hidden {
         hide(&mut draft, at, &granted);
     }
@@ -178,62 +191,18 @@ pub fn draft(words: &[String]) -> Result<Draft, String> {
     Ok(draft)
 }
 
-/// What a process file system of its own is needed for most.
-fn facts(draft: &mut Draft, said: &str) {
-    for name in [
-        "cpuinfo",
-        "meminfo",
-        "stat",
-        "loadavg",
-        "uptime",
-        "version",
-        "filesystems",
-    ] {
-        draft.path("read", said, &format!("/proc/{name}?"));
-    }
-    let why = "of processes it shows the program itself alone, where its opens are seen";
-    draft.note(Weight::Narrower, said, why);
-}
-
-fn devices(draft: &mut Draft, said: &str) {
-    for name in ["null", "zero", "full", "tty", "ptmx"] {
-        draft.path("write", said, &format!("/dev/{name}?"));
-    }
-    for name in ["random", "urandom"] {
-        draft.path("read", said, &format!("/dev/{name}?"));
-    }
-    let why = "no terminals of its own, and no /dev/shm";
-    draft.note(Weight::Narrower, said, why);
-}
-
 fn other(draft: &mut Draft, flags: &mut Flags<'_>, flag: &str) -> Result<(), String> {
-    let known = |table: &[(&str, usize)]| {
-        let found = table.iter().find(|(name, _)| *name == flag);
-        found.map(|(_, operands)| *operands)
-    };
-    let (operands, weight, why) = match (known(&VIEWS), known(&SAME)) {
-        (Some(count), _) => (
-            count,
-            Weight::Narrower,
-            "names stay what they are here: nothing is made or put in another place",
-        ),
-        (None, Some(count)) => (
-            count,
-            Weight::Same,
-            "it holds here in any case, or is about how that program works",
-        ),
-        (None, None) => {
-            return Err(format!(
-                "{flag} is not known, and neither is what follows it"
-            ));
-        }
+    let Some((_, operands, weight, why)) = OTHERS.iter().find(|(name, ..)| *name == flag) else {
+        return Err(format!(
+            "{flag} is not known, and neither is what follows it"
+        ));
     };
     let mut said = flag.to_owned();
-    for _ in 0..operands {
+    for _ in 0..*operands {
         said.push(' ');
         said.push_str(flags.operand(flag)?);
     }
-    draft.note(weight, &said, why);
+    draft.note(*weight, &said, why);
     Ok(())
 }
 

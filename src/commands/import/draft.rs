@@ -1,5 +1,6 @@
 //! A policy in the making: rules that our parser takes, and notes about everything else.
 
+use crate::render;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use supervisor::advice::quoted;
@@ -59,11 +60,38 @@ pub struct Draft {
     /// Variables that are set.
     set: BTreeMap<String, String>,
     notes: Vec<(Weight, String, String)>,
+    /// Whether the policy begins with nothing, not even what every program needs.
+    is_bare: bool,
+    /// What is to be run, where that was said.
+    command: Vec<String>,
+    /// Where it is to start.
+    directory: Option<String>,
 }
+
+/// Facts about the machine. Of processes, `/proc` shows the program itself alone.
+const FACTS: [&str; 7] = [
+    "cpuinfo",
+    "meminfo",
+    "stat",
+    "loadavg",
+    "uptime",
+    "version",
+    "filesystems",
+];
 
 /// What stands for everything: a policy has no `/`, which would hold devices and other processes, too.
 const EVERYTHING: [&str; 8] = [
-    "/usr?", "/etc?", "/opt?", "/srv?", "/var?", "/mnt?", "$HOME", "$PWD",
+    "/usr?", "/etc?", "/opt?", "/srv?", "/var?", "/mnt?", "$HOME?", "$PWD",
+];
+
+/// And where there are programs that are not in `/usr`.
+const PROGRAMS: [&str; 6] = [
+    "/bin?",
+    "/sbin?",
+    "/lib?",
+    "/lib32?",
+    "/lib64?",
+    "/nix/store?",
 ];
 
 impl Draft {
@@ -79,6 +107,63 @@ impl Draft {
     pub fn worst(&self) -> Weight {
         let weights = self.notes.iter().map(|(weight, ..)| *weight);
         weights.max().unwrap_or(Weight::Same)
+    }
+
+    /// Has the policy begin with nothing: there, the system's programs are listed like everything else.
+    pub fn bare(&mut self) {
+        self.is_bare = true;
+        self.head("base = false");
+    }
+
+    /// What is to be run.
+    pub fn command(&mut self, words: &[String]) {
+        self.command = words.to_vec();
+    }
+
+    /// Where that starts.
+    pub fn directory(&mut self, said: &str, path: &str) {
+        self.directory = Some(path.to_owned());
+        let why =
+            "supervise run has --chdir, too: what is relative in the policy is relative to it then";
+        self.note(Weight::Same, said, why);
+    }
+
+    /// How it is run under the policy in that file; `None`: nobody said what.
+    pub fn line(&self, policy: &str) -> Option<String> {
+        // Without a `/` it might be the name of a preset.
+        let policy = match policy.contains('/') {
+            true => policy.to_owned(),
+            false => format!("./{policy}"),
+        };
+        let mut words = vec!["supervise".to_owned(), "-p".to_owned(), policy];
+        if let Some(directory) = &self.directory {
+            words.extend(["--chdir".to_owned(), directory.clone()]);
+        }
+        words.push("--".to_owned());
+        words.extend_from_slice(&self.command);
+        let words: Vec<_> = words.iter().map(|word| render::quoted(word)).collect();
+        (!self.command.is_empty()).then(|| words.join(" "))
+    }
+
+    /// Facts about the machine.
+    pub fn facts(&mut self, said: &str) {
+        for name in FACTS {
+            self.path("read", said, &format!("/proc/{name}?"));
+        }
+        let why = "of processes it shows the program itself alone, where its opens are seen";
+        self.note(Weight::Narrower, said, why);
+    }
+
+    /// Devices without a memory, and the terminal.
+    pub fn devices(&mut self, said: &str) {
+        for name in ["null", "zero", "full", "tty", "ptmx"] {
+            self.path("write", said, &format!("/dev/{name}?"));
+        }
+        for name in ["random", "urandom"] {
+            self.path("read", said, &format!("/dev/{name}?"));
+        }
+        let why = "plain devices; no terminals of its own, and no /dev/shm: name others one by one";
+        self.note(Weight::Narrower, said, why);
     }
 
     /// A line before the tables, such as `tmp = "none"`.
@@ -113,6 +198,8 @@ impl Draft {
         if weight == Weight::Narrower {
             let bare = path.trim_end_matches('?').trim_end_matches('/');
             match bare {
+                "/proc" if self.is_bare => return self.facts(said),
+                "/dev" if self.is_bare => return self.devices(said),
                 "/proc" | "/sys" => {
                     let why = "facts about the machine and about the program itself can be read in any case; the rest holds other processes' secrets";
                     return self.note(weight, said, why);
@@ -130,6 +217,13 @@ impl Draft {
     fn everything(&mut self, key: &'static str, said: &str) {
         for path in EVERYTHING {
             self.entry(Table::Fs, key, said, &quoted(path), Weight::Narrower);
+        }
+        if self.is_bare {
+            for path in PROGRAMS {
+                self.entry(Table::Fs, key, said, &quoted(path), Weight::Narrower);
+            }
+            self.facts(said);
+            self.devices(said);
         }
         self.note(
             Weight::Narrower,

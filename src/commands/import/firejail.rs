@@ -71,7 +71,9 @@ pub fn from_words(words: &[String]) -> Result<Draft, String> {
         lines.push(word.replacen('=', " ", 1));
         position += 1;
     }
-    Ok(of(lines))
+    let mut draft = of(lines);
+    draft.command(flags.command());
+    Ok(draft)
 }
 
 fn of(lines: Vec<String>) -> Draft {
@@ -193,8 +195,8 @@ fn grants(draft: &mut Draft, has_home: bool, listed: &[(String, String)], replac
             "nothing of the home directory is granted",
         );
     } else if !in_home {
-        draft.path("exec", "the home directory is there", "$HOME");
-        draft.path("write", "the home directory is there", "$HOME");
+        draft.path("exec", "the home directory is there", "$HOME?");
+        draft.path("write", "the home directory is there", "$HOME?");
     }
 }
 

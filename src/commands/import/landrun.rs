@@ -7,16 +7,18 @@ use supervisor::advice::quoted;
 /// The policy.
 pub fn draft(words: &[String]) -> Result<Draft, String> {
     let mut draft = Draft::default();
-    // There, the system's programs and variables are listed like everything else.
-    draft.head("base = false");
+    // There, variables are listed like everything else, too.
+    draft.bare();
     draft.head("tmp = \"none\"");
+    // Wherever it stands, it is about all of them.
+    let is_optional = words.iter().any(|word| word == "--ignore-missing");
     let mut flags = Flags::new(words);
     while let Some(flag) = flags.flag() {
         match flag {
             "--ro" | "--rox" | "--rw" | "--rwx" => {
                 for text in flags.operand(flag)?.split(',') {
                     let said = format!("{flag} {text}");
-                    files(&mut draft, flag, &said, text);
+                    files(&mut draft, flag, &said, text, is_optional);
                 }
             }
             "--bind-tcp" | "--connect-tcp" => {
@@ -45,11 +47,23 @@ pub fn draft(words: &[String]) -> Result<Draft, String> {
                     ),
                 }
             }
+            "--unix" => {
+                for text in flags.operand(flag)?.split(',') {
+                    let said = format!("{flag} {text}");
+                    match path(text, &[], true) {
+                        Some(path) => {
+                            draft.entry(Table::Net, "unix", &said, &quoted(&path), Weight::Narrower)
+                        }
+                        None => unknown(&mut draft, &said),
+                    }
+                }
+            }
             "--unrestricted-network" => draft.whole_network(flag),
             "--unrestricted-filesystem" => {
                 draft.path("exec", flag, "/");
                 draft.path("write", flag, "/");
             }
+            "--ignore-missing" => draft.note(Weight::Same, flag, "said by the `?` at the end"),
             "--best-effort" => {
                 let why = "what the kernel lacks stops the run here, unless `[require] best_effort` names it";
                 draft.note(Weight::Narrower, flag, why);
@@ -58,23 +72,42 @@ pub fn draft(words: &[String]) -> Result<Draft, String> {
                 let why = "it looks at the command: name its directory, and those of its libraries, under `exec`";
                 draft.note(Weight::Narrower, flag, why);
             }
+            "--unrestricted-scoped" => {
+                let why = "other processes are neither signalled nor reached by abstract sockets";
+                draft.note(Weight::Narrower, flag, why);
+            }
             "--log-level" => {
                 flags.operand(flag)?;
                 draft.note(Weight::Same, flag, "see -v and -q");
             }
+            "--log-disable-originating"
+            | "--log-enable-subprocesses"
+            | "--log-disable-subdomains" => {
+                draft.note(
+                    Weight::Same,
+                    flag,
+                    "what is refused is in the record of the run",
+                );
+            }
             _ => draft.note(Weight::Weaker, flag, "not known: it may restrict something"),
         }
     }
+    draft.command(flags.command());
     let why = "system calls, metadata, signals to the outside and Unix sockets are restricted here, and were not there";
     draft.note(Weight::Narrower, "what Landlock leaves open", why);
     Ok(draft)
 }
 
-fn files(draft: &mut Draft, flag: &str, said: &str, text: &str) {
-    let Some(path) = path(text, &[], false) else {
-        return draft.note(Weight::Narrower, said, "a variable that is not known here");
+fn unknown(draft: &mut Draft, said: &str) {
+    draft.note(Weight::Narrower, said, "a variable that is not known here");
+}
+
+fn files(draft: &mut Draft, flag: &str, said: &str, text: &str, is_optional: bool) {
+    let Some(path) = path(text, &[], is_optional) else {
+        return unknown(draft, said);
     };
-    if path.contains(['*', '?', '[']) {
+    let bare = path.trim_end_matches('?');
+    if bare.contains(['*', '?', '[']) {
         return draft.note(Weight::Narrower, said, "this name would be a pattern here");
     }
     if matches!(flag, "--rw" | "--rwx") {

@@ -9,6 +9,7 @@ mod draft;
 mod firejail;
 mod landrun;
 mod nono;
+mod sandlock;
 mod srt;
 mod systemd;
 mod words;
@@ -48,7 +49,7 @@ pub struct ImportArgs {
     /// A profile, or a file with a command line; `-` is standard input
     #[arg(required_unless_present = "words", conflicts_with = "words")]
     file: Option<PathBuf>,
-    /// The flags of a command line (landrun, bwrap, firejail)
+    /// The flags of a command line (landrun, bwrap, sandlock, firejail, nono)
     #[arg(last = true, value_name = "FLAGS")]
     words: Vec<OsString>,
 }
@@ -62,9 +63,11 @@ enum From {
     Landrun,
     /// A command line of bubblewrap
     Bwrap,
+    /// A command line of sandlock
+    Sandlock,
     /// A profile of firejail, or its command line
     Firejail,
-    /// A profile of nono, in JSON
+    /// A profile of nono, in JSON, or its command line
     Nono,
     /// A unit of systemd
     Systemd,
@@ -80,7 +83,7 @@ enum Said {
 
 /// Imports.
 pub fn import(args: &ImportArgs) -> ExitCode {
-    let (text, weight) = match read(args).and_then(|said| translated(args.from, said)) {
+    let (draft, text) = match read(args).and_then(|said| translated(args.from, said)) {
         Ok(done) => done,
         Err(error) => return fail(error),
     };
@@ -89,7 +92,7 @@ pub fn import(args: &ImportArgs) -> ExitCode {
         // Creating it fails where anything has that name, a link included.
         Some(file) => {
             match File::create_new(file).and_then(|mut made| made.write_all(text.as_bytes())) {
-                Ok(()) => ExitCode::SUCCESS,
+                Ok(()) => told(&draft, file),
                 Err(error) => fail(format!("cannot make {}: {error}", file.display())),
             }
         }
@@ -98,7 +101,7 @@ pub fn import(args: &ImportArgs) -> ExitCode {
         return written;
     }
     // Once more where nobody reads the policy before it is used.
-    let (status, said) = match weight {
+    let (status, said) = match draft.worst() {
         Weight::Same => return ExitCode::SUCCESS,
         Weight::Narrower => (
             exit::NARROWER,
@@ -110,24 +113,34 @@ pub fn import(args: &ImportArgs) -> ExitCode {
     ExitCode::from(status)
 }
 
-/// The policy, and the worst that is to be said of it.
-fn translated(from: From, said: Said) -> Result<(String, Weight), String> {
+/// Says how what is to be run is run under the policy in that file.
+fn told(draft: &Draft, file: &Path) -> ExitCode {
+    match draft.line(&file.to_string_lossy()) {
+        Some(line) => print(&format!("{line}\n")),
+        None => ExitCode::SUCCESS,
+    }
+}
+
+/// The policy, and its text.
+fn translated(from: From, said: Said) -> Result<(Draft, String), String> {
     let (name, draft) = match (from, said) {
         (From::Srt, Said::Text(text)) => ("sandbox-runtime", srt::draft(&text)),
         (From::Nono, Said::Text(text)) => ("nono", nono::draft(&text)),
+        (From::Nono, Said::Words(words)) => ("nono", nono::from_words(&words)),
         (From::Systemd, Said::Text(text)) => ("systemd", systemd::draft(&text)),
         (From::Firejail, Said::Text(text)) => ("firejail", firejail::draft(&text)),
         (From::Firejail, Said::Words(words)) => ("firejail", firejail::from_words(&words)),
         (From::Landrun, said) => ("landrun", landrun::draft(&words_of(said, "landrun")?)),
         (From::Bwrap, said) => ("bubblewrap", bwrap::draft(&words_of(said, "bwrap")?)),
+        (From::Sandlock, said) => ("sandlock", sandlock::draft(&words_of(said, "sandlock")?)),
         (_, Said::Words(_)) => return Err("this is read from a file, not from flags".to_owned()),
     };
-    let draft: Draft = draft?;
+    let draft = draft?;
     let text = draft.toml(name);
     // Each rule was tried by itself. That all of it is a policy is tried here.
     Policy::parse("imported", &text, &mut NoFiles)
         .map_err(|error| format!("what came of it is no policy, and is not written: {error}"))?;
-    Ok((text, draft.worst()))
+    Ok((draft, text))
 }
 
 fn words_of(said: Said, program: &str) -> Result<Vec<String>, String> {

@@ -1,7 +1,8 @@
 //! A profile of nono, in JSON.
 
 use super::draft::{Draft, Table, Weight, path};
-use serde_json::Value;
+use super::words::Flags;
+use serde_json::{Value, json};
 use supervisor::advice::quoted;
 
 /// What its variables are called here.
@@ -15,6 +16,57 @@ const KNOWN: [(&str, &str); 3] = [
 pub fn draft(text: &str) -> Result<Draft, String> {
     let profile: Value =
         serde_json::from_str(text).map_err(|error| format!("this is no JSON: {error}"))?;
+    of(&profile)
+}
+
+/// Lists of a profile's `filesystem`, with the flags that add to them.
+const LISTS: [(&str, &str, &str); 6] = [
+    ("--allow", "-a", "allow"),
+    ("--read", "-r", "read"),
+    ("--write", "-w", "write"),
+    ("--allow-file", "", "allow_file"),
+    ("--read-file", "", "read_file"),
+    ("--write-file", "", "write_file"),
+];
+
+/// The policy of a command line, of which each flag is a line of a profile.
+pub fn from_words(words: &[String]) -> Result<Draft, String> {
+    let words = match words.split_first() {
+        Some((first, rest)) if first == "run" || first == "wrap" => rest,
+        _ => words,
+    };
+    let mut flags = Flags::new(words);
+    let mut files = json!({});
+    let mut profile = json!({"network": {"block": false}});
+    while let Some(flag) = flags.flag() {
+        let list = LISTS
+            .iter()
+            .find(|(long, short, _)| [*long, *short].contains(&flag));
+        match (flag, list) {
+            (_, Some((.., list))) => {
+                let path = flags.operand(flag)?;
+                match files[*list].as_array_mut() {
+                    Some(paths) => paths.push(json!(path)),
+                    None => files[*list] = json!([path]),
+                }
+            }
+            ("--block-net" | "--net-block", _) => profile["network"]["block"] = json!(true),
+            ("--allow-cwd", _) => profile["workdir"] = json!({"access": "readwrite"}),
+            ("--silent" | "-s" | "--verbose" | "-v" | "--no-rollback" | "--no-diagnostics", _) => {}
+            _ => {
+                return Err(format!(
+                    "{flag} is not known, and neither is what follows it"
+                ));
+            }
+        }
+    }
+    profile["filesystem"] = files;
+    let mut draft = of(&profile)?;
+    draft.command(flags.command());
+    Ok(draft)
+}
+
+fn of(profile: &Value) -> Result<Draft, String> {
     let Some(profile) = profile.as_object() else {
         return Err("this is no profile: an object is expected".to_owned());
     };

@@ -52,7 +52,7 @@ fn split(text: &str) -> Result<Vec<String>, String> {
 
 /// Flags and their operands, one after the other: `--name value` or `--name=value`.
 pub struct Flags<'a> {
-    words: std::slice::Iter<'a, String>,
+    words: &'a [String],
     /// What stood behind a `=`.
     attached: Option<&'a str>,
 }
@@ -61,17 +61,22 @@ impl<'a> Flags<'a> {
     /// Of these words.
     pub fn new(words: &'a [String]) -> Self {
         Self {
-            words: words.iter(),
+            words,
             attached: None,
         }
     }
 
     /// The next flag; `None`: what follows is the command.
     pub fn flag(&mut self) -> Option<&'a str> {
-        let word = self.words.next()?;
-        if word == "--" || !word.starts_with('-') {
+        let word = self.words.first()?;
+        if word == "--" {
+            self.words = &self.words[1..];
             return None;
         }
+        if !word.starts_with('-') {
+            return None;
+        }
+        self.words = &self.words[1..];
         let (name, attached) = match word.split_once('=') {
             Some((name, value)) => (name, Some(value)),
             None => (word.as_str(), None),
@@ -85,9 +90,19 @@ impl<'a> Flags<'a> {
     /// # Errors
     /// There is none.
     pub fn operand(&mut self, flag: &str) -> Result<&'a str, String> {
-        let attached = self.attached.take();
-        let next = attached.or_else(|| self.words.next().map(String::as_str));
-        next.ok_or_else(|| format!("{flag} needs an operand"))
+        if let Some(attached) = self.attached.take() {
+            return Ok(attached);
+        }
+        let Some((next, rest)) = self.words.split_first() else {
+            return Err(format!("{flag} needs an operand"));
+        };
+        self.words = rest;
+        Ok(next)
+    }
+
+    /// The command and its arguments, where no flag is left.
+    pub fn command(self) -> &'a [String] {
+        self.words
     }
 }
 
@@ -103,5 +118,21 @@ mod tests {
         assert_eq!(words, ["--bind", "a b", "c\"d", "--dev", "/dev", "e f"]);
         assert!(of_program("bwrap 'x", "bwrap").is_err());
         assert!(of_program("ls", "bwrap").is_err());
+    }
+    #[test]
+    fn behind_the_flags_stands_the_command() {
+        let split = |text: &str| -> Vec<String> { text.split(' ').map(str::to_owned).collect() };
+        for (line, command) in [
+            ("--a 1 --b=2 ls --a", "ls --a"),
+            ("--a 1 -- --b=2", "--b=2"),
+            ("--a 1 -- ls -- x", "ls -- x"),
+        ] {
+            let words = split(line);
+            let mut flags = Flags::new(&words);
+            while let Some(flag) = flags.flag() {
+                flags.operand(flag).unwrap();
+            }
+            assert_eq!(flags.command(), split(command), "{line}");
+        }
     }
 }
