@@ -32,6 +32,28 @@ fn a_refusal_is_explained_with_what_was_asked_by_whom_and_what_would_allow_it() 
 }
 
 #[test]
+fn what_was_allowed_and_could_not_be_had_is_explained_by_what_the_kernel_answered() {
+    require!(feature::asking_by_name());
+    let house = House::new();
+    let (absent, file) = (house.data.join("absent"), house.data.write("file", ""));
+    let allowed = format!(
+        "[[request]]\npath = \"{}\"\naccess = [\"read\"]\ndecision = \"allow\"",
+        house.data.path().display()
+    );
+    let ask = |path: String| format!("\"$SUPERVISE_EXE\" request {path} --read");
+    for (path, errno) in [
+        (absent.display().to_string(), "ENOENT"),
+        (format!("{}/below", file.display()), "ENOTDIR"),
+    ] {
+        house.run(&allowed, &ask(path)).expect_code(1);
+        let said = house.explain(&["--last"]).expect_code(0).stdout;
+        let because = format!("   because: the kernel answers {errno}");
+        assert!(said.lines().any(|said| said == because), "{said}");
+        assert!(!said.contains("because: \n"), "{said}");
+    }
+}
+
+#[test]
 fn the_change_that_is_said_allows_it_and_nothing_beside() {
     require!(feature::listener());
     for (script, name) in [

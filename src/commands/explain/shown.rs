@@ -190,6 +190,11 @@ fn because(group: &Group) -> String {
         Some((None, Some(rule))) => {
             format!("{}: {detail}", Printable::from(rule.to_string().as_str()))
         }
+        // The policy had nothing against it: it could not be done.
+        _ if group.detail.is_empty() => {
+            let errnos = list(group.errnos.iter().map(|errno| visible(errno)));
+            format!("the kernel answers {errnos}")
+        }
         _ => detail.to_string(),
     }
 }
