@@ -228,7 +228,8 @@ fn every_flag_and_every_kind_of_name_is_as_the_kernel_has_it() {
 #[test]
 fn absolute_paths_are_as_the_kernel_has_them() {
     agree(|base, name, flags| {
-        let place = sys::openat2::path_of(base.as_fd())?.expect("it has a name");
+        let place = sys::openat2::path_of(base.as_fd(), sys::openat2::Lookup::Full)?
+            .expect("it has a name");
         // Not `join`: that would take slashes away.
         let path = format!("{}/{}", place.display(), name.display());
         nix::fcntl::open(path.as_str(), flags, MODE)

@@ -139,15 +139,15 @@ pub(super) fn locate(claim: &Claim, asker: &Asker, lookup: Lookup) -> Result<Loc
             Err(Errno::EISDIR.into())
         }
         Ok(_) if claim.create == Create::New => Err(Errno::EEXIST.into()),
-        Ok(fd) => there(fd, asker),
+        Ok(fd) => there(fd, asker, lookup),
         Err(Errno::ENOENT) if claim.create != Create::No => place(claim, path, asker, lookup),
         Err(errno) => Err(errno.into()),
     }
 }
 
-fn there(fd: OwnedFd, asker: &Asker) -> Result<Located, Lost> {
+fn there(fd: OwnedFd, asker: &Asker, lookup: Lookup) -> Result<Located, Lost> {
     let facts = facts(fd.as_fd())?;
-    let path = named(fd.as_fd(), &facts, asker)?;
+    let path = named(fd.as_fd(), &facts, asker, lookup)?;
     Ok(Located {
         path,
         object: Object::There { fd, facts },
@@ -155,8 +155,13 @@ fn there(fd: OwnedFd, asker: &Asker) -> Result<Located, Lost> {
 }
 
 /// The canonical name of a located object, if claims may reach it there.
-fn named(fd: BorrowedFd<'_>, facts: &Facts, asker: &Asker) -> Result<PathBuf, Lost> {
-    let path = openat2::path_of(fd)?.ok_or(Errno::ENOENT)?;
+fn named(
+    fd: BorrowedFd<'_>,
+    facts: &Facts,
+    asker: &Asker,
+    lookup: Lookup,
+) -> Result<PathBuf, Lost> {
+    let path = openat2::path_of(fd, lookup)?.ok_or(Errno::ENOENT)?;
     let below = path.strip_prefix("/proc");
     let is_procfs = openat2::is_procfs(facts).unwrap_or(below.is_ok());
     if !is_procfs {
@@ -230,7 +235,7 @@ fn place(claim: &Claim, path: PathBuf, asker: &Asker, lookup: Lookup) -> Result<
         match found {
             Err(Errno::ENOENT) => {
                 let facts = facts(directory.as_fd())?;
-                let path = named(directory.as_fd(), &facts, asker)?.join(name);
+                let path = named(directory.as_fd(), &facts, asker, lookup)?.join(name);
                 let object = Object::New {
                     directory,
                     facts,
@@ -243,7 +248,7 @@ fn place(claim: &Claim, path: PathBuf, asker: &Asker, lookup: Lookup) -> Result<
             Ok(fd) => {
                 if !facts(fd.as_fd())?.is(libc::S_IFLNK) {
                     // Somebody made it in this very moment.
-                    return there(fd, asker);
+                    return there(fd, asker, lookup);
                 }
                 if claim.has(OpenFlags::NOFOLLOW) {
                     return Err(Errno::ELOOP.into());

@@ -73,18 +73,19 @@ impl Located {
     }
 
     /// Looks at what was found, beginning wherever the child said. `held`: through which of its descriptors, if through one.
-    pub fn look(fd: OwnedFd, held: Option<(Thread, i32)>) -> Result<Self, Failure> {
-        Self::look_on(fd, held, metadata::file_system_of)
+    pub fn look(fd: OwnedFd, held: Option<(Thread, i32)>, lookup: Lookup) -> Result<Self, Failure> {
+        Self::look_on(fd, held, lookup, metadata::file_system_of)
     }
 
     /// Looks at what was found by a walk from the root, which comes by nothing but what is mounted.
-    pub fn look_below_root(fd: OwnedFd) -> Result<Self, Failure> {
-        Self::look_on(fd, None, metadata::file_system_remembered)
+    pub fn look_below_root(fd: OwnedFd, lookup: Lookup) -> Result<Self, Failure> {
+        Self::look_on(fd, None, lookup, metadata::file_system_remembered)
     }
 
     fn look_on(
         fd: OwnedFd,
         held: Option<(Thread, i32)>,
+        lookup: Lookup,
         file_system_of: fn(u64) -> Result<i64, Errno>,
     ) -> Result<Self, Failure> {
         let facts = metadata::facts(fd.as_fd())?;
@@ -92,7 +93,7 @@ impl Located {
         let system = file_system_of(facts.mount);
         let is_mounted = system != Err(Errno::ENOENT);
         let name = if is_mounted {
-            name_of(fd.as_fd())?
+            name_of(fd.as_fd(), lookup)?
         } else {
             None
         };
@@ -123,7 +124,7 @@ impl Located {
 /// Finds the object of a place.
 pub(super) fn locate(thread: Thread, place: &Place, lookup: Lookup) -> Result<Located, Failure> {
     match place {
-        Place::WorkingDirectory => Located::look(thread.working_directory()?, None),
+        Place::WorkingDirectory => Located::look(thread.working_directory()?, None, lookup),
         Place::Descriptor {
             number,
             accepts_path_only,
@@ -132,7 +133,7 @@ pub(super) fn locate(thread: Thread, place: &Place, lookup: Lookup) -> Result<Lo
             if !accepts_path_only && thread.is_path_only(*number)? {
                 return Err(Errno::EBADF.into());
             }
-            Located::look(fd, Some((thread, *number)))
+            Located::look(fd, Some((thread, *number)), lookup)
         }
         Place::Path { base, path, follow } => by_path(thread, *base, path, *follow, lookup),
     }
@@ -163,8 +164,8 @@ pub(super) fn by_path(
         Err(failure) => Err(failure),
         Ok(fd) => {
             let located = match base {
-                None => Located::look_below_root(fd)?,
-                Some(_) => Located::look(fd, None)?,
+                None => Located::look_below_root(fd, lookup)?,
+                Some(_) => Located::look(fd, None, lookup)?,
             };
             if located.is_proc {
                 walk::walk(thread, base, path, follow, lookup)
@@ -200,17 +201,25 @@ pub(super) fn resolve_within(
 ) -> Result<OwnedFd, Failure> {
     match openat2::locate_within(from, as_path(path), flags, restrictions, lookup) {
         Ok(fd) => Ok(fd),
-        Err(Errno::EAGAIN) if lookup == Lookup::Cached => Err(Failure::WouldWait),
-        Err(errno @ (Errno::EMFILE | Errno::ENFILE)) => Err(out_of_means(errno)),
-        Err(errno) => Err(errno.into()),
+        Err(errno) => Err(unresolved(errno, lookup)),
+    }
+}
+
+/// Why a walk by the kernel came to nothing.
+fn unresolved(errno: Errno, lookup: Lookup) -> Failure {
+    match errno {
+        Errno::EAGAIN if lookup == Lookup::Cached => Failure::WouldWait,
+        Errno::EMFILE | Errno::ENFILE => out_of_means(errno),
+        errno => errno.into(),
     }
 }
 
 /// What the kernel calls an open object.
-pub(super) fn name_of(fd: BorrowedFd<'_>) -> Result<Option<PathBuf>, Failure> {
-    match openat2::path_of(fd) {
+pub(super) fn name_of(fd: BorrowedFd<'_>, lookup: Lookup) -> Result<Option<PathBuf>, Failure> {
+    match openat2::path_of(fd, lookup) {
+        Ok(name) => Ok(name),
         Err(Errno::ENAMETOOLONG) => Err(Failure::TooDeep),
-        other => Ok(other?),
+        Err(errno) => Err(unresolved(errno, lookup)),
     }
 }
 

@@ -135,7 +135,7 @@ impl Entry {
     /// Looks at what has the name now, and what the directory is called now.
     fn look(&mut self, lookup: Lookup) -> Result<(), Failure> {
         self.there = self.found(lookup)?;
-        self.name_it()
+        self.name_it(lookup)
     }
 
     /// What has the name now.
@@ -162,9 +162,9 @@ impl Entry {
     }
 
     /// Finds out what it is called now.
-    fn name_it(&mut self) -> Result<(), Failure> {
+    fn name_it(&mut self, lookup: Lookup) -> Result<(), Failure> {
         let directory = match self.directory.path() {
-            Some(_) => name_of(self.directory.fd.as_fd())?,
+            Some(_) => name_of(self.directory.fd.as_fd(), lookup)?,
             None => None,
         };
         match directory {
@@ -187,14 +187,18 @@ impl Entry {
     /// Looks again, without waiting, after somebody else looked and waited. What a file server told stands.
     pub fn refresh(&mut self) -> Result<(), Failure> {
         match self.is_slow() {
-            true => self.name_it(),
+            true => self.name_it(Lookup::Cached),
             false => self.look(Lookup::Full),
         }
     }
 
     /// Whether the directory is still called what it was.
     pub fn is_in_place(&self) -> bool {
-        let parent = name_of(self.directory.fd.as_fd());
+        let lookup = match self.is_slow() {
+            true => Lookup::Cached,
+            false => Lookup::Full,
+        };
+        let parent = name_of(self.directory.fd.as_fd(), lookup);
         matches!(parent, Ok(Some(parent)) if Some(parent.as_path()) == self.path.parent())
     }
 

@@ -121,8 +121,8 @@ impl Walk {
             Err(failure) => Err(failure),
             Ok(fd) => {
                 let located = match start {
-                    None => Located::look_below_root(fd)?,
-                    Some(_) => Located::look(fd, None)?,
+                    None => Located::look_below_root(fd, self.lookup)?,
+                    Some(_) => Located::look(fd, None, self.lookup)?,
                 };
                 if located.is_proc {
                     slowly()
@@ -153,7 +153,7 @@ impl Walk {
                 Err(Failure::Native(Errno::ENOENT)) => return Self::to_be_made(parent, name),
                 found => found?,
             };
-            let located = Located::look(fd, None)?;
+            let located = Located::look(fd, None, lookup)?;
             if !located.facts.is(libc::S_IFLNK) {
                 // Somebody made it in this very moment.
                 return Ok(Found::There(located));
@@ -209,7 +209,7 @@ impl Walk {
             // A link that is to be a directory: it may lead to one.
             Err(Failure::Native(Errno::EXDEV | Errno::ENOTDIR)) => wait,
             Err(failure) => Err(failure),
-            Ok(fd) => match Located::look(fd, None)? {
+            Ok(fd) => match Located::look(fd, None, Lookup::Full)? {
                 link if link.facts.is(libc::S_IFLNK) && self.how.follows() => wait,
                 located => Ok(Found::There(located)),
             },

@@ -73,7 +73,7 @@ pub(super) fn walk(
             left.push_front(name);
         }
     }
-    Located::look(here, held)
+    Located::look(here, held, lookup)
 }
 
 fn root(lookup: Lookup) -> Result<OwnedFd, Failure> {
@@ -125,7 +125,7 @@ fn proc_link(
             _ => None,
         });
     }
-    let place = name_of(here.as_fd())?;
+    let place = name_of(here.as_fd(), lookup)?;
     let Some((owner, inside)) = place.as_deref().and_then(owner) else {
         return Ok(None);
     };

@@ -107,8 +107,9 @@ pub fn reopen(fd: BorrowedFd<'_>, flags: OFlag) -> Result<OwnedFd, Errno> {
 /// The present name of what `fd` holds; `None` when it has none any more, or none that we can see.
 ///
 /// # Errors
-/// The errno of `readlink(2)` or `statx(2)`.
-pub fn path_of(fd: BorrowedFd<'_>) -> Result<Option<PathBuf>, Errno> {
+/// The errno of `readlink(2)` or `statx(2)`; `EAGAIN` when it is not [`Lookup::Full`] that it takes; those of `openat2(2)` that say
+/// nothing about the name.
+pub fn path_of(fd: BorrowedFd<'_>, lookup: Lookup) -> Result<Option<PathBuf>, Errno> {
     let path = by_number(fd, read_link)?;
     if !path.is_absolute() {
         return Ok(None);
@@ -117,12 +118,20 @@ pub fn path_of(fd: BorrowedFd<'_>) -> Result<Option<PathBuf>, Errno> {
     if !path.as_os_str().as_bytes().ends_with(b" (deleted)") {
         return Ok(Some(path));
     }
-    let Ok(named) = locate(None, &path, OFlag::O_NOFOLLOW, Lookup::Cached) else {
+    let held = facts(fd)?;
+    if held.links == 0 {
         return Ok(None);
-    };
-    let (named, held) = (facts(named.as_fd())?, facts(fd)?);
-    let is_same = (named.dev, named.ino) == (held.dev, held.ino);
-    Ok(is_same.then_some(path))
+    }
+    match locate(None, &path, OFlag::O_NOFOLLOW, lookup) {
+        Ok(named) => {
+            let named = facts(named.as_fd())?;
+            let is_same = (named.dev, named.ino) == (held.dev, held.ino);
+            Ok(is_same.then_some(path))
+        }
+        // That it is not known from memory does not say that it is gone.
+        Err(errno @ (Errno::EAGAIN | Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)) => Err(errno),
+        Err(_) => Ok(None),
+    }
 }
 
 /// Whether operations on a file may wait for a server: everything but the file systems that are known to be served by
@@ -240,10 +249,16 @@ mod tests {
         let path = place.join("a");
         fs::write(&path, "first").unwrap();
         let located = locate(None, &path, OFlag::empty(), Lookup::Full).unwrap();
-        assert_eq!(path_of(located.as_fd()), Ok(Some(path.clone())));
+        assert_eq!(
+            path_of(located.as_fd(), Lookup::Full),
+            Ok(Some(path.clone()))
+        );
         fs::rename(&path, place.join("b")).unwrap();
         fs::write(&path, "second").unwrap();
-        assert_eq!(path_of(located.as_fd()), Ok(Some(place.join("b"))));
+        assert_eq!(
+            path_of(located.as_fd(), Lookup::Full),
+            Ok(Some(place.join("b")))
+        );
         let mut text = String::new();
         let file = reopen(located.as_fd(), OFlag::O_RDONLY).unwrap();
         fs::File::from(file).read_to_string(&mut text).unwrap();
@@ -257,14 +272,25 @@ mod tests {
         let path = place.join("a (deleted)");
         fs::write(&path, "").unwrap();
         let located = locate(None, &path, OFlag::empty(), Lookup::Full).unwrap();
-        assert_eq!(path_of(located.as_fd()), Ok(Some(path.clone())));
+        assert_eq!(
+            path_of(located.as_fd(), Lookup::Full),
+            Ok(Some(path.clone()))
+        );
         fs::remove_file(&path).unwrap();
-        assert_eq!(path_of(located.as_fd()), Ok(None));
+        assert_eq!(path_of(located.as_fd(), Lookup::Full), Ok(None));
         // Another file, of the name that the kernel makes up for the one that is gone.
         fs::write(place.join("a (deleted) (deleted)"), "").unwrap();
-        assert_eq!(path_of(located.as_fd()), Ok(None));
+        assert_eq!(path_of(located.as_fd(), Lookup::Full), Ok(None));
+        // One that has another name still is not known from memory to have lost this one.
+        let (one, other) = (place.join("one"), place.join("other"));
+        fs::write(&one, "").unwrap();
+        fs::hard_link(&one, &other).unwrap();
+        let located = locate(None, &one, OFlag::empty(), Lookup::Full).unwrap();
+        fs::remove_file(&one).unwrap();
+        assert_eq!(path_of(located.as_fd(), Lookup::Cached), Err(Errno::EAGAIN));
+        assert_eq!(path_of(located.as_fd(), Lookup::Full), Ok(None));
         let (pipe, _other) = nix::unistd::pipe().unwrap();
-        assert_eq!(path_of(pipe.as_fd()), Ok(None));
+        assert_eq!(path_of(pipe.as_fd(), Lookup::Full), Ok(None));
         fs::remove_dir_all(&place).unwrap();
     }
 
@@ -275,14 +301,14 @@ mod tests {
         fs::write(&one, "").unwrap();
         fs::write(&other, "").unwrap();
         let held = fs::File::open(&one).unwrap();
-        assert_eq!(path_of(held.as_fd()), Ok(Some(one)));
+        assert_eq!(path_of(held.as_fd(), Lookup::Full), Ok(Some(one)));
         // SAFETY: the copy does what a thread may do as well, and leaves without running anything of this process.
         match unsafe { nix::unistd::fork() }.unwrap() {
             nix::unistd::ForkResult::Child => {
                 let another = fs::File::open(&other).unwrap();
                 // SAFETY: both descriptors are open.
                 unsafe { libc::dup2(another.as_raw_fd(), held.as_raw_fd()) };
-                let is_found = path_of(held.as_fd()) == Ok(Some(other));
+                let is_found = path_of(held.as_fd(), Lookup::Full) == Ok(Some(other));
                 // SAFETY: takes a number and ends the copy.
                 unsafe { libc::_exit(i32::from(!is_found)) }
             }
@@ -308,7 +334,10 @@ mod tests {
         let found = locate(None, &path, OFlag::empty(), Lookup::Cached);
         assert_eq!(found.err(), Some(Errno::EAGAIN));
         let root = locate(None, Path::new("/"), OFlag::empty(), Lookup::Cached).unwrap();
-        assert_eq!(path_of(root.as_fd()), Ok(Some(PathBuf::from("/"))));
+        assert_eq!(
+            path_of(root.as_fd(), Lookup::Full),
+            Ok(Some(PathBuf::from("/")))
+        );
         fs::remove_dir_all(&place).unwrap();
     }
 
