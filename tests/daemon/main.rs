@@ -17,12 +17,14 @@ mod load;
 mod misbehaving;
 mod opens;
 mod others;
+mod programs;
 mod questions;
 mod reasons;
 mod seen;
 mod storms;
 mod wall;
 mod writers;
+mod written;
 
 use guest::Guest;
 use harness::process::{is_alive, marked};
@@ -71,12 +73,19 @@ fn a_job_that_runs_when_the_daemon_is_killed_is_done_once_and_its_result_can_be_
     let ran = guest.asks(json!({"run": {"job": {"x": 1}}}));
     assert_eq!(ran["data"]["output"], json!({"x": 1}), "{ran}");
     let (sid, worker) = (ran["data"]["sid"].clone(), ran["data"]["worker"].clone());
+    let asked = guest.asks(json!({"run": {"job": "ask"}}));
+    assert_eq!(asked["data"]["state"], "waiting", "{asked}");
     let pids = ["py-1", "py-2"].map(|id| house.worker(id)["pid"].clone());
     house.kill_daemon();
     let mut guest = Guest::new(&house);
     let again = guest.asks(json!({"continue": {"sid": sid}}));
     assert_eq!(again["data"]["output"], json!({"x": 1}), "{again}");
     assert_eq!(again["data"]["worker"], worker);
+    // One that waits for input gets it from the next daemon, where it waits.
+    let sid = &asked["data"]["sid"];
+    let told = guest.asks(json!({"continue": {"sid": sid, "input": "Ada"}}));
+    assert_eq!(told["data"]["output"], "Ada", "{told}");
+    assert_eq!(told["data"]["worker"], asked["data"]["worker"]);
     assert_eq!(
         ["py-1", "py-2"].map(|id| house.worker(id)["pid"].clone()),
         pids
@@ -93,6 +102,11 @@ fn an_upgrade_keeps_the_workers() {
     house.ask(&["daemon", "--upgrade"]).expect_code(0);
     assert_ne!(house.pid(), daemon);
     assert_eq!(house.worker("idle-1")["pid"], before["pid"]);
+    house.ask(&["stop"]).expect_code(0);
+    house.ask(&["daemon", "--upgrade"]).expect_code(0);
+    let stopped = house.worker("idle-1");
+    assert_eq!(stopped["desired"], false, "{stopped}");
+    assert_eq!(stopped["pid"], json!(null), "{stopped}");
 }
 
 #[test]

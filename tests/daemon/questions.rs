@@ -150,7 +150,7 @@ impl Asking {
 
 pub const ASKED: &str = "ask_read = [\"FILE\"]\n[broker]\napprover = \"control\"\ntimeout = \"5m\"";
 
-fn both() -> Asking {
+pub fn both() -> Asking {
     Asking::new(
         &[
             ("call", &["python3", "-c", BY_CALL, "FILE"]),

@@ -13,7 +13,7 @@ pub use verbs::WorkersAction;
 
 use crate::exit;
 use crate::render::{fail, print};
-use client::{Asked, Which};
+use client::Asked;
 use protocol::FaultCode;
 use protocol::control::{
     ControlRequest, DesiredStates, Findings, Questions, Severity, Status, WorkerStatus,
@@ -95,8 +95,8 @@ fn act(action: &WorkersAction) -> Result<ExitCode, String> {
             worker,
             follow,
             lines,
-            which,
-        } => following::logs(which, worker, *lines, *follow),
+            common,
+        } => following::logs(common, worker, *lines, *follow),
         WorkersAction::Events { common } => following::events(common),
         WorkersAction::Questions { common } => questions(common),
         WorkersAction::Approve {
@@ -104,9 +104,9 @@ fn act(action: &WorkersAction) -> Result<ExitCode, String> {
             remember,
             for_session,
             scope,
-            which,
+            common,
         } => say(
-            which,
+            common,
             ControlRequest::Approve {
                 question: *question,
                 remember_ms: remember.map(milliseconds),
@@ -136,9 +136,9 @@ fn act(action: &WorkersAction) -> Result<ExitCode, String> {
         WorkersAction::Refuse {
             question,
             for_session,
-            which,
+            common,
         } => say(
-            which,
+            common,
             ControlRequest::Refuse {
                 question: *question,
                 for_session: *for_session,
@@ -175,11 +175,11 @@ fn milliseconds(time: Duration) -> u64 {
 }
 
 /// Answers a question, of whoever asks it.
-fn say(which: &Which, request: ControlRequest) -> Result<ExitCode, String> {
+fn say(common: &Common, request: ControlRequest) -> Result<ExitCode, String> {
     let mut unknown = None;
-    for mut client in which.connect_all()? {
+    for mut client in common.which.connect_all()? {
         match client.ask(request.clone()) {
-            Ok(_) => return Ok(ExitCode::SUCCESS),
+            Ok(answer) => return Ok(done(common, &answer)),
             Err(Asked::Refused(fault)) if fault.code != FaultCode::UnknownQuestion => {
                 return Err(Asked::Refused(fault).to_string());
             }
@@ -202,10 +202,14 @@ fn understood<T: DeserializeOwned>(answer: Value) -> Result<T, String> {
 /// Has something done of which there is nothing to show.
 fn order(common: &Common, request: ControlRequest) -> Result<ExitCode, String> {
     let answer = ask(&mut common.which.connect()?, request)?;
-    Ok(match common.json {
+    Ok(done(common, &answer))
+}
+
+fn done(common: &Common, answer: &Value) -> ExitCode {
+    match common.json {
         true => print(&format!("{answer}\n")),
         false => ExitCode::SUCCESS,
-    })
+    }
 }
 
 fn validate(common: &Common) -> Result<ExitCode, String> {

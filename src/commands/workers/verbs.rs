@@ -125,7 +125,9 @@ pub enum WorkersAction {
         common: Common,
     },
     /// Print what a worker wrote: its standard output to ours, its standard error to ours
-    #[command(after_help = "Example:\n  supervise logs -f index-1")]
+    #[command(
+        after_help = "With --json a line for each part of what it wrote: `stream`, `text`, `next` (the place behind it), and how many bytes before it were\n`skipped`, as they are no longer there.\n\nExamples:\n  supervise logs -f index-1\n  supervise logs -n 5000 index-1"
+    )]
     Logs {
         /// The worker
         worker: String,
@@ -135,9 +137,9 @@ pub enum WorkersAction {
         /// The last lines of each
         #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 100)]
         lines: u32,
-        /// Which daemon.
+        /// How.
         #[command(flatten)]
-        which: Which,
+        common: Common,
     },
     /// Print what happens, as it happens
     Events {
@@ -168,9 +170,9 @@ pub enum WorkersAction {
         /// `subtree` for that and its descendants, `session` for all of the worker
         #[arg(long, value_name = "WHOM", value_parser = scopes())]
         scope: Option<Scope>,
-        /// Which daemon.
+        /// How.
         #[command(flatten)]
-        which: Which,
+        common: Common,
     },
     /// List what was agreed to and still holds: what, for whom, for how long, and what was handed out under it
     #[command(
@@ -215,9 +217,9 @@ pub enum WorkersAction {
         /// And to the same whenever it is asked again, as long as the worker's process lives
         #[arg(long)]
         for_session: bool,
-        /// Which daemon.
+        /// How.
         #[command(flatten)]
-        which: Which,
+        common: Common,
     },
 }
 

@@ -58,6 +58,16 @@ impl Goal {
 /// As many bytes of a log as fit on a line, whatever they are: one byte becomes six characters at most.
 const LOG_PART: usize = 10_000;
 
+/// How many bytes at the end begin a character whose rest comes behind them.
+fn begun(bytes: &[u8]) -> usize {
+    let last = bytes.utf8_chunks().last();
+    let rest = last.map_or(&[][..], |chunk| chunk.invalid());
+    match std::str::from_utf8(rest) {
+        Err(error) if error.error_len().is_none() => rest.len(),
+        _ => 0,
+    }
+}
+
 impl<H: Hands> Daemon<H> {
     pub(super) fn on_asked(&mut self, asked: Asked) -> Result<(), DaemonError> {
         let Asked {
@@ -246,9 +256,11 @@ impl<H: Hands> Daemon<H> {
         };
         let chunk = self.logs.read(&source, after, lines, LOG_PART);
         let chunk = chunk.map_err(|error| Fault::new(FaultCode::Failed, error.to_string()))?;
+        let begun = begun(&chunk.bytes);
+        let whole = &chunk.bytes[..chunk.bytes.len() - begun];
         data(&LogChunk {
-            text: String::from_utf8_lossy(&chunk.bytes).into_owned(),
-            next: chunk.next,
+            text: String::from_utf8_lossy(whole).into_owned(),
+            next: chunk.next - begun as u64,
             skipped: chunk.skipped,
             more: chunk.more,
         })
