@@ -3,6 +3,7 @@
 mod birth;
 mod ground;
 mod hands;
+mod own_unit;
 mod pool_file;
 mod recorded;
 
@@ -100,14 +101,15 @@ fn unit(config: &Path, given: Option<&Path>, json: bool) -> Result<u8, String> {
     let file = read(config)?;
     let real = config.canonicalize().map_err(|error| error.to_string())?;
     let program = own_program()?;
+    let manager = match nix::unistd::geteuid().is_root() {
+        true => Manager::System,
+        false => Manager::User,
+    };
     let service = Service {
         program: &program,
         config: &real,
         file: &file,
-        manager: match nix::unistd::geteuid().is_root() {
-            true => Manager::System,
-            false => Manager::User,
-        },
+        manager,
     };
     let Some(given) = given else {
         print!("{}", service.unit());

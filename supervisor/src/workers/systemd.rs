@@ -3,7 +3,8 @@
 use super::config::{OnSupervisorExit, PoolFile};
 use protocol::control::{Finding, Findings, Severity};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 protocol::listed! {
@@ -20,6 +21,8 @@ protocol::listed! {
         KillMode = "unit-kill-mode",
         /// Whether descriptors are kept.
         Store = "unit-store",
+        /// Whether they are kept over a stop.
+        Preserve = "unit-store-preserve",
         /// Whether it is started again.
         Restart = "unit-restart",
         /// Whether it may have cgroups.
@@ -36,6 +39,58 @@ pub enum Manager {
     System,
     /// A user's.
     User,
+}
+
+/// The service that a process is part of, by its `/proc/PID/cgroup`: whose it is, and its name.
+#[must_use]
+pub fn service_of(cgroups: &str) -> Option<(Manager, String)> {
+    let path = cgroups.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let is_manager = |name: &str| name.starts_with("user@");
+    let manager = match path.split('/').any(is_manager) {
+        true => Manager::User,
+        false => Manager::System,
+    };
+    let mut names = path.rsplit('/');
+    // Below it may be groups of its own.
+    let name = names.find(|name| name.ends_with(".service"))?;
+    (!is_manager(name)).then(|| (manager, name.to_owned()))
+}
+
+/// The text of a unit and of what is dropped in beside it, of the directories where units lie, the first of which counts most. It is read,
+/// and nobody is asked who could keep whoever wants to know waiting.
+#[must_use]
+pub fn unit_in(places: &[PathBuf], name: &str) -> Option<String> {
+    let read = |name: &str| {
+        let mut files = places
+            .iter()
+            .map(|place| fs::read_to_string(place.join(name)));
+        files.find_map(Result::ok)
+    };
+    let template = name
+        .split_once('@')
+        .map(|(template, _)| format!("{template}@.service"));
+    let names: Vec<&str> = [Some(name), template.as_deref()]
+        .into_iter()
+        .flatten()
+        .collect();
+    let mut text = names.iter().find_map(|name| read(name))?;
+    let mut dropped = BTreeMap::new();
+    for place in places.iter().rev() {
+        for name in names.iter().rev() {
+            let entries = fs::read_dir(place.join(format!("{name}.d")));
+            for entry in entries.into_iter().flatten().flatten() {
+                let path = entry.path();
+                if path.extension().is_some_and(|kind| kind == "conf") {
+                    dropped.insert(entry.file_name(), path);
+                }
+            }
+        }
+    }
+    for path in dropped.values() {
+        text.push('\n');
+        text += &fs::read_to_string(path).unwrap_or_default();
+    }
+    Some(text)
 }
 
 /// What a unit is for.
@@ -102,8 +157,9 @@ impl Service<'_> {
              TimeoutStopSec={}\n\
              Restart=on-failure\n\
              WatchdogSec={}\n\
-             # What the keeper holds of workers that survive, for the next one.\n\
+             # What the keeper holds of workers that survive, for the next one; also over a stop, since systemd 254.\n\
              FileDescriptorStoreMax={STORED}\n\
+             FileDescriptorStorePreserve=yes\n\
              Delegate=yes\n\
              \n\
              [Install]\n\
@@ -113,6 +169,17 @@ impl Service<'_> {
             stop.as_secs(),
             WATCHDOG.as_secs(),
         )
+    }
+
+    /// The same of the unit that a daemon was started as: nothing where that starts something else, which started the daemon.
+    #[must_use]
+    pub fn validate_own(&self, unit: &str) -> Vec<Finding> {
+        let found = self.validate(unit);
+        let is_other = |found: &Finding| found.code == Check::ExecStart.as_str();
+        match found.iter().any(is_other) {
+            true => Vec::new(),
+            false => found,
+        }
     }
 
     /// What is not as it should be in a unit's text.
@@ -178,6 +245,16 @@ impl Service<'_> {
             "without FileDescriptorStoreMax= workers that survive their keeper are cut off"
                 .to_owned(),
             "FileDescriptorStoreMax=4096",
+        );
+        let preserve = get("FileDescriptorStorePreserve").unwrap_or("restart");
+        found.note(
+            self.survives() && stored.unwrap_or(0) > 0 && (!is_yes(preserve) || preserve == "restart"),
+            Check::Preserve.as_str(),
+            Severity::Info,
+            format!(
+                "with FileDescriptorStorePreserve={preserve} workers are cut off when the service was stopped without them, or is given up"
+            ),
+            "FileDescriptorStorePreserve=yes (systemd 254)",
         );
         let restart = get("Restart").unwrap_or("no");
         found.note(
@@ -281,6 +358,67 @@ mod tests {
     }
 
     #[test]
+    fn a_daemon_is_told_of_the_service_that_it_is_and_of_no_other() {
+        let of = |path: &str| service_of(&format!("1:name=systemd:/x.service\n0::{path}\n"));
+        let own = |manager| Some((manager, "w@1.service".to_owned()));
+        assert_eq!(of("/system.slice/w@1.service"), own(Manager::System));
+        let user = "/user.slice/user-7.slice/user@7.service";
+        assert_eq!(
+            of(&format!("{user}/app.slice/w@1.service")),
+            own(Manager::User)
+        );
+        assert_eq!(
+            of(&format!("{user}/app.slice/w@1.service/sub")),
+            own(Manager::User)
+        );
+        assert_eq!(of(user), None);
+        assert_eq!(of("/user.slice/session-1.scope"), None);
+        assert_eq!(service_of(""), None);
+
+        let file = file("survive");
+        let unit = service(&file).unit();
+        let (first, last) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let places = [first.path().to_owned(), last.path().to_owned()];
+        let codes = |name: &str| {
+            let text = unit_in(&places, name)?;
+            let found = service(&file).validate_own(&text).into_iter();
+            Some(found.map(|finding| finding.code).collect::<Vec<_>>())
+        };
+        assert_eq!(codes("w.service"), None);
+        fs::write(places[1].join("w.service"), &unit).unwrap();
+        assert_eq!(codes("w.service"), Some(vec![]));
+        // What is dropped in counts more, and in the first of all places most.
+        for (place, mode) in [(&places[1], "mixed"), (&places[0], "process")] {
+            let dropped = place.join("w.service.d");
+            fs::create_dir(&dropped).unwrap();
+            let text = format!("[Service]\nKillMode={mode}\n");
+            fs::write(dropped.join("kill.conf"), text).unwrap();
+            fs::write(dropped.join("kill.txt"), "[Service]\nType=simple\n").unwrap();
+            let expected: &[&str] = if mode == "mixed" {
+                &["unit-kill-mode"]
+            } else {
+                &[]
+            };
+            assert_eq!(codes("w.service").unwrap(), expected);
+        }
+        fs::write(
+            places[0].join("w@.service"),
+            unit.replace("Type=notify", ""),
+        )
+        .unwrap();
+        assert_eq!(codes("w@1.service").unwrap(), ["unit-type"]);
+        let other = unit
+            .replace(" daemon ", " run ")
+            .replace("KillMode=process", "");
+        fs::write(places[0].join("w.service"), other).unwrap();
+        assert_eq!(
+            codes("w.service"),
+            Some(vec![]),
+            "of what started something else"
+        );
+    }
+
+    #[test]
     fn what_a_unit_lacks_is_found_each_by_its_code() {
         let file = file("survive");
         let unit = service(&file).unit();
@@ -296,6 +434,12 @@ mod tests {
             ("Restart=on-failure", "", "unit-restart"),
             ("FileDescriptorStoreMax=4096", "", "unit-store"),
             ("StoreMax=4096", "StoreMax=0", "unit-store"),
+            (
+                "StorePreserve=yes",
+                "StorePreserve=restart",
+                "unit-store-preserve",
+            ),
+            ("FileDescriptorStorePreserve=yes", "", "unit-store-preserve"),
             ("Delegate=yes", "Delegate=false", "unit-delegate"),
             (" daemon ", " run ", "unit-exec-start"),
             (

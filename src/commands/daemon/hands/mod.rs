@@ -194,7 +194,9 @@ impl Hands for StableHands {
     }
 
     fn findings(&self) -> Vec<Finding> {
-        crate::setup::findings(&self.kernel, &self.ground.run())
+        let mut findings = crate::setup::findings(&self.kernel, &self.ground.run());
+        findings.extend(super::own_unit::findings(&self.pool_file.config));
+        findings
     }
 
     fn reread(&mut self) -> Result<PoolFile, String> {
