@@ -1,11 +1,15 @@
 //! Connections: how they begin, are lost, and come back.
 
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use client::{Backoff, ControlError, Notice, Options, PersistentIpcClientHandle};
 use protocol::control::Event;
+use protocol::json;
 
-use crate::harness::run::DEADLINE;
+use crate::harness::built;
+use crate::harness::run::{DEADLINE, Ran, run};
 use crate::server::{Manner, USUAL};
 use crate::{House, NEVER, eager, next, patient};
 
@@ -166,22 +170,65 @@ async fn the_connection_ends_with_the_last_handle() {
 #[tokio::test]
 async fn another_version_is_told_by_its_numbers_until_a_daemon_comes_that_speaks_ours() {
     let house = House::new();
-    let mut newer = house.serve(Manner {
-        version: 2,
-        ..USUAL
-    });
     let client = PersistentIpcClientHandle::spawn(house.socket(), eager());
-    until("a try failed", || newer.accepted() > 1).await;
-    let (ours, theirs) = (1, 2);
-    let mismatch = ControlError::VersionMismatch {
-        client: ours,
-        server: theirs,
-    };
-    assert_eq!(client.get_state().await, Err(mismatch.clone()));
-    assert_eq!(client.get_lifecycle_status().await, Err(mismatch.clone()));
-    assert_eq!(mismatch.code(), "version_mismatch");
-    newer.die();
-    let _ours = house.serve(USUAL);
+    // A daemon that is newer than the client, and one that is older.
+    for version in [2, 0] {
+        let mut other = house.serve(Manner { version, ..USUAL });
+        until("a try failed", || other.accepted() > 1).await;
+        let mismatch = ControlError::VersionMismatch {
+            client: 1,
+            server: version,
+        };
+        assert_eq!(client.get_state().await, Err(mismatch.clone()));
+        assert_eq!(client.get_lifecycle_status().await, Err(mismatch.clone()));
+        assert_eq!(mismatch.code(), "version_mismatch");
+        let socket = house.socket();
+        let said = tokio::task::spawn_blocking(move || status(&socket)).await;
+        let said = said.expect("no panic").stderr;
+        let numbers = format!("version 1, where {version} is spoken");
+        assert!(said.contains(&numbers), "{said}");
+        other.die();
+    }
+    let mut ours = house.serve(USUAL);
+    client.nudge_reconnect();
     assert!(client.wait_for_connected(DEADLINE).await);
     assert!(client.get_state().await.is_ok());
+    ours.die();
+}
+
+/// `supervise status`, asked of whoever listens there.
+fn status(socket: &Path) -> Ran {
+    let mut command = Command::new(built::supervise());
+    command.args(["status", "--socket"]).arg(socket);
+    run(&mut command).expect_code(125)
+}
+
+#[tokio::test]
+async fn what_a_newer_daemon_tells_beside_what_is_known_disturbs_nobody() {
+    let (_house, server, client) = House::with_client(patient()).await;
+    let mut events = client.events();
+    let danced = Event::Unknown(json!({"danced": {"worker": "a-1"}}));
+    server.emit(danced.clone());
+    server.emit(Event::Reloaded {});
+    for expected in [danced, Event::Reloaded {}] {
+        let told = next(&mut events).await;
+        assert!(
+            matches!(&told, Notice::Event(event) if event.event == expected),
+            "{told:?}"
+        );
+    }
+    assert!(client.get_state().await.is_ok());
+}
+
+#[test]
+fn what_nobody_names_is_waited_for_and_tried_as_is_documented() {
+    let usual = Options::default();
+    let seconds = Duration::from_secs;
+    assert_eq!(
+        (usual.response, usual.handshake),
+        (seconds(10), seconds(10))
+    );
+    let backoff = usual.backoff;
+    assert_eq!((backoff.first, backoff.longest), (seconds(1), seconds(30)));
+    assert_eq!(backoff.attempts, Some(10));
 }

@@ -291,6 +291,9 @@ async fn a_daemon_that_is_stopped_is_a_timeout_and_its_late_answer_is_nobody_els
     stop(daemon.as_raw());
     assert_eq!(client.validate_setup().await, Err(ControlError::Timeout));
     assert_eq!(client.status().await.map(drop), Err(ControlError::Timeout));
+    // Nor is it dead to whoever would be the next one.
+    let next = house.ask(&["daemon"]).expect_code(125);
+    assert!(next.stderr.contains("is running already"), "{next}");
     kill(daemon, Signal::SIGCONT).expect("it is there");
     // The answers to the first come before those to these, which are of another kind.
     let state = loop {

@@ -179,6 +179,12 @@ fn a_worker_that_is_asked_to_end_while_a_job_runs_ends_and_the_job_is_said_to_be
     let answer = guest.hears();
     assert_eq!(answer["ok"], false, "{answer}");
     assert_eq!(house.pids(), []);
+    let daemon = house.workspace.join("run/supervise/daemon");
+    let entries = std::fs::read_dir(daemon.join("registry")).expect("there");
+    assert_eq!(entries.count(), 0, "no manifest is left");
+    for id in ["py-1", "py-2"] {
+        assert!(!daemon.join(id).join("jobs").exists(), "no socket is left");
+    }
     house.has_no_orphan();
 }
 

@@ -37,6 +37,21 @@ async fn a_worker_that_says_nothing_times_out_at_the_deadline() {
 }
 
 #[tokio::test]
+async fn who_names_no_deadline_waits_ten_seconds_for_a_greeting() {
+    let silent = Impostor::start(|mut peer| {
+        peer.hear();
+        peer.heard();
+    });
+    let begun = std::time::Instant::now();
+    let error = PoolClient::connect(silent.path()).await;
+    assert_eq!(error.expect_err("silent"), PoolError::Timeout);
+    let waited = begun.elapsed();
+    let seconds = Duration::from_secs;
+    assert!(waited >= seconds(10) && waited < seconds(60), "{waited:?}");
+    silent.join().await;
+}
+
+#[tokio::test]
 async fn a_queue_that_is_full_is_waited_for_until_the_deadline() {
     let workspace = Workspace::new();
     let path = workspace.join("endpoint");

@@ -78,9 +78,8 @@ fn patient(mut socket: SupervisorSocket) -> SupervisorSocket {
     socket
 }
 
-#[test]
-fn every_message_goes_round_on_a_pair() {
-    let (ours, theirs) = SupervisorSocket::pair().expect("a pair");
+/// Everything that can be said is, and comes as it was sent.
+pub fn goes_round(ours: SupervisorSocket, theirs: SupervisorSocket) {
     let (mut ours, mut theirs) = (patient(ours), patient(theirs));
     let hello = SupervisorMessage::Hello(Hello {
         id: 1,
@@ -94,19 +93,25 @@ fn every_message_goes_round_on_a_pair() {
         ours.send_response(&response).expect("sent");
         assert_eq!(theirs.recv_response().expect("received"), response);
     }
+    ours.send_response_with(&granted(3, 1), &[file("three").as_fd()])
+        .expect("sent");
+    assert_eq!(theirs.recv_response(), Ok(granted(3, 1)));
+    assert_eq!(content(theirs.recv_fd().expect("the file")), "three");
+    theirs.send_fd(file("up")).expect("sent");
+    assert_eq!(content(ours.recv_fd().expect("a descriptor")), "up");
+}
+
+#[test]
+fn every_message_goes_round_on_a_pair() {
+    let (ours, theirs) = SupervisorSocket::pair().expect("a pair");
+    goes_round(ours, theirs);
 }
 
 #[test]
 fn every_message_goes_round_on_a_stream_made_elsewhere() {
     let (ours, theirs) = UnixStream::pair().expect("a pair");
-    let mut ours = patient(SupervisorSocket::from_stream(ours).expect("taken"));
-    let mut theirs = patient(SupervisorSocket::from_stream(theirs).expect("taken"));
-    theirs.send_message(&open(1, "/a")).expect("sent");
-    assert_eq!(ours.recv_message(), Ok(open(1, "/a")));
-    ours.send_response_with(&granted(1, 1), &[file("one").as_fd()])
-        .expect("sent");
-    assert_eq!(theirs.recv_response(), Ok(granted(1, 1)));
-    assert_eq!(content(theirs.recv_fd().expect("the file")), "one");
+    let taken = |stream| SupervisorSocket::from_stream(stream).expect("taken");
+    goes_round(taken(ours), taken(theirs));
 }
 
 #[test]

@@ -1,15 +1,18 @@
 //! Sockets that have a name in a directory.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::sys::stat::{Mode, umask};
 use supervisor_socket::{Error, Listener, SupervisorSocket};
 
 use crate::harness::Workspace;
-use crate::messages::{open, refused};
+use crate::messages::goes_round;
 
 const SOON: Option<Duration> = Some(Duration::from_secs(60));
 
@@ -27,47 +30,62 @@ fn leave_stale(path: &Path) {
 }
 
 #[test]
-fn a_connection_by_name_serves_every_message() {
+fn every_message_goes_round_on_a_connection_by_name() {
     let workspace = Workspace::new();
     let path = workspace.join("door");
     let client = std::thread::spawn({
         let path = path.clone();
         move || {
             crate::harness::run::eventually("somebody listens", || path.exists());
-            let mut theirs = loop {
+            loop {
                 // Bound, but not yet listening.
                 match SupervisorSocket::connect(&path) {
                     Err(Error::Io {
                         source: Errno::ECONNREFUSED,
                         ..
                     }) => std::thread::yield_now(),
-                    connected => break connected.expect("connected"),
+                    connected => return connected.expect("connected"),
                 }
-            };
-            theirs.send_message(&open(1, "/a")).expect("sent");
-            theirs.recv_response()
+            }
         }
     });
-    let mut ours = SupervisorSocket::bind(&path).expect("bound and accepted");
-    assert_eq!(ours.recv_message(), Ok(open(1, "/a")));
-    ours.send_response(&refused(1)).expect("sent");
-    assert_eq!(client.join().expect("the client"), Ok(refused(1)));
+    let ours = SupervisorSocket::bind(&path).expect("bound and accepted");
     assert!(path.exists());
-    drop(ours);
+    goes_round(ours, client.join().expect("the client"));
     assert!(!path.exists(), "removed with the connection");
 }
 
 #[test]
-fn the_file_is_private_from_birth() {
+fn the_file_is_private_from_birth_whatever_the_umask() {
+    if !crate::child::alone("named::the_file_is_private_from_birth_whatever_the_umask") {
+        return;
+    }
+    umask(Mode::empty());
     let workspace = Workspace::open_to_all();
     let path = workspace.join("door");
-    let listener = Listener::bind(&path).expect("bound");
-    let mode = std::fs::symlink_metadata(&path)
-        .expect("the socket")
-        .permissions()
-        .mode();
-    assert_eq!(mode & 0o777 & !0o600, 0, "{mode:o}");
-    assert_eq!(listener.path(), path);
+    let mode = |path: &Path| {
+        let found = std::fs::symlink_metadata(path);
+        found.map(|found| found.permissions().mode() & 0o777)
+    };
+    // Somebody who looks all the time never sees it open to others, however short.
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let seen = scope.spawn(|| {
+            let mut seen = BTreeSet::new();
+            while !over.load(Ordering::Relaxed) {
+                seen.extend(mode(&path));
+            }
+            seen
+        });
+        for _ in 0..1000 {
+            let listener = Listener::bind(&path).expect("bound");
+            assert_eq!(mode(listener.path()).expect("it is there"), 0o600);
+        }
+        over.store(true, Ordering::Relaxed);
+        let seen = seen.join().expect("no panic");
+        let open = seen.iter().find(|mode| **mode != 0o600);
+        assert_eq!(open, None, "{seen:?}");
+    });
 }
 
 #[test]
