@@ -67,6 +67,7 @@ Examples:
   supervise --read in.pdf --write out -- pdftotext in.pdf out/x
   supervise check policy.toml                       what a policy gives, and by which mechanism
   supervise explain -p policy.toml read ~/.ssh/id_rsa
+  supervise --pty -p agent -- bash                  in a terminal of its own, which cannot reach yours
   supervise learn -o policy.toml -- make test       the policy that a command needs, from a run of it
   supervise explain --last                          why the last run was refused what it was, and what to do about it
 
@@ -241,6 +242,15 @@ pub struct PolicyArgs {
     pub approver: Option<String>,
 }
 
+/// What comes out of a terminal of the command's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Pty {
+    /// What is harmless: text, colours, the cursor, other screens, the mouse
+    Filtered,
+    /// Everything, also what asks the terminal, names it, or uses the clipboard
+    Passthrough,
+}
+
 /// How to run.
 #[derive(Debug, Default, Args)]
 pub struct RunArgs {
@@ -263,6 +273,17 @@ pub struct RunArgs {
     /// Have what is allowed in the record, too, each thing once.
     #[arg(skip)]
     pub everything: bool,
+    /// Give the command a terminal of its own, shown on yours: it can then neither type into yours nor leave it without echo, and
+    /// what it writes cannot reach the clipboard, the title or your keys. `--pty=passthrough` shows all that it writes as it is.
+    /// Without a terminal it changes nothing, and what is no terminal (pipes, files) stays what it is
+    #[arg(
+        long,
+        value_name = "OUTPUT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "filtered"
+    )]
+    pub pty: Option<Pty>,
     /// The policy, which is in no file, and where it would be.
     #[arg(skip)]
     pub text: Option<(String, PathBuf)>,
@@ -356,6 +377,10 @@ mod tests {
             "--read a run -- ls",
             "--quiet --verbose -- ls",
             "--hel -- ls",
+            "--pty -- ls",
+            "--pty=passthrough -- ls",
+            "--pty=all -- ls",
+            "--pty passthrough -- ls",
         ];
         for line in lines {
             let words: Vec<OsString> = ["supervise"]

@@ -208,6 +208,12 @@ fn rest(law: &Law, ruleset: &Ruleset, tmpdir: &str) -> String {
             "awaited, not killed when the command ends".to_owned(),
         );
     }
+    if process.own_terminal {
+        say(
+            "terminal",
+            "of its own, shown on the caller's through a filter".to_owned(),
+        );
+    }
     if process.ptrace_own {
         say("ptrace", "among its own processes".to_owned());
     }

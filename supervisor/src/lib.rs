@@ -1,7 +1,7 @@
 //! The trusted core of `supervise`.
 //!
 //! Data flows one way: `policy`, `audit` → `sandbox` → `launch` → `socket` → `broker` →
-//! `transparent` → `session` → `workers`. A room never imports one to its right.
+//! `transparent`, `terminal` → `session` → `workers`. A room never imports one to its right.
 #![deny(unsafe_code)]
 
 pub mod advice;
@@ -12,5 +12,6 @@ pub mod policy;
 pub mod sandbox;
 pub mod session;
 pub mod sources;
+pub mod terminal;
 pub mod transparent;
 pub mod workers;

@@ -48,6 +48,8 @@ fn one(program: &Program, confinement: &Arc<Confinement>) -> Duration {
         envp: Vec::new(),
         working_directory: File::open("/usr").expect("a directory").into(),
         pass: Vec::new(),
+        streams: [None, None, None],
+        terminal: None,
         signal_mask: 0,
         orphans: Orphans::Kill,
     };

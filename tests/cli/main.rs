@@ -2,6 +2,8 @@
 
 #[path = "../harness/terminal.rs"]
 mod controlling;
+#[path = "../harness/desk.rs"]
+mod desk;
 #[path = "../harness/mod.rs"]
 mod harness;
 

@@ -1,134 +1,16 @@
 //! On a terminal: keys that signal, job control, and who has the foreground afterwards.
 
 use super::Scene;
-use super::controlling::controlled_by;
-use super::harness::built::supervise;
+use super::desk::{Desk, INTERRUPT, STOP};
 use super::harness::process::{eventually_gone, parent, state};
 use super::harness::run::eventually;
 use super::harness::{feature, require};
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::AsFd;
-use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-/// Nothing on a terminal takes that long.
-const DEADLINE: Duration = Duration::from_secs(60);
-
-const INTERRUPT: &str = "\x03";
-const STOP: &str = "\x1a";
-
-/// A shell on a terminal, and the person in front of it.
-struct Desk {
-    shell: Child,
-    keyboard: File,
-    screen: String,
-    seen: usize,
-}
-
-impl Desk {
-    fn new(scene: &Scene, shell: &mut Command) -> Self {
-        let terminal = nix::pty::openpty(None, None).expect("a terminal");
-        let shell = scene
-            .at_home(controlled_by(shell, terminal.slave))
-            .env("S", supervise())
-            .env("PS1", "$ ")
-            .env("TERM", "dumb")
-            .spawn()
-            .expect("bash is there");
-        let keyboard = File::from(terminal.master);
-        fcntl(&keyboard, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("a flag");
-        Self {
-            shell,
-            keyboard,
-            screen: String::new(),
-            seen: 0,
-        }
-    }
-
-    fn interactive(scene: &Scene) -> Self {
-        Self::new(
-            scene,
-            // What the caller of the tests ignores (nohup, background jobs) bash would ignore too.
-            Command::new("env")
-                .args(["--default-signal", "bash"])
-                .args(["--norc", "--noprofile", "--noediting", "-i"]),
-        )
-    }
-
-    /// What is typed is echoed: a word that is waited for is typed with quotes in it.
-    fn types(&mut self, text: &str) {
-        self.keyboard.write_all(text.as_bytes()).expect("a key");
-    }
-
-    fn look(&mut self) {
-        let mut bytes = [0; 4096];
-        // Nothing there now (EAGAIN), or everybody has left the terminal (EIO).
-        while let Ok(length @ 1..) = self.keyboard.read(&mut bytes) {
-            self.screen
-                .push_str(&String::from_utf8_lossy(&bytes[..length]));
-        }
-    }
-
-    /// Waits until that is on the screen, after all that was waited for before, and returns what stands behind it on its line.
-    #[track_caller]
-    fn sees(&mut self, text: &str) -> String {
-        let deadline = Instant::now() + DEADLINE;
-        loop {
-            self.look();
-            let new = &self.screen[self.seen..];
-            let found = new.find(text).and_then(|at| {
-                let rest = &new[at + text.len()..];
-                let end = rest.find('\n')?;
-                Some((at + text.len() + end, rest[..end].trim().to_owned()))
-            });
-            if let Some((end, behind)) = found {
-                self.seen += end;
-                return behind;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "{text:?} never was on the screen:\n{}",
-                self.screen
-            );
-            let mut screen = [PollFd::new(self.keyboard.as_fd(), PollFlags::POLLIN)];
-            // An interrupted wait is a short wait; a terminal that everybody left is looked at again now and then.
-            let _events = poll(&mut screen, PollTimeout::from(2u8));
-        }
-    }
-
-    /// Waits until that is on the screen, in a line that has not ended.
-    #[track_caller]
-    fn seems(&mut self, text: &str) {
-        let deadline = Instant::now() + DEADLINE;
-        while !self.screen[self.seen..].contains(text) {
-            assert!(Instant::now() < deadline, "{text:?}:\n{}", self.screen);
-            self.look();
-            std::thread::yield_now();
-        }
-    }
-
-    /// The process group that the terminal's keys signal.
-    fn foreground(&self) -> i32 {
-        let group = nix::unistd::tcgetpgrp(&self.keyboard).expect("a terminal has a foreground");
-        group.as_raw()
-    }
-
-    fn shell_pid(&self) -> i32 {
-        self.shell.id() as i32
-    }
-}
-
-impl Drop for Desk {
-    fn drop(&mut self) {
-        // Whoever is still there goes with the terminal.
-        let _gone = self.shell.kill();
-        let _reaped = self.shell.wait();
-    }
+fn interactive(scene: &Scene) -> Desk {
+    Desk::new(scene.at_home(&mut Desk::shell()))
 }
 
 /// The supervisor of the command with that pid: between them stands the guardian.
@@ -140,7 +22,7 @@ fn supervisor_of(command: i32) -> i32 {
 fn the_interrupt_key_reaches_the_command_once() {
     require!(feature::program("bash"));
     let scene = Scene::new();
-    let mut desk = Desk::interactive(&scene);
+    let mut desk = interactive(&scene);
     scene.workspace.write(
         "loop.sh",
         "trap 'echo got=INT' INT\ntrap 'echo got=USR1; exit 5' USR1\necho pid=$$\nwhile :; do sleep 0.01; done\n",
@@ -167,7 +49,7 @@ fn the_interrupt_key_reaches_the_command_once() {
 fn the_interrupt_key_ends_a_command_that_does_not_mind() {
     require!(feature::program("bash"));
     let scene = Scene::new();
-    let mut desk = Desk::interactive(&scene);
+    let mut desk = interactive(&scene);
     desk.types("\"$S\" -- sh -c 'echo p\"\"id=$$; exec sleep 1000'; echo stat''us=$?.\n");
     let command: i32 = desk.sees("pid=").parse().expect("a pid");
     desk.types(INTERRUPT);
@@ -181,7 +63,7 @@ fn the_interrupt_key_ends_a_command_that_does_not_mind() {
 fn the_stop_key_stops_the_job_and_the_shell_continues_it() {
     require!(feature::program("bash"));
     let scene = Scene::new();
-    let mut desk = Desk::interactive(&scene);
+    let mut desk = interactive(&scene);
     // Not a shell that starts programs in a loop: one that waits in vfork(2) cannot be stopped.
     desk.types("\"$S\" -- sh -c 'echo p\"\"id=$$; exec sleep 1000'\n");
     let command: i32 = desk.sees("pid=").parse().expect("a pid");
@@ -223,7 +105,7 @@ fn a_command_that_took_the_foreground_and_was_killed_gives_it_back() {
         "-c",
         "\"$S\" -- bash --norc --noprofile --noediting -i; echo stat''us=$?.; read line; echo re''ad=$line.",
     ]);
-    let mut desk = Desk::new(&scene, &mut shell);
+    let mut desk = Desk::new(scene.at_home(&mut shell));
     desk.types("echo p''id=$$\n");
     let inner: i32 = desk.sees("pid=").parse().expect("a pid");
     assert_eq!(desk.foreground(), inner, "the inner shell took it");
@@ -254,7 +136,7 @@ fn what_is_agreed_to_at_the_terminal_can_stand_in_the_policy_for_the_next_run() 
          \"$S\" -p \"$P\" --approver deny -- cat \"$D\"; echo se''cond=$?.; read line",
     ]);
     shell.env("P", &policy).env("D", &data);
-    let mut desk = Desk::new(&scene, &mut shell);
+    let mut desk = Desk::new(scene.at_home(&mut shell));
     desk.sees("asks to read");
     let shown = scene
         .kept

@@ -3,7 +3,7 @@
 use crate::source::{Source, squeezed, words};
 
 /// The rooms of the core, each with those it may know.
-const ROOMS: [(&str, &[&str]); 10] = [
+const ROOMS: [(&str, &[&str]); 11] = [
     ("policy", &[]),
     ("sources", &["policy"]),
     ("audit", &["policy"]),
@@ -15,6 +15,7 @@ const ROOMS: [(&str, &[&str]); 10] = [
         "transparent",
         &["policy", "audit", "sandbox", "launch", "broker"],
     ),
+    ("terminal", &[]),
     (
         "session",
         &[
@@ -25,6 +26,7 @@ const ROOMS: [(&str, &[&str]); 10] = [
             "launch",
             "broker",
             "transparent",
+            "terminal",
         ],
     ),
     (

@@ -173,6 +173,8 @@ impl Lawful {
             program,
             working_directory: directory,
             pass,
+            streams: [None, None, None],
+            terminal: None,
             signal_mask: 0,
             orphans: Orphans::Kill,
         };

@@ -5,7 +5,7 @@ use crate::args::RunArgs;
 use crate::commands::daemon::bound;
 use crate::hint::shown;
 use nix::sys::socket::{Backlog, listen};
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -78,9 +78,12 @@ impl Desk {
         let on_question = move || {
             if !is_quiet {
                 // A closed standard error leaves nobody to tell.
-                let _unheard = writeln!(
-                    std::io::stderr(),
-                    "supervise: a question waits to be answered: see `supervise questions` at another terminal"
+                let mut out = std::io::stderr();
+                // A terminal is raw where the command has one of its own that is shown there.
+                let end = if out.is_terminal() { "\r\n" } else { "\n" };
+                let _unheard = write!(
+                    out,
+                    "supervise: a question waits to be answered: see `supervise questions` at another terminal{end}"
                 );
             }
         };

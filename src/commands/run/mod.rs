@@ -4,6 +4,7 @@ pub mod desk;
 pub mod door;
 mod dry;
 pub mod found;
+mod terminal;
 
 use crate::amend;
 use crate::args::RunArgs;
@@ -203,6 +204,7 @@ impl Run<'_> {
         reporter.verbose(format_args!("program: {}", program.path().display()));
         let (socket, inner) = session::pair().map_err(ours)?;
         let desk = Desk::ready(ruleset, self.place)?;
+        let relay = terminal::relay(args.pty, ruleset, reporter)?;
         let command = |listener| -> Result<(Command, Confined), Failure> {
             let confined = self.confined(listener)?;
             let environment = confined.adapt(&environment);
@@ -220,6 +222,8 @@ impl Run<'_> {
                         .try_clone()
                         .map_err(|error| ours(format!("cannot hold the socket: {error}")))?,
                 ],
+                streams: terminal::streams(relay.as_ref())?,
+                terminal: terminal::own(relay.as_ref())?,
                 signal_mask: signals.caller_mask(),
                 orphans: match ruleset.process().orphans_awaited {
                     true => Orphans::Wait,
@@ -291,7 +295,11 @@ impl Run<'_> {
             log,
             seat,
             clerk: amend::clerk(args, law, ruleset, &self.tmp),
-            caller: Some(Caller { signals, terminal }),
+            caller: Some(Caller {
+                signals,
+                terminal,
+                relay,
+            }),
             wall: [args.timeout, ruleset.limits().wall]
                 .into_iter()
                 .flatten()

@@ -322,6 +322,11 @@ impl Broker {
         }
     }
 
+    /// Whether a question stands on the caller's terminal, where nobody else is to write or to read meanwhile.
+    pub fn is_on_terminal(&self) -> bool {
+        self.desk.is_on_terminal()
+    }
+
     /// Readable when [`Broker::completed`] has something to do.
     #[must_use]
     pub fn wake_fd(&self) -> BorrowedFd<'_> {

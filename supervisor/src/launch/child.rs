@@ -119,6 +119,7 @@ type Take = fn(&Plan, &Report) -> Result<(), Errno>;
 
 /// The order matters:
 /// - parent death first, so that nothing below can leave a child without a guardian;
+/// - the terminal while nothing is confined, and its descriptor is still the plan's;
 /// - limits before capabilities, since raising a hard limit may need one;
 /// - the working directory before Landlock, through a descriptor that the parent opened and checked;
 /// - capabilities before `no_new_privs` and Landlock, which then need none; the bounding set first, while CAP_SETPCAP is there;
@@ -130,6 +131,7 @@ type Take = fn(&Plan, &Report) -> Result<(), Errno>;
 const STEPS: &[(Step, Take)] = &[
     (Step::ParentDeath, parent_death),
     (Step::OwnSession, own_session),
+    (Step::Foreground, own_foreground),
     (Step::Limits, limits),
     (Step::WorkingDirectory, working_directory),
     (Step::Capabilities, capabilities),
@@ -178,6 +180,22 @@ fn own_session(plan: &Plan, _: &Report) -> Result<(), Errno> {
         // SAFETY: no arguments. A process that was just cloned leads no group, so this cannot fail.
         Parent::Keeper { .. } => unsafe { raw_syscall!(libc::SYS_setsid) }.map(drop),
     }
+}
+
+/// A group of its own in the session that the guardian leads, in the foreground of its terminal.
+fn own_foreground(plan: &Plan, _: &Report) -> Result<(), Errno> {
+    let Some(terminal) = &plan.terminal else {
+        return Ok(());
+    };
+    let inside = terminal.inside.as_raw_fd();
+    // SAFETY: numbers, a descriptor that the plan owns, and a live integer that the kernel reads. Every signal is blocked, so that
+    // the one that stops who does this from the background is none.
+    unsafe {
+        raw_syscall!(libc::SYS_setpgid, 0, 0)?;
+        let group = raw_syscall!(libc::SYS_getpid)? as i32;
+        raw_syscall!(libc::SYS_ioctl, inside, libc::TIOCSPGRP, &raw const group)?;
+    }
+    Ok(())
 }
 
 fn limits(plan: &Plan, _: &Report) -> Result<(), Errno> {

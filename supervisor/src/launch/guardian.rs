@@ -145,8 +145,11 @@ unsafe extern "C" fn guardian(argument: *mut c_void) -> ! {
     // SAFETY: the caller's promise.
     let shared = unsafe { &*(argument as *const Shared) };
     let (plan, report) = (&shared.plan, &shared.report);
-    if let Err(errno) = prepare_guardian(plan) {
-        fail(report, Step::Guardian, errno);
+    let prepared = prepare_guardian(plan).map_err(|errno| (Step::Guardian, errno));
+    let prepared =
+        prepared.and_then(|()| lead_terminal(plan).map_err(|errno| (Step::OwnTerminal, errno)));
+    if let Err((step, errno)) = prepared {
+        fail(report, step, errno);
         announce(plan);
         exit();
     }
@@ -175,7 +178,7 @@ unsafe extern "C" fn guardian(argument: *mut c_void) -> ! {
         // A `kill -9` of the caller's whole process group must leave somebody who cleans up. The child stays in the group: it
         // was cloned before. A session of its own, not only a group: a child whose parent is in another group of its session is
         // what the kernel tells orphaned groups by, and when such a child ends it hangs up on all of a group in which somebody is
-        // stopped. Failure leaves the guardian where it was, which costs only that.
+        // stopped. Failure leaves the guardian where it was, which costs only that; who leads a session already fails.
         // SAFETY: no arguments.
         let _left = unsafe { raw_syscall!(libc::SYS_setsid) };
     } else {
@@ -217,6 +220,22 @@ fn prepare_guardian(plan: &Plan) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Where the command has a terminal of its own: leads the session that it controls. The command is to be a group of its own in it,
+/// whose parent is in another group of the same session: else the kernel would take it for one that nobody continues, and its
+/// terminal could not stop it.
+fn lead_terminal(plan: &Plan) -> Result<(), Errno> {
+    let Some(terminal) = &plan.terminal else {
+        return Ok(());
+    };
+    let inside = terminal.inside.as_raw_fd();
+    // SAFETY: no arguments, then a descriptor that the plan owns and numbers. A process that was just cloned leads no group.
+    unsafe {
+        raw_syscall!(libc::SYS_setsid)?;
+        raw_syscall!(libc::SYS_ioctl, inside, libc::TIOCSCTTY, 0)?;
+    }
+    Ok(())
+}
+
 /// Wakes the supervisor.
 fn announce(plan: &Plan) {
     let one: u64 = 1;
@@ -230,7 +249,10 @@ fn watch(plan: &Plan, report: &Report) -> ! {
     let wait_for: u64 = bit(libc::SIGCHLD) | bit(PARENT_DIED) | bit(END);
     loop {
         match reap(plan, report) {
-            Children::None => exit(),
+            Children::None => {
+                restore_terminal(plan);
+                exit();
+            }
             Children::Some => {}
         }
         let ended = report.state.load(Ordering::Acquire) != State::Running as u32;
@@ -238,7 +260,10 @@ fn watch(plan: &Plan, report: &Report) -> ! {
             report.left.store(1, Ordering::Release);
         }
         if ended && matches!(plan.orphans, Orphans::Kill) || must_end(plan, report) {
+            restore_terminal(plan);
             kill_all(report);
+            restore_terminal(plan);
+            exit();
         }
         // SAFETY: a live set of eight bytes, no information wanted, no deadline. The set's signals are blocked since before this
         // process was cloned, so none is lost between two calls.
@@ -255,6 +280,18 @@ fn must_end(plan: &Plan, report: &Report) -> bool {
     // SAFETY: no arguments.
     let parent = unsafe { raw_syscall!(libc::SYS_getppid) };
     report.end.load(Ordering::Acquire) != 0 || parent != Ok(plan.supervisor as usize)
+}
+
+/// Where the supervisor is gone: puts the caller's terminal back, which whatever ended it left it no time for.
+fn restore_terminal(plan: &Plan) {
+    // SAFETY: no arguments.
+    let parent = unsafe { raw_syscall!(libc::SYS_getppid) };
+    if parent != Ok(plan.supervisor as usize)
+        && let Some(terminal) = &plan.terminal
+    {
+        // One that has hung up is put right by whoever uses it next.
+        let _restored = terminal.outside.restore();
+    }
 }
 
 enum Children {
@@ -326,7 +363,7 @@ fn note(report: &Report, change: Change) -> bool {
 
 /// Kills until no child is left. The children of a killed one become ours (subreaper) and are found in the next round.
 /// A pid that the list names cannot be reused meanwhile: only we reap.
-fn kill_all(report: &Report) -> ! {
+fn kill_all(report: &Report) {
     loop {
         kill_listed(report);
         match wait(libc::WEXITED) {
@@ -334,7 +371,7 @@ fn kill_all(report: &Report) -> ! {
                 note(report, change);
             }
             Ok(None) | Err(Errno::EINTR) => {}
-            Err(_) => exit(),
+            Err(_) => return,
         }
     }
 }

@@ -40,7 +40,7 @@ pub struct Kept {
 /// failed.
 ///
 /// Blocks for the time of the launch only. `window` is free again when this returns; one launch at a time has it. What
-/// [`Command::orphans`] says is not for this launch: nobody watches but the supervisor.
+/// [`Command::orphans`], [`Command::streams`] and [`Command::terminal`] say is not for this launch: nobody watches but the supervisor.
 ///
 /// # Errors
 /// [`LaunchError`]; in each case no process is left but one that has ended, which the keeper collects.
@@ -78,6 +78,7 @@ pub fn launch_kept(
             confinement,
             working_directory: command.working_directory,
             copy_below: window.end() as u32,
+            terminal: None,
             close_from: FIRST_PASSED as u32 + command.pass.len() as u32,
             place,
             signal_mask: command.signal_mask,

@@ -31,6 +31,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use sys::pidfd::Pidfd;
+use sys::terminal::Borrowed;
 
 /// What becomes of the command's descendants when the command itself has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,12 +53,26 @@ pub struct Command {
     pub envp: Vec<CString>,
     /// The working directory.
     pub working_directory: OwnedFd,
-    /// Descriptors to pass on, and the numbers they get, from 3 upwards without a gap. 0, 1 and 2 stay what they are.
+    /// Descriptors to pass on, and the numbers they get, from 3 upwards without a gap.
     pub pass: Vec<OwnedFd>,
+    /// What stands in the place of 0, 1 and 2, each where it is to be another than this process has.
+    pub streams: [Option<OwnedFd>; 3],
+    /// A terminal of its own.
+    pub terminal: Option<OwnTerminal>,
     /// The signal mask of the program, as the kernel's 64 bits.
     pub signal_mask: u64,
     /// What becomes of orphans.
     pub orphans: Orphans,
+}
+
+/// A terminal that controls a session of the command's own, which the guardian leads: so the command is a job that its own terminal
+/// can stop, which the leader of a session never is.
+#[derive(Debug)]
+pub struct OwnTerminal {
+    /// The end of those who use it.
+    pub inside: OwnedFd,
+    /// The terminal that it is shown on. The guardian puts that one back when the supervisor dies.
+    pub outside: Arc<Borrowed>,
 }
 
 /// Why no child runs.
@@ -142,18 +157,19 @@ const FIRST_PASSED: RawFd = 3;
 pub fn launch(command: Command, confinement: Arc<Confinement>) -> Result<Child, LaunchError> {
     let events = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
         .map_err(prepare("eventfd"))?;
-    let parked = command
-        .pass
-        .iter()
-        .map(|fd| sys::fds::duplicate_from(fd.as_fd(), PARKED_FROM))
-        .collect::<Result<Vec<_>, _>>()
+    let passed = command.pass.iter().zip(FIRST_PASSED..);
+    let streams = command.streams.iter().zip(0..);
+    let streams = streams.filter_map(|(fd, number)| Some((fd.as_ref()?, number)));
+    let (parked, place): (Vec<_>, Vec<_>) = passed
+        .chain(streams)
+        .map(|(fd, number)| {
+            let parked = sys::fds::duplicate_from(fd.as_fd(), PARKED_FROM)?;
+            let place = (parked.as_raw_fd(), number);
+            Ok((parked, place))
+        })
+        .collect::<Result<_, _>>()
         .map_err(prepare("descriptors"))?;
     let image = command.program.into_image();
-    let place: Vec<_> = parked
-        .iter()
-        .map(AsRawFd::as_raw_fd)
-        .zip(FIRST_PASSED..)
-        .collect();
     let highest = parked
         .iter()
         .map(AsRawFd::as_raw_fd)
@@ -167,8 +183,9 @@ pub fn launch(command: Command, confinement: Arc<Confinement>) -> Result<Child, 
         confinement,
         working_directory: command.working_directory,
         copy_below: highest as u32 + 1,
-        close_from: (FIRST_PASSED as usize + place.len()) as u32,
+        close_from: (FIRST_PASSED as usize + command.pass.len()) as u32,
         place,
+        terminal: command.terminal,
         signal_mask: command.signal_mask,
         ignore_sigchld: sys::signals::is_ignored(libc::SIGCHLD).map_err(prepare("SIGCHLD"))?,
         image,
@@ -278,6 +295,17 @@ impl Child {
         process.signal_if_there(signal)
     }
 
+    /// Continues the process group that the command leads where it has a terminal of its own.
+    ///
+    /// # Errors
+    /// The errno of `pidfd_send_signal(2)` or `kill(2)`.
+    pub fn continue_group(&self) -> Result<(), Errno> {
+        let Some(process) = &self.process else {
+            return Ok(());
+        };
+        process.signal_led_group(self.pid(), libc::SIGCONT)
+    }
+
     /// Kills every process of the session. Returns at once; [`Child::guardian`] becomes readable when all are gone.
     pub fn end(&self) {
         self.guardian.end();
@@ -345,6 +373,8 @@ mod tests {
             envp: vec![c"PATH=/usr/bin:/bin".into()],
             working_directory: std::fs::File::open("/").unwrap().into(),
             pass: Vec::new(),
+            streams: [None, None, None],
+            terminal: None,
             signal_mask: 0,
             orphans: Orphans::Kill,
         }

@@ -1,6 +1,6 @@
 //! What guardian and child read, prepared before either exists, and what they write for the supervisor to read.
 
-use super::Step;
+use super::{OwnTerminal, Step};
 use crate::sandbox::Confinement;
 use nix::errno::Errno;
 use std::ffi::CString;
@@ -85,6 +85,8 @@ pub(super) struct Plan {
     pub copy_below: u32,
     /// From which descriptor to which: sources are above every target.
     pub place: Vec<(RawFd, RawFd)>,
+    /// The terminal that is to control the command's session, where it has one of its own.
+    pub terminal: Option<OwnTerminal>,
     /// Descriptors from this number on are closed by the exec.
     pub close_from: u32,
     /// The caller's signal mask, as the kernel's 64 bits.

@@ -12,6 +12,10 @@ pub enum Step {
     ParentDeath,
     /// A session of its own, for what has no terminal.
     OwnSession,
+    /// The guardian leads a session that the command's own terminal controls.
+    OwnTerminal,
+    /// The command has the foreground of that.
+    Foreground,
     /// Resource limits, the session tag among them.
     Limits,
     /// The working directory.
@@ -38,11 +42,13 @@ pub enum Step {
 
 impl Step {
     /// Every step, in this order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Guardian,
         Self::Clone,
         Self::ParentDeath,
         Self::OwnSession,
+        Self::OwnTerminal,
+        Self::Foreground,
         Self::Limits,
         Self::WorkingDirectory,
         Self::Capabilities,
@@ -69,6 +75,8 @@ impl std::fmt::Display for Step {
             Self::Clone => "clone the child",
             Self::ParentDeath => "bind the child's life to its parent's",
             Self::OwnSession => "start a session of its own",
+            Self::OwnTerminal => "take a terminal of its own",
+            Self::Foreground => "take the foreground of its terminal",
             Self::Limits => "set resource limits",
             Self::WorkingDirectory => "enter the working directory",
             Self::Capabilities => "drop capabilities",

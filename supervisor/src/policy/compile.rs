@@ -129,6 +129,9 @@ impl Ruleset {
                 orphans_awaited: policies
                     .iter()
                     .all(|policy| policy.orphans_awaited.unwrap_or(false)),
+                own_terminal: policies
+                    .iter()
+                    .any(|policy| policy.own_terminal.unwrap_or(false)),
             },
             environment: environment(policies, first),
             make,

@@ -348,8 +348,12 @@ impl Reader<'_> {
                     let awaited = self.choice(value, &[("kill", false), ("wait", true)])?;
                     policy.orphans_awaited = Some(awaited);
                 }
+                "terminal" => {
+                    let own = self.choice(value, &[("inherited", false), ("own", true)])?;
+                    policy.own_terminal = Some(own);
+                }
                 _ => {
-                    let known = ["keep_caps", "orphans", "ptrace"];
+                    let known = ["keep_caps", "orphans", "ptrace", "terminal"];
                     return Err(self.unknown(key, "[process]", &known));
                 }
             }

@@ -35,6 +35,7 @@ pub struct Policy {
     pub(super) udp: Option<Udp>,
     pub(super) ptrace_own: Option<bool>,
     pub(super) orphans_awaited: Option<bool>,
+    pub(super) own_terminal: Option<bool>,
     pub(super) approver: Option<Approver>,
     pub(super) timeout: Option<Duration>,
     pub(super) transparent: Option<Transparent>,
@@ -230,6 +231,7 @@ impl Policy {
             udp: None,
             ptrace_own: None,
             orphans_awaited: None,
+            own_terminal: None,
             approver: None,
             timeout: None,
             transparent: None,
@@ -258,6 +260,7 @@ impl Policy {
         self.udp = other.udp.or(self.udp);
         self.ptrace_own = other.ptrace_own.or(self.ptrace_own);
         self.orphans_awaited = other.orphans_awaited.or(self.orphans_awaited);
+        self.own_terminal = other.own_terminal.or(self.own_terminal);
         self.approver = other.approver.or(self.approver);
         self.timeout = other.timeout.or(self.timeout);
         self.transparent = other.transparent.or(self.transparent);

@@ -147,6 +147,8 @@ pub struct ProcessRules {
     pub ptrace_own: bool,
     /// Whether the run lasts until the last descendant of the command has ended; else they are killed when it ends.
     pub orphans_awaited: bool,
+    /// Whether the command gets a terminal of its own where its caller has one.
+    pub own_terminal: bool,
 }
 
 /// How questions are answered.

@@ -194,6 +194,11 @@ impl Channels {
         others
     }
 
+    /// Whether a question stands on the caller's terminal.
+    pub(super) fn is_on_terminal(&self) -> bool {
+        self.broker.is_on_terminal()
+    }
+
     /// Who considers claims, for the other door.
     pub(super) fn broker(&mut self) -> &mut Broker {
         &mut self.broker

@@ -25,6 +25,13 @@ pub trait Life: Debug + Send {
     /// # Errors
     /// The errno of `pidfd_send_signal(2)`.
     fn signal(&self, signal: i32) -> Result<(), Errno>;
+    /// Continues the command's process group, where that is its own; otherwise the command.
+    ///
+    /// # Errors
+    /// The errno of `pidfd_send_signal(2)` or `kill(2)`.
+    fn continue_group(&self) -> Result<(), Errno> {
+        self.signal(libc::SIGCONT)
+    }
     /// Kills all of them, and returns at once.
     fn end(&self);
 }
@@ -52,6 +59,10 @@ impl Life for Child {
 
     fn signal(&self, signal: i32) -> Result<(), Errno> {
         Child::signal(self, signal)
+    }
+
+    fn continue_group(&self) -> Result<(), Errno> {
+        Child::continue_group(self)
     }
 
     fn end(&self) {

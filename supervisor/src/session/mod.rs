@@ -10,6 +10,7 @@ mod inherited;
 mod life;
 mod remains;
 mod rest;
+mod shown;
 mod signals;
 mod terminal;
 
@@ -26,6 +27,7 @@ use crate::broker::{self, Before, Broker, Claim, Clerk, Located, Peer, Seat, Tic
 use crate::launch::{Exit, Progress};
 use crate::policy::{Ruleset, Verdict};
 use crate::sandbox::{Confinement, Tag};
+use crate::terminal::Relay;
 use crate::transparent::{self, Door, DoorError, Recorder, Served, Watched};
 use channels::Channels;
 use nix::errno::Errno;
@@ -91,6 +93,8 @@ pub struct Caller {
     pub signals: Signals,
     /// The caller's terminal.
     pub terminal: Terminal,
+    /// Between that and the command's own, where it has one.
+    pub relay: Option<Relay>,
 }
 
 /// What a session is made of.
@@ -196,6 +200,9 @@ pub struct Session {
 /// How many descriptors are always polled, before those of the doors.
 const FIXED: usize = 4;
 
+/// The key of what is shown, below those of what is always polled.
+const SHOWN: u64 = u64::MAX - 8;
+
 /// How long a program that has just been answered is expected to ask again before this thread sleeps.
 const CHATTY: Duration = Duration::from_micros(50);
 
@@ -233,7 +240,11 @@ fn others<'a>(
     // Connections have their keys from below.
     let fixed = (0..).map(|place| u64::MAX - place).zip(fixed);
     let fixed = fixed.filter_map(|(key, fd)| fd.map(|fd| (key, fd, PollFlags::POLLIN)));
-    fixed.chain(channels.interests())
+    let shown = (0..)
+        .map(|place| SHOWN - place)
+        .zip(shown::interests(caller));
+    let shown = shown.map(|(key, (fd, what))| (key, fd, what));
+    fixed.chain(shown).chain(channels.interests())
 }
 
 /// Who writes down, and who considers, what the transparent door does not settle alone.
@@ -410,6 +421,7 @@ impl Session {
     /// [`SessionError`]; the child and all its descendants are ended when the session is dropped.
     pub fn serve(&mut self, watch: &mut dyn Watch) -> Result<Ending, SessionError> {
         let mut news = News::ALL;
+        self.keep_screen();
         loop {
             if news.child
                 && let Some(ending) = self.look(watch)?
@@ -417,6 +429,7 @@ impl Session {
                 return Ok(ending);
             }
             self.keep_time(watch).map_err(failed("end the command"))?;
+            self.keep_screen();
             news = self.wait()?;
             while news.signals
                 && let Some(signal) = self.next_signal().map_err(failed("read signals"))?
@@ -433,7 +446,8 @@ impl Session {
         }
     }
 
-    fn restore_terminal(&self) {
+    fn restore_terminal(&mut self) {
+        self.end_screen();
         if let Some(caller) = &self.caller {
             caller.terminal.restore();
         }
@@ -448,7 +462,7 @@ impl Session {
             && !self.told_of_orphans
         {
             self.told_of_orphans = true;
-            watch.orphans(exit);
+            self.beside_the_screen(|| watch.orphans(exit));
         }
         match progress {
             Progress::Gone(exit) => {
@@ -462,10 +476,12 @@ impl Session {
                 self.restore_terminal();
                 return Ok(Some(Ending::GuardianLost));
             }
-            Progress::Stopped { count, .. } if count != self.stops_seen => {
+            Progress::Stopped { count, signal } if count != self.stops_seen => {
                 self.stops_seen = count;
-                if let Some(caller) = &self.caller {
-                    caller.terminal.stop_with_child();
+                match &self.caller {
+                    Some(caller) if caller.relay.is_none() => caller.terminal.stop_with_child(),
+                    Some(_) => self.stop_with_job(signal).map_err(failed("stop"))?,
+                    None => {}
                 }
             }
             Progress::Ended(_) | Progress::Running | Progress::Stopped { .. } => {}
@@ -512,6 +528,9 @@ impl Session {
         }
         let interests = self.channels.interests();
         fds.extend(interests.map(|(_, fd, interest)| PollFd::new(fd, interest)));
+        let behind = fds.len();
+        let shown = shown::interests(self.caller.as_ref());
+        fds.extend(shown.map(|(fd, interest)| PollFd::new(fd, interest)));
         match poll_for(&mut fds, self.chatty_until, timeout) {
             Ok(()) => {}
             Err(Errno::EINTR) => return Ok(News::ALL),
@@ -523,9 +542,10 @@ impl Session {
             Some(_) => (came(&fds[FIXED]), came(&fds[FIXED + 1]), FIXED + 2),
             None => (PollFlags::empty(), PollFlags::empty(), FIXED),
         };
+        let is_shown = fds[behind..].iter().any(|fd| !came(fd).is_empty());
         let keys = self.channels.interests().map(|(key, ..)| key);
         let ready: Vec<_> = keys
-            .zip(fds[shared..].iter().map(came))
+            .zip(fds[shared..behind].iter().map(came))
             .filter(|(_, what)| !what.is_empty())
             .collect();
         drop(fds);
@@ -538,6 +558,9 @@ impl Session {
             self.channels.on_ready(key, what, &mut self.log);
         }
         self.chatty_until = has_asked.then(|| Instant::now() + CHATTY);
+        if is_shown {
+            self.move_screen();
+        }
         Ok(News {
             child: !life.is_empty() || !gone.is_empty(),
             signals: !signals.is_empty(),
@@ -611,13 +634,17 @@ impl Session {
     }
 
     fn timeout(&self) -> PollTimeout {
-        match self.deadline {
-            Deadline::Ask(at) | Deadline::Kill(at) => {
+        let end = match self.deadline {
+            Deadline::Ask(at) | Deadline::Kill(at) => Some(at),
+            Deadline::None | Deadline::Over => None,
+        };
+        match end.into_iter().chain(self.screen_deadline()).min() {
+            Some(at) => {
                 // Rounded up: waking early would only mean to wait again.
                 let left = at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
                 PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
             }
-            Deadline::None | Deadline::Over => PollTimeout::NONE,
+            None => PollTimeout::NONE,
         }
     }
 
@@ -631,7 +658,7 @@ impl Session {
         }
         self.deadline = match self.deadline {
             Deadline::Ask(_) => {
-                watch.timed_out();
+                self.beside_the_screen(|| watch.timed_out());
                 // A stopped command is to see the signal too.
                 self.life.signal(libc::SIGTERM)?;
                 self.life.signal(libc::SIGCONT)?;
@@ -646,6 +673,9 @@ impl Session {
     }
 
     fn forward(&mut self, signal: Signal) -> Result<(), Errno> {
+        if let Some(Caller { relay: Some(_), .. }) = &self.caller {
+            return self.pass_into_terminal(signal);
+        }
         match (signal.number, signal.sender) {
             // What the terminal sends goes to the whole foreground group, the command among it: it is not sent twice. That
             // goes for its stop key too: whether the command stops is the command's to say, and we stop with it.

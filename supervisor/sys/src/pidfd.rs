@@ -32,6 +32,9 @@ impl AsFd for Pidfd {
     }
 }
 
+/// linux/pidfd.h
+const PIDFD_SIGNAL_PROCESS_GROUP: u32 = 1 << 2;
+
 impl Pidfd {
     /// Opens a process by its number. What made the number known must be looked at again afterwards.
     ///
@@ -77,6 +80,33 @@ impl Pidfd {
     /// # Errors
     /// The errno of `pidfd_send_signal(2)`: `ESRCH` when it is gone.
     pub fn send_signal(&self, signal: i32) -> Result<(), Errno> {
+        self.send(signal, 0)
+    }
+
+    /// Sends a signal to the process group that it leads, where it is the process `pid`; one that has ended is no error.
+    ///
+    /// # Errors
+    /// The errno of `pidfd_send_signal(2)` or `kill(2)`.
+    pub fn signal_led_group(&self, pid: i32, signal: i32) -> Result<(), Errno> {
+        match self.send(signal, PIDFD_SIGNAL_PROCESS_GROUP) {
+            // Before Linux 6.9.
+            Err(Errno::EINVAL) => self.signal_group_by_number(pid, signal),
+            Err(Errno::ESRCH) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// The number is the group's at least as long as its leader was not waited for, which is looked at first.
+    fn signal_group_by_number(&self, pid: i32, signal: i32) -> Result<(), Errno> {
+        match self.send(0, 0) {
+            Err(Errno::ESRCH) => Ok(()),
+            // SAFETY: takes numbers.
+            Ok(()) => Errno::result(unsafe { libc::kill(-pid, signal) }).map(drop),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    fn send(&self, signal: i32, flags: u32) -> Result<(), Errno> {
         let no_info = std::ptr::null::<libc::siginfo_t>();
         // SAFETY: without a siginfo the call takes numbers only.
         let result = unsafe {
@@ -85,7 +115,7 @@ impl Pidfd {
                 self.0.as_raw_fd(),
                 signal,
                 no_info,
-                0,
+                flags,
             )
         };
         Errno::result(result).map(drop)
@@ -165,7 +195,38 @@ fn open(number: i32, flags: u32) -> Result<Pidfd, Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::process::CommandExt;
     use std::process::{Command, Stdio};
+
+    #[test]
+    fn a_group_is_signalled_with_its_leader_with_and_without_the_flag() {
+        // Two processes, each of which holds the pipe.
+        let two = || {
+            let child = Command::new("sh")
+                .args(["-c", "sleep 1000 & echo; wait"])
+                .stdout(Stdio::piped())
+                .process_group(0)
+                .spawn()
+                .unwrap();
+            let pidfd = Pidfd::open(child.id() as i32).unwrap();
+            (child, pidfd)
+        };
+        type Send = fn(&Pidfd, i32, i32) -> Result<(), Errno>;
+        for send in [
+            Pidfd::signal_led_group as Send,
+            Pidfd::signal_group_by_number,
+        ] {
+            let (mut child, pidfd) = two();
+            let pid = child.id() as i32;
+            let mut stdout = child.stdout.take().unwrap();
+            std::io::Read::read_exact(&mut stdout, &mut [0]).unwrap();
+            send(&pidfd, pid, libc::SIGKILL).unwrap();
+            // At its end when both have ended.
+            assert_eq!(std::io::Read::read(&mut stdout, &mut [0]).unwrap(), 0);
+            child.wait().unwrap();
+            assert_eq!(send(&pidfd, pid, libc::SIGKILL), Ok(()));
+        }
+    }
 
     #[test]
     fn the_end_of_a_child_is_seen_and_collected() {

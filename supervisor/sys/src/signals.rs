@@ -70,6 +70,26 @@ pub fn restore(mask: u64) -> Result<(), Errno> {
     change_mask(libc::SIG_SETMASK, Some(&set_of(&signals))).map(drop)
 }
 
+/// Has the kernel do to our process group what the stop key does, and returns when this process goes on. Whether it was stopped:
+/// not where it ignores that, nor where nobody could continue its group, whose parents are all elsewhere. SIGCONT is blocked.
+///
+/// # Errors
+/// The errno of `pthread_sigmask(3)`, `kill(2)` or `sigpending(2)`.
+pub fn stop_group() -> Result<bool, Errno> {
+    let mask = change_mask(libc::SIG_UNBLOCK, Some(&set_of(&[libc::SIGTSTP])))?;
+    // SAFETY: takes numbers. Only this thread has it unblocked, so it takes effect before the call returns. A SIGCONT that waited
+    // until now is discarded by it: one that waits afterwards is whoever continued us.
+    let sent = Errno::result(unsafe { libc::kill(0, libc::SIGTSTP) });
+    restore(mask)?;
+    sent?;
+    // SAFETY: the call only writes to the set it is given.
+    unsafe {
+        let mut pending: libc::sigset_t = std::mem::zeroed();
+        Errno::result(libc::sigpending(&raw mut pending))?;
+        Ok(libc::sigismember(&raw const pending, libc::SIGCONT) == 1)
+    }
+}
+
 fn change_mask(how: i32, set: Option<&libc::sigset_t>) -> Result<u64, Errno> {
     let new = set.map_or(std::ptr::null(), std::ptr::from_ref);
     // SAFETY: `new` is null or points to a live set, `old` is written; the mask of this thread is the caller's to change.

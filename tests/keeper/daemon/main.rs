@@ -108,6 +108,8 @@ impl Orders {
                 envp: vec![c"PATH=/usr/bin:/bin".into(), c"SUPERVISE_FD=3".into()],
                 working_directory: File::open(self.work()).expect("a directory").into(),
                 pass: Vec::new(),
+                streams: [None, None, None],
+                terminal: None,
                 signal_mask: 0,
                 orphans: Orphans::Kill,
             },

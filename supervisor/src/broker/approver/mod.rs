@@ -195,6 +195,12 @@ impl Desk {
         self.clerk = Some(clerk);
     }
 
+    /// Whether a question stands on the terminal.
+    pub fn is_on_terminal(&self) -> bool {
+        let is_prompt = |running: &Running| matches!(running.teller, Teller::Prompt(_));
+        self.running.iter().any(is_prompt)
+    }
+
     /// Takes a question. Its time begins when it is put to the approver.
     pub fn ask(&mut self, ticket: Ticket, question: Question, poll: &Epoll) -> Asked {
         match self.approver {
