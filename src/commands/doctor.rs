@@ -7,6 +7,7 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use supervisor::sandbox::Kernel;
+use supervisor::witness::{self, Unheard};
 use supervisor::workers::config::DaemonSettings;
 
 /// One layer, and how it stands.
@@ -41,7 +42,7 @@ const SCHEMA: u32 = 1;
 /// Prints a line for each layer. Fails when one is missing without which no sandbox can be made.
 pub fn doctor(json: bool) -> ExitCode {
     let kernel = Kernel::probe();
-    let findings = examine(&kernel, library());
+    let findings = examine(&kernel, library(), records(&kernel));
     let workers = workers(&kernel);
     if json {
         println!(
@@ -106,11 +107,21 @@ fn library() -> Result<PathBuf, String> {
 /// The names of all layers.
 #[cfg(test)]
 pub fn layers() -> Vec<&'static str> {
-    let findings = examine(&Kernel::probe(), library());
+    let kernel = Kernel::probe();
+    let findings = examine(&kernel, library(), records(&kernel));
     findings.iter().map(|finding| finding.layer).collect()
 }
 
-fn examine(kernel: &Kernel, library: Result<PathBuf, String>) -> Vec<Finding> {
+/// Whether the kernel's own records of its refusals can be read.
+fn records(kernel: &Kernel) -> Result<(), Unheard> {
+    witness::join(kernel).map(drop)
+}
+
+fn examine(
+    kernel: &Kernel,
+    library: Result<PathBuf, String>,
+    records: Result<(), Unheard>,
+) -> Vec<Finding> {
     let abi = kernel.landlock_abi;
     let landlock = |layer, least: u32, gives: &str, since| {
         finding(
@@ -179,6 +190,20 @@ fn examine(kernel: &Kernel, library: Result<PathBuf, String>) -> Vec<Finding> {
                 .unwrap_or_default(),
             "put it beside supervise, or in ../lib/supervise",
         ),
+        finding(
+            "kernel-audit",
+            records.is_ok(),
+            "what the kernel refuses alone is read from its audit".to_owned(),
+            records
+                .err()
+                .map(|why| format!("what the kernel refuses alone is in no record without --trace: {why}"))
+                .unwrap_or_default(),
+            match records {
+                Err(Unheard::Off) => "auditctl -e 1 enables auditing, audit=1 on the kernel's command line from the start",
+                Err(Unheard::Old) => "use a newer kernel, or --trace",
+                _ => "run it as root of the machine, with auditing enabled (auditctl -e 1), or use --trace",
+            },
+        ),
     ]
 }
 
@@ -220,7 +245,7 @@ mod tests {
     };
 
     fn states(kernel: &Kernel) -> Vec<(&'static str, State)> {
-        examine(kernel, Ok(PathBuf::new()))
+        examine(kernel, Ok(PathBuf::new()), Ok(()))
             .into_iter()
             .filter(|f| f.state != State::Ok)
             .map(|f| (f.layer, f.state))
@@ -264,7 +289,7 @@ mod tests {
             take_descriptors: false,
             no_tag: Some(NoTag::Limited),
         };
-        let findings = examine(&none, Err("none".to_owned()));
+        let findings = examine(&none, Err("none".to_owned()), Err(Unheard::Old));
         assert!(
             findings
                 .iter()

@@ -1,7 +1,7 @@
 //! The trusted core of `supervise`.
 //!
 //! Data flows one way: `policy`, `audit` → `sandbox` → `launch` → `socket` → `broker` →
-//! `transparent`, `terminal` → `session` → `workers`. A room never imports one to its right.
+//! `transparent`, `terminal`, `witness` → `session` → `workers`. A room never imports one to its right.
 #![deny(unsafe_code)]
 
 pub mod advice;
@@ -14,4 +14,5 @@ pub mod session;
 pub mod sources;
 pub mod terminal;
 pub mod transparent;
+pub mod witness;
 pub mod workers;

@@ -4,6 +4,8 @@ use super::harness::run::{Ran, run, run_without_listener};
 use super::harness::{feature, require};
 use super::house::House;
 use serde_json::Value;
+use supervisor::sandbox::Kernel;
+use supervisor::witness::join;
 
 /// Of this the kernel is told everything.
 const NATIVE: &str = "version = 1\nfs.exec = [\"$PWD\"]";
@@ -32,7 +34,10 @@ fn what_the_kernel_refuses_is_recorded_as_its_refusal_and_explained() {
     let file = house.data.write("in", "content\n");
     let script = format!("cat {0}; cat {0}", file.display());
     house.natively("", &[], &script).expect_code(1);
-    assert_eq!(house.refusals(), [Value::Null; 0], "nobody saw it");
+    // Where the kernel's own records can be read, somebody did.
+    if join(&Kernel::probe()).is_err() {
+        assert_eq!(house.refusals(), [Value::Null; 0], "nobody saw it");
+    }
     house.natively("", &["--trace"], &script).expect_code(1);
     let [refusal] = &house.refusals()[..] else {
         panic!("{:#}", house.explained());

@@ -179,6 +179,11 @@ fn policies_are_refused_or_read_the_same_twice() {
 }
 
 #[test]
+fn records_of_the_kernel_are_understood_or_nothing() {
+    holds("kernel_audit");
+}
+
+#[test]
 fn each_kind_of_input_has_a_target_for_cargo_fuzz() {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fuzz/cargo");
     let manifest = std::fs::read_to_string(format!("{directory}/Cargo.toml"));

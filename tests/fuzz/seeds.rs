@@ -21,6 +21,7 @@ pub fn of(name: &str) -> Vec<Vec<u8>> {
         "desired" => desired(),
         "pool_file" => pool_files(),
         "policy" => policies(),
+        "kernel_audit" => kernel_audit(),
         other => panic!("{other}"),
     }
 }
@@ -226,4 +227,18 @@ fn policies() -> Vec<Vec<u8>> {
         }
     }
     found.into_values().collect()
+}
+
+fn kernel_audit() -> Vec<Vec<u8>> {
+    texts(&[
+        r#"audit(1795325355.309:578): domain=1f1822b75 blockers=fs.write_file,fs.read_file path="/dev/tty" dev="devtmpfs" ino=9"#,
+        r#"audit(1795325355.325:579): domain=1f1822b75 blockers=fs.read_file path=2F746D702F642069722F66 dev="vda" ino=10330555"#,
+        r#"audit(1795325355.361:590): domain=1f1822b75 blockers=scope.signal opid=1 ocomm="init""#,
+        r#"audit(1795325355.361:591): domain=1f1822b75 blockers=net.connect_tcp daddr=127.0.0.1 dest=99"#,
+        r#"audit(1795325355.309:578): domain=1f1822b75 status=allocated mode=enforcing pid=13619 uid=0 exe="/usr/bin/a" comm="a""#,
+        r#"audit(1795325355.477:597): domain=1f1822b75 status=deallocated denials=20"#,
+        r#"audit(1795325355.337:583): arch=c000003e syscall=59 success=no exit=-13 a0=5 items=0 ppid=13619 pid=13668 uid=0 comm="bash" exe="/usr/bin/bash" key=(null)"#,
+        "audit(1795325355.337:583): ",
+        r#"audit(1795327187.813:817): pid=26881 uid=0 ses=1 comm="a" exe="/usr/bin/a" nl-mcgrp=1 op=disconnect res=1"#,
+    ])
 }

@@ -11,18 +11,20 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use supervisor::audit::Digest;
 use supervisor::policy::{NoFiles, Policy};
+use supervisor::witness::{self, About, Said, Trail};
 use supervisor::workers::config::PoolFile;
 use supervisor::workers::desired::{DesiredError, DesiredFile};
 use supervisor::workers::identity::Here;
 use supervisor::workers::jobs::Ledger;
 use supervisor::workers::manifest::Manifest;
 use supervisor::workers::registry::Registry;
+use sys::audit;
 
 /// What is done with an input.
 pub type Target = fn(&[u8]);
 
 /// Each kind of input, by name.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("frames", frames),
     ("lines", lines),
     ("control", control),
@@ -33,6 +35,7 @@ pub const TARGETS: [(&str, Target); 10] = [
     ("desired", desired),
     ("pool_file", pool_file),
     ("policy", policy),
+    ("kernel_audit", kernel_audit),
 ];
 
 /// Frames of the supervisor's socket, one behind the other.
@@ -319,5 +322,39 @@ pub fn policy(data: &[u8]) {
             assert_eq!(format!("{again:?}"), format!("{:?}", Ok::<_, ()>(policy)));
         }
         Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+/// What the kernel says of its refusals: whatever it is, it takes no more room than it had, and the number is the one that stands there.
+pub fn kernel_audit(data: &[u8]) {
+    for kind in [
+        audit::LANDLOCK_ACCESS,
+        audit::LANDLOCK_DOMAIN,
+        audit::CALL,
+        audit::END,
+        audit::READER,
+    ] {
+        let Some((number, said)) = witness::read(kind, data) else {
+            continue;
+        };
+        let text = String::from_utf8_lossy(data);
+        let stands = text.split_once(':').is_some_and(|(_, rest)| {
+            let digits = rest.split_once("): ").map(|(digits, _)| digits.parse());
+            digits == Some(Ok(number))
+        });
+        assert!(stands, "{text}");
+        if let Said::Refused {
+            blockers, about, ..
+        } = &said
+        {
+            // What is no text is replaced by something longer.
+            let length: usize = blockers.iter().map(String::len).sum();
+            assert!(length <= 3 * data.len());
+            if let About::Path(path) = about {
+                assert!(path.is_absolute() && path.as_os_str().len() <= data.len());
+            }
+        }
+        let mut trail = Trail::new(1, 1);
+        assert!(trail.hear(number, said).is_empty(), "of whom nobody knows");
     }
 }

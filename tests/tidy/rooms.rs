@@ -3,7 +3,7 @@
 use crate::source::{Source, squeezed, words};
 
 /// The rooms of the core, each with those it may know.
-const ROOMS: [(&str, &[&str]); 11] = [
+const ROOMS: [(&str, &[&str]); 12] = [
     ("policy", &[]),
     ("sources", &["policy"]),
     ("audit", &["policy"]),
@@ -16,6 +16,7 @@ const ROOMS: [(&str, &[&str]); 11] = [
         &["policy", "audit", "sandbox", "launch", "broker"],
     ),
     ("terminal", &[]),
+    ("witness", &["policy", "audit", "sandbox"]),
     (
         "session",
         &[
@@ -27,6 +28,7 @@ const ROOMS: [(&str, &[&str]); 11] = [
             "broker",
             "transparent",
             "terminal",
+            "witness",
         ],
     ),
     (

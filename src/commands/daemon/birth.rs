@@ -2,7 +2,7 @@
 
 use super::ground::{Ground, JOBS, bound, make_private};
 use crate::args::PolicyArgs;
-use crate::commands::run::door::Confined;
+use crate::commands::run::door::{Confined, Refusals};
 use crate::commands::run::found::{
     c_strings, check_approver, environment, find_program, make_directories, pair, pairs,
     socket_path, working_directory,
@@ -109,7 +109,8 @@ impl Lawful {
         }
         make_directories(&self.ruleset)?;
         let (law, ruleset) = (&self.law, &self.ruleset);
-        let mut confined = Confined::prepare(law, ruleset, kernel, Some(tag), listener)?;
+        let mut confined =
+            Confined::prepare(law, ruleset, kernel, Some(tag), listener, Refusals::Unheard)?;
         if let Some(soft) = self.open_files {
             confined.limit_open_files(soft).map_err(ours)?;
         }

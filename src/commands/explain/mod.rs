@@ -48,7 +48,7 @@ Examples:
   supervise explain --last                                what the last run was refused, and the smallest change that allows it
   supervise explain --audit run.jsonl --json              the same of another record, for programs
 
-What the kernel refuses alone is in the record of `supervise run --trace`, and in no other.";
+What the kernel refuses alone is in the record of `supervise run --trace`, and of any run where the kernel's audit can be read (`supervise doctor`).";
 
 /// Answers the question, or explains the record.
 pub fn explain(args: &ExplainArgs) -> ExitCode {

@@ -37,7 +37,7 @@ pub fn as_text(run: &Run) -> String {
     }
     if run.refusals.is_empty() {
         say("nothing was refused that the supervisor was asked for".to_owned());
-        say("  what the kernel refuses alone is in the record of `supervise run --trace`, and in no other".to_owned());
+        say("  what the kernel refuses alone is in the record of `supervise run --trace`, or where its audit can be read (`supervise doctor`)".to_owned());
     }
     for (number, refusal) in run.refusals.iter().enumerate() {
         say(String::new());

@@ -20,7 +20,10 @@ pub fn change(run: &Run, refusal: &Refusal<'_>) -> Option<String> {
         detail: String::new(),
         program: None,
         by: mechanism(record).into(),
-        takes: Takes::of(text(record, "call").unwrap_or_default()),
+        takes: Takes::of(
+            text(record, "call").unwrap_or_default(),
+            text(record, "door") == Some("kernel"),
+        ),
         times: 1,
     };
     let is_stacked = run.policies.len() > 1;

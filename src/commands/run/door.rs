@@ -22,6 +22,15 @@ pub struct Confined {
     pub without: Option<String>,
 }
 
+/// Whether anybody reads what the kernel writes down of its refusals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusals {
+    /// For this command.
+    Heard,
+    /// Nobody does, and the kernel need not.
+    Unheard,
+}
+
 impl Confined {
     /// Finds it all out.
     pub fn prepare(
@@ -30,8 +39,13 @@ impl Confined {
         kernel: &Kernel,
         tag: Option<Tag>,
         listener: Listener,
+        refusals: Refusals,
     ) -> Result<Self, Failure> {
         let confinement = prepare(ruleset, kernel, listener, tag).map_err(ours)?;
+        let confinement = match refusals {
+            Refusals::Heard => confinement.witnessed(),
+            Refusals::Unheard => confinement,
+        };
         let transparent = ruleset.broker().transparent;
         let is_wanted = match transparent {
             Transparent::Preload => true,

@@ -1,5 +1,6 @@
 //! `--dry-run`: what would run and what would enforce the policy, found out as for a run, of which only the command is missing.
 
+use super::door::Refusals;
 use super::found::{find_program, working_directory};
 use super::{Failure, Run, ours};
 use crate::render::{print, table, visible};
@@ -70,7 +71,7 @@ pub fn run(run: &Run<'_>, reporter: &mut Reporter) -> Result<u8, Failure> {
 
 /// What would be in force, found out by preparing it.
 fn layers(run: &Run<'_>) -> Result<String, Failure> {
-    let confined = run.confined(run.listener())?;
+    let confined = run.confined(run.listener(), Refusals::Unheard)?;
     let rows: Vec<[String; 3]> = confined
         .confinement
         .layers()

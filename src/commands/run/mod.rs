@@ -14,7 +14,7 @@ use crate::law::{Law, LawError};
 use crate::places;
 use crate::report::{Ended, Loudness, Reporter, Started};
 use desk::Desk;
-use door::Confined;
+use door::{Confined, Refusals};
 use found::{
     c_strings, check_approver, check_standard_streams, environment, find_program, make_directories,
     pairs, socket_path, working_directory,
@@ -27,10 +27,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use supervisor::advice::Setting;
 use supervisor::audit::{Bytes, Event, Log, Start, Status};
-use supervisor::launch::{Command, Exit, LaunchError, Orphans, Program, Step, collect, launch};
+use supervisor::launch::{
+    Child, Command, Exit, LaunchError, Orphans, Program, Step, collect, launch,
+};
 use supervisor::policy::Ruleset;
 use supervisor::sandbox::{Confinement, Kernel, Layers, Listener, Opens, Tag};
 use supervisor::session::{self, Caller, Ending, Locks, Parts, Place, Session, Signals, Terminal};
+use supervisor::witness::{self, Joined, Known, Witness};
 
 /// Why there is an exit status that is not the command's.
 #[derive(Debug)]
@@ -188,8 +191,9 @@ impl Run<'_> {
     }
 
     /// What confines it.
-    fn confined(&self, listener: Listener) -> Result<Confined, Failure> {
-        Confined::prepare(self.law, self.ruleset, self.kernel, self.tag, listener)
+    fn confined(&self, listener: Listener, refusals: Refusals) -> Result<Confined, Failure> {
+        let (law, ruleset) = (self.law, self.ruleset);
+        Confined::prepare(law, ruleset, self.kernel, self.tag, listener, refusals)
     }
 
     /// Everything between a place to run in and the end of the command.
@@ -205,8 +209,14 @@ impl Run<'_> {
         let (socket, inner) = session::pair().map_err(ours)?;
         let desk = Desk::ready(ruleset, self.place)?;
         let relay = terminal::relay(args.pty, ruleset, reporter)?;
+        // Before there is a command that could be refused anything.
+        let joined = witness::join(self.kernel);
+        let refusals = match joined {
+            Ok(_) => Refusals::Heard,
+            Err(_) => Refusals::Unheard,
+        };
         let command = |listener| -> Result<(Command, Confined), Failure> {
-            let confined = self.confined(listener)?;
+            let confined = self.confined(listener, refusals)?;
             let environment = confined.adapt(&environment);
             let command = Command {
                 program: program
@@ -284,6 +294,15 @@ impl Run<'_> {
             Some(desk) => Some(desk.open(args, child.pid(), &mut log)?),
             None => None,
         };
+        let witness = match joined {
+            Ok(joined) => Some(attend(joined, &child, confinement)),
+            Err(why) => {
+                reporter.verbose(format_args!(
+                    "what the kernel refuses alone is not heard of: {why}"
+                ));
+                None
+            }
+        };
         let session = Session::open(Parts {
             root: child.guardian_pid(),
             listener: child.take_listener(),
@@ -308,6 +327,7 @@ impl Run<'_> {
             socket_path: socket_path(self.place.directory()),
             connections: Vec::new(),
             hold: None,
+            witness,
         })
         .map_err(ours)?;
         self.serve(session, &audit, reporter)
@@ -377,6 +397,13 @@ impl Run<'_> {
         };
         origin.record(log)
     }
+}
+
+/// Has the kernel's records read for a command that was just started.
+fn attend(joined: Joined, child: &Child, confinement: &Confinement) -> Witness {
+    let are_opens_asked = matches!(confinement.layers().opens, Opens::Preloaded(_));
+    let layers = confinement.rulesets().len();
+    joined.attend(child.pid(), layers, Known::nothing(are_opens_asked))
 }
 
 /// What is about to run, under which policy, and what enforces it.

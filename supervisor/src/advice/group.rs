@@ -158,6 +158,7 @@ mod tests {
             at: at.to_owned(),
             call: call.to_owned(),
             is_request: false,
+            is_the_kernels: false,
             pid: 1,
             program: Some(format!("/bin/{call}").into()),
             path: Some(path.into()),

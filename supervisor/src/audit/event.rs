@@ -190,6 +190,8 @@ protocol::listed! {
         Socket,
         /// A system call that the kernel handed to the supervisor.
         Call,
+        /// None: the kernel refused a system call alone, and wrote that down itself.
+        Kernel,
     }
 }
 
@@ -343,6 +345,10 @@ impl Seen {
         Self::ALL.into_iter().find(|seen| seen.as_str() == name)
     }
 }
+
+/// Why an allowed thing is not had of the kernel.
+pub const UNTOLD: &str = "a rule allows it, but the kernel was not told so: nothing was there at the start, or not the directory that it stands in; \
+                          it can be had over the socket";
 
 /// Why a claim is refused about which an operator took back what was agreed to.
 pub const TAKEN_BACK: &str = "the operator took back what was agreed to";

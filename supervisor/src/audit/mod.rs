@@ -28,7 +28,7 @@ mod tests;
 pub use chain::Digest;
 pub use event::{
     Answer, Answerer, Bytes, Counts, Decision, Door, Event, Layer, Named, Seen, Start, State,
-    Status, TAKEN_BACK, Who,
+    Status, TAKEN_BACK, UNTOLD, Who,
 };
 pub use log::{Error, Herald, Log};
 pub use printable::Printable;

@@ -54,6 +54,8 @@ pub struct Recorded {
     pub call: String,
     /// Whether it came over the socket, and was no call.
     pub is_request: bool,
+    /// Whether the kernel wrote it down, and nobody was asked.
+    pub is_the_kernels: bool,
     /// The process that asked.
     pub pid: i32,
     /// Its program, where that was known.
@@ -107,7 +109,7 @@ impl Recorded {
             detail: self.detail.clone(),
             program: self.program.clone(),
             by: self.mechanism.into(),
-            takes: Takes::of(&self.call),
+            takes: Takes::of(&self.call, self.is_the_kernels),
             times: 1,
         })
     }
@@ -230,6 +232,7 @@ impl From<Decision> for Recorded {
             at: decision.at,
             call: decision.call,
             is_request: decision.door == "socket",
+            is_the_kernels: decision.door == "kernel",
             pid: decision.pid,
             program: path(decision.exe),
             path: path(decision.path),

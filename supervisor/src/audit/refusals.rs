@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use super::event::{Answer, Decision};
+use super::event::{Answer, Decision, Door};
 use crate::policy::{Access, Mechanism, Origin, Reason};
 
 /// So many objects are remembered: a child chooses how often it is refused something.
@@ -64,10 +64,11 @@ pub enum Takes {
 }
 
 impl Takes {
-    /// What this call takes.
+    /// What this call takes. Of what the kernel itself wrote down, the directory is the object.
     #[must_use]
-    pub fn of(call: &str) -> Self {
+    pub fn of(call: &str, is_the_kernels: bool) -> Self {
         match call {
+            _ if is_the_kernels => Self::Nothing,
             "symlink" | "symlinkat" | "link" | "linkat" | "rmdir" => Self::Directory,
             "mkdir" | "mkdirat" | "mknod" | "mknodat" | "unlink" | "unlinkat" => Self::Name,
             call if call.starts_with("rename") => Self::Name,
@@ -113,7 +114,9 @@ impl Refusals {
         if let Some(known) = known {
             known.access |= access;
             known.by = known.by.max(decision.mechanism.into());
-            known.takes = known.takes.max(Takes::of(decision.call));
+            known.takes = known
+                .takes
+                .max(Takes::of(decision.call, decision.door == Door::Kernel));
             known.times += 1;
             return;
         }
@@ -129,7 +132,7 @@ impl Refusals {
             detail: decision.detail.unwrap_or_default().to_owned(),
             program: program.map(|exe| path(exe.0)),
             by: decision.mechanism.into(),
-            takes: Takes::of(decision.call),
+            takes: Takes::of(decision.call, decision.door == Door::Kernel),
             times: 1,
         });
     }
@@ -181,7 +184,7 @@ fn path(bytes: &[u8]) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::{Bytes, Door, Who};
+    use crate::audit::{Bytes, Who};
 
     fn who() -> Who<'static> {
         Who {

@@ -303,6 +303,14 @@ impl Confinement {
         self
     }
 
+    /// Has the kernel record what Landlock refuses the child, where it records anything: it does not do so of its own accord once another
+    /// program was executed.
+    #[must_use]
+    pub fn witnessed(mut self) -> Self {
+        self.landlock_flags |= sys::landlock::LOG_NEW_EXEC_ON;
+        self
+    }
+
     /// Has a child start with this soft limit of open files, where the policy sets none: its supervisor may have more.
     ///
     /// # Errors

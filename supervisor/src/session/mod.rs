@@ -29,6 +29,7 @@ use crate::policy::{Ruleset, Verdict};
 use crate::sandbox::{Confinement, Tag};
 use crate::terminal::Relay;
 use crate::transparent::{self, Door, DoorError, Recorder, Served, Watched};
+use crate::witness::{Known, Told, Witness};
 use channels::Channels;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
@@ -132,6 +133,8 @@ pub struct Parts {
     pub connections: Vec<(u32, OwnedFd)>,
     /// Who keeps such connections for a later one.
     pub hold: Option<Box<dyn Hold>>,
+    /// Who reads what the kernel writes down of its own refusals, if anybody does.
+    pub witness: Option<Witness>,
 }
 
 /// What those who act for the session must know of what locks it.
@@ -191,6 +194,7 @@ pub struct Session {
     /// What is waited for beside the door's calls.
     rest: Rest,
     deadline: Deadline,
+    witness: Option<Witness>,
     told_of_orphans: bool,
     stops_seen: u32,
     /// A request was answered a moment ago.
@@ -227,6 +231,7 @@ fn others<'a>(
     life: &'a dyn Life,
     caller: Option<&'a Caller>,
     channels: &'a Channels,
+    witness: Option<&'a Witness>,
     door: &'a Door,
 ) -> impl Iterator<Item = Member<'a>> + Clone {
     let signals = caller.map(|caller| caller.signals.arrived.as_fd());
@@ -235,6 +240,7 @@ fn others<'a>(
         life.all_gone(),
         signals,
         Some(channels.answers()),
+        witness.map(Witness::arrived),
         Some(door.done()),
     ];
     // Connections have their keys from below.
@@ -251,10 +257,14 @@ fn others<'a>(
 struct Office<'a> {
     broker: &'a mut Broker,
     log: &'a mut Log,
+    known: Option<&'a mut Known>,
 }
 
 impl Recorder for Office<'_> {
     fn record(&mut self, event: &Event<'_>) -> Result<(), crate::audit::Error> {
+        if let Some(known) = &mut self.known {
+            known.note(event);
+        }
         self.log.record(event)
     }
 
@@ -335,6 +345,7 @@ impl Session {
             socket_path,
             connections,
             hold,
+            witness,
         } = parts;
         sys::process::become_subreaper().map_err(failed("become a subreaper"))?;
         let mut broker = Broker::new(ruleset.clone(), ruleset.broker(), seat)
@@ -376,6 +387,7 @@ impl Session {
             channels,
             rest: Rest::default(),
             deadline,
+            witness,
             told_of_orphans: false,
             stops_seen: 0,
             chatty_until: None,
@@ -409,6 +421,7 @@ impl Session {
         let mut office = Office {
             broker: self.channels.broker(),
             log: &mut self.log,
+            known: self.witness.as_mut().map(Witness::known),
         };
         let served = door.resume_calls(&*self.ruleset, &mut office)?;
         self.take_in(served);
@@ -426,6 +439,7 @@ impl Session {
             if news.child
                 && let Some(ending) = self.look(watch)?
             {
+                self.hear(Witness::rest);
                 return Ok(ending);
             }
             self.keep_time(watch).map_err(failed("end the command"))?;
@@ -497,7 +511,7 @@ impl Session {
             && let Some(door) = &self.door
         {
             let (life, caller) = (&*self.life, self.caller.as_ref());
-            let others = others(life, caller, &self.channels, door);
+            let others = others(life, caller, &self.channels, self.witness.as_ref(), door);
             match self.rest.wait(door.calls(), others, timeout) {
                 Ok(First::Calls(calls)) => {
                     self.serve_calls(false, calls)?;
@@ -528,6 +542,9 @@ impl Session {
         }
         let interests = self.channels.interests();
         fds.extend(interests.map(|(_, fd, interest)| PollFd::new(fd, interest)));
+        let heard = fds.len();
+        let witness = self.witness.iter();
+        fds.extend(witness.map(|witness| poll_in(witness.arrived())));
         let behind = fds.len();
         let shown = shown::interests(self.caller.as_ref());
         fds.extend(shown.map(|(fd, interest)| PollFd::new(fd, interest)));
@@ -538,6 +555,7 @@ impl Session {
         }
         let came = |fd: &PollFd<'_>| fd.revents().unwrap_or(PollFlags::all());
         let [life, gone, signals, answers] = [0, 1, 2, 3].map(|at| came(&fds[at]));
+        let is_told = fds[heard..behind].iter().any(|fd| !came(fd).is_empty());
         let (done, calls, shared) = match self.door {
             Some(_) => (came(&fds[FIXED]), came(&fds[FIXED + 1]), FIXED + 2),
             None => (PollFlags::empty(), PollFlags::empty(), FIXED),
@@ -545,12 +563,15 @@ impl Session {
         let is_shown = fds[behind..].iter().any(|fd| !came(fd).is_empty());
         let keys = self.channels.interests().map(|(key, ..)| key);
         let ready: Vec<_> = keys
-            .zip(fds[shared..behind].iter().map(came))
+            .zip(fds[shared..heard].iter().map(came))
             .filter(|(_, what)| !what.is_empty())
             .collect();
         drop(fds);
         if !answers.is_empty() {
             self.pass_on_outcomes()?;
+        }
+        if is_told {
+            self.hear(Witness::heard);
         }
         self.serve_calls(!done.is_empty(), calls)?;
         let has_asked = !ready.is_empty();
@@ -576,6 +597,7 @@ impl Session {
             let mut office = Office {
                 broker: self.channels.broker(),
                 log: &mut self.log,
+                known: self.witness.as_mut().map(Witness::known),
             };
             let served = door.on_outcome(ticket, outcome, &*self.ruleset, &mut office)?;
             self.take_in(served);
@@ -591,6 +613,7 @@ impl Session {
         let mut office = Office {
             broker: self.channels.broker(),
             log: &mut self.log,
+            known: self.witness.as_mut().map(Witness::known),
         };
         if done {
             served = door.on_done(&*self.ruleset, &mut office)?;
@@ -602,6 +625,17 @@ impl Session {
         }
         self.take_in(served);
         Ok(())
+    }
+
+    /// Writes down what the kernel refused alone.
+    fn hear(&mut self, what: fn(&mut Witness) -> Vec<Told>) {
+        let Some(witness) = &mut self.witness else {
+            return;
+        };
+        for told in what(witness) {
+            // It was refused, recorded or not.
+            let _recorded = told.record(&self.ruleset, witness.known(), &mut self.log);
+        }
     }
 
     /// Goes on with what came of serving.

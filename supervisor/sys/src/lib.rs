@@ -3,6 +3,8 @@
 #[cfg(target_os = "linux")]
 pub mod ancestor;
 #[cfg(target_os = "linux")]
+pub mod audit;
+#[cfg(target_os = "linux")]
 pub mod caps;
 #[cfg(target_os = "linux")]
 pub mod clone;

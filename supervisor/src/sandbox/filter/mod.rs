@@ -32,6 +32,14 @@ pub fn program(spec: &FilterSpec) -> Vec<libc::sock_filter> {
     compile::compile(spec.arch, &table::table(spec))
 }
 
+/// The name of a call of this architecture, as the kernel's audit numbers both.
+pub fn call_name(arch: u32, number: u32) -> Option<String> {
+    let ours = Arch::OURS;
+    let mut known = calls::REVIEWED.iter();
+    let known = known.find(|call| arch == ours.audit() && call.number(ours) == Some(number));
+    known.map(calls::Call::name)
+}
+
 /// The same as text, a line per rule and a line with its reason.
 pub fn listing(spec: &FilterSpec) -> String {
     let rows = table::table(spec);

@@ -5,7 +5,7 @@
 //! once: a program opens the same file a thousand times.
 
 use super::{Claim, Court, Door, DoorError};
-use crate::audit::Seen;
+use crate::audit::{Seen, UNTOLD};
 use crate::broker::id_of;
 use crate::policy::{Access, Mechanism, Reason, Verdict};
 use crate::transparent::calls::{Act, Base, Opening, Target};
@@ -24,10 +24,6 @@ use sys::openat2::Lookup;
 
 /// So many things are known to be recorded. Then it begins anew, and some are recorded twice.
 const REMEMBERED: usize = 1 << 20;
-
-/// Why an allowed thing is not had.
-const UNTOLD: &str = "a rule allows it, but the kernel was not told so: nothing was there at the start, or not the directory that it stands in; \
-                      it can be had over the socket";
 
 /// What was recorded already.
 #[derive(Default)]

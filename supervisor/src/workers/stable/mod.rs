@@ -511,6 +511,7 @@ fn session_to_its_end(
         socket_path: incoming.socket_path,
         connections: incoming.connections,
         hold: Some(Box::new(KeptConnections { link, tag })),
+        witness: None,
     });
     let result = opened.and_then(|mut session| {
         if let Some(name) = &incoming.session {
