@@ -125,29 +125,30 @@ impl Caller {
         Answer::encode_done(id, data, &mut self.out);
     }
 
-    /// Takes in what has come.
+    /// Takes in what has come, and says whether there may be more.
     ///
     /// # Errors
     /// [`Gone`].
-    pub(super) fn read(&mut self) -> Result<(), Gone> {
+    pub(super) fn read(&mut self) -> Result<bool, Gone> {
         loop {
             let space = self.lines.space();
             if space.is_empty() {
                 // Whole lines wait to be looked at. To read nothing would look like the end.
-                return Ok(());
+                return Ok(true);
             }
+            let most = space.len();
             return match self.stream.read(space) {
                 Ok(0) => {
                     self.is_over = true;
-                    Ok(())
+                    Ok(false)
                 }
                 Ok(count) => {
                     self.lines.filled(count);
-                    Ok(())
+                    Ok(count == most)
                 }
                 Err(error) => match error.kind() {
                     ErrorKind::Interrupted => continue,
-                    ErrorKind::WouldBlock => Ok(()),
+                    ErrorKind::WouldBlock => Ok(false),
                     _ => Err(Gone),
                 },
             };

@@ -15,6 +15,8 @@ pub(super) enum Source {
     Termination,
     /// What a job came to.
     Bell,
+    /// The time that was set.
+    Clock,
     Endpoint,
     Caller(u64),
 }
@@ -24,8 +26,9 @@ impl Source {
         match self {
             Self::Termination => 0,
             Self::Bell => 1,
-            Self::Endpoint => 2,
-            Self::Caller(number) => number + 3,
+            Self::Clock => 2,
+            Self::Endpoint => 3,
+            Self::Caller(number) => number + 4,
         }
     }
 
@@ -33,27 +36,38 @@ impl Source {
         match number {
             0 => Self::Termination,
             1 => Self::Bell,
-            2 => Self::Endpoint,
-            number => Self::Caller(number - 3),
+            2 => Self::Clock,
+            3 => Self::Endpoint,
+            number => Self::Caller(number - 4),
         }
     }
 }
 
-/// The most that is looked at before the clock is.
-pub(super) const AT_ONCE: usize = 32;
+/// What came of it.
+type Came = (Source, EpollFlags);
 
-/// Whoever serves waits for all of it; another thread, while it is told to, only for there being something.
+/// The most that is looked at before the clock is.
+const AT_ONCE: usize = 32;
+
+/// Whoever serves waits for all of it, and is told of it again until it is dealt with. Another thread sleeps until something comes that
+/// nobody waits for at that time.
+///
+/// Both wait for the same things *exclusively*: then the kernel asks one after the other, in the order in which they were added, and the
+/// first that has somebody waiting takes it alone. So it need not be told each time when whoever served begins to do something else.
 #[derive(Debug)]
 pub(super) struct Door {
     all: Epoll,
-    /// Has `all` in it, for one time only; the clock; and the bell.
+    /// The same, behind it. Nothing is read there: each time that something comes counts once.
     aside: Epoll,
     clock: TimerFd,
     bell: EventFd,
 }
 
-/// `all`, in `aside`.
-const SOMETHING: EpollFlags = EpollFlags::EPOLLIN.union(EpollFlags::EPOLLONESHOT);
+/// In `all`.
+const FIRST: EpollFlags = EpollFlags::EPOLLEXCLUSIVE;
+
+/// In `aside`.
+const BEHIND: EpollFlags = EpollFlags::EPOLLEXCLUSIVE.union(EpollFlags::EPOLLET);
 
 impl Door {
     /// With nothing behind it.
@@ -61,60 +75,69 @@ impl Door {
     /// # Errors
     /// The errno of making it.
     pub(super) fn new() -> nix::Result<Self> {
-        let all = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        let aside = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
-        let clock = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
-        let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        let ringing = EpollEvent::new(EpollFlags::EPOLLIN, Source::Bell.number());
-        all.add(&bell, ringing)?;
-        // Neither is read there: each time that it goes off counts once.
-        let once = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0);
-        aside.add(&clock, once)?;
-        aside.add(&bell, once)?;
-        aside.add(&all.0, EpollEvent::new(EpollFlags::empty(), 0))?;
-        Ok(Self {
-            all,
-            aside,
-            clock,
-            bell,
-        })
+        let door = Self {
+            all: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+            aside: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
+            clock: TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?,
+            bell: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
+        };
+        door.add(&door.bell, Source::Bell, EpollFlags::EPOLLIN)?;
+        door.add(&door.clock, Source::Clock, EpollFlags::EPOLLIN)?;
+        Ok(door)
     }
 
     pub(super) fn add(&self, fd: impl AsFd, source: Source, events: EpollFlags) -> nix::Result<()> {
-        self.all.add(fd, EpollEvent::new(events, source.number()))
+        let fd = fd.as_fd();
+        let first = EpollEvent::new(events | FIRST, source.number());
+        self.all.add(fd, first)?;
+        let behind = EpollEvent::new(events | BEHIND, source.number());
+        let added = self.aside.add(fd, behind);
+        if added.is_err() {
+            self.remove(fd);
+        }
+        added
     }
 
+    /// Who waits exclusively can only come anew. What was there before that is seen then, by both.
     pub(super) fn change(
         &self,
         fd: impl AsFd,
         source: Source,
         events: EpollFlags,
     ) -> nix::Result<()> {
-        let mut event = EpollEvent::new(events, source.number());
-        self.all.modify(fd, &mut event)
+        self.remove(fd.as_fd());
+        self.add(fd, source, events)
     }
 
     /// To be called before it is closed: a child that a job forked may have it open still.
     pub(super) fn remove(&self, fd: impl AsFd) {
-        // What is not there need not be removed.
-        let _absent = self.all.delete(fd);
+        for place in [&self.all, &self.aside] {
+            // What is not there need not be removed.
+            let _absent = place.delete(fd.as_fd());
+        }
     }
 
-    /// Waits until there is something to do, or until then, and says what.
+    /// Waits until there is something to do, and says what.
     ///
     /// # Errors
     /// The errno of `epoll_wait(2)`.
-    pub(super) fn wait(
+    pub(super) fn wait(&self) -> nix::Result<impl ExactSizeIterator<Item = Came> + use<>> {
+        self.come(EpollTimeout::NONE)
+    }
+
+    /// Says what there is to do.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub(super) fn look(&self) -> nix::Result<impl ExactSizeIterator<Item = Came> + use<>> {
+        self.come(EpollTimeout::ZERO)
+    }
+
+    fn come(
         &self,
-        until: Option<Instant>,
-        now: Instant,
-    ) -> nix::Result<impl Iterator<Item = (Source, EpollFlags)> + use<>> {
-        let timeout = until.map_or(EpollTimeout::NONE, |time| {
-            // Rounded up: a moment too early is a turn for nothing.
-            let rest = time.saturating_duration_since(now) + Duration::from_micros(999);
-            EpollTimeout::try_from(rest.as_millis()).unwrap_or(EpollTimeout::MAX)
-        });
+        timeout: EpollTimeout,
+    ) -> nix::Result<impl ExactSizeIterator<Item = Came> + use<>> {
         let mut events = [EpollEvent::empty(); AT_ONCE];
         let count = match self.all.wait(&mut events, timeout) {
             Ok(count) => count,
@@ -125,32 +148,21 @@ impl Door {
         Ok(events.map(|event| (Source::of(event.data()), event.events())))
     }
 
-    /// From now on whoever [`sleep`](Self::sleep)s is woken by the first thing that comes, or at that time.
+    /// Has the clock go off at that time, and at no other any more.
     ///
     /// # Errors
-    /// The errno of telling the kernel.
-    pub(super) fn watch(&self, until: Option<Instant>) -> nix::Result<()> {
-        if let Some(time) = until {
-            // A time of zero would be never.
-            let rest = time.saturating_duration_since(Instant::now());
-            let rest = TimeSpec::from_duration(rest.max(Duration::from_nanos(1)));
-            let set = TimerSetTimeFlags::empty();
-            self.clock.set(Expiration::OneShot(rest), set)?;
-        }
-        self.all_aside(SOMETHING)
+    /// The errno of `timerfd_settime(2)`.
+    pub(super) fn set_clock(&self, time: Instant) -> nix::Result<()> {
+        // A time of zero would be never.
+        let rest = time.saturating_duration_since(Instant::now());
+        let rest = TimeSpec::from_duration(rest.max(Duration::from_nanos(1)));
+        let set = TimerSetTimeFlags::empty();
+        self.clock.set(Expiration::OneShot(rest), set)
     }
 
-    /// Whoever sleeps is to be left alone again. That it is not woken all the same is not certain.
-    ///
-    /// # Errors
-    /// As [`watch`](Self::watch).
-    pub(super) fn leave_alone(&self) -> nix::Result<()> {
-        self.all_aside(EpollFlags::empty())
-    }
-
-    fn all_aside(&self, events: EpollFlags) -> nix::Result<()> {
-        self.aside
-            .modify(&self.all.0, &mut EpollEvent::new(events, 0))
+    /// The clock was heard.
+    pub(super) fn silence_clock(&self) {
+        let _went_off = self.clock.wait();
     }
 
     /// Sleeps until there may be something to look at.
@@ -158,14 +170,14 @@ impl Door {
     /// # Errors
     /// The errno of `epoll_wait(2)`.
     pub(super) fn sleep(&self) -> nix::Result<()> {
-        let mut events = [EpollEvent::empty(); 3];
+        let mut events = [EpollEvent::empty(); AT_ONCE];
         match self.aside.wait(&mut events, EpollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => Ok(()),
             Err(errno) => Err(errno),
         }
     }
 
-    /// Wakes whoever waits or sleeps.
+    /// Wakes whoever waits, and where nobody does, whoever sleeps.
     pub(super) fn ring(&self) {
         // A counter that is full rings already.
         let _set = self.bell.write(1);

@@ -49,6 +49,10 @@ pub(super) struct Serving {
     sids: Sids,
     /// One that is to be begun.
     job: Option<Job>,
+    /// When the clock goes off.
+    clock: Option<Instant>,
+    /// A caller may have said more, in one go, than was taken in.
+    is_left: bool,
     /// What a job came to while this went on.
     outcomes: Receiver<Outcome>,
     termination: Termination,
@@ -91,6 +95,8 @@ pub(super) fn serve(
         sessions: Sessions::new(Instant::now()),
         sids: Sids::default(),
         job: None,
+        clock: None,
+        is_left: false,
         outcomes,
         termination,
         ending: None,
@@ -124,11 +130,44 @@ impl Serving {
             if is_enough(self) {
                 return Ok(None);
             }
-            let came = self.door.wait(self.next_time(), now);
-            for (source, ready) in came.map_err(WorkerError::io("epoll_wait"))? {
-                self.attend(source, ready, Instant::now());
-            }
+            self.set_clock()?;
+            let came = self.door.wait();
+            self.attend_to_all(came.map_err(WorkerError::io("epoll_wait"))?);
         }
+    }
+
+    /// Does what is to be done without being waited for, and says whether that was anything.
+    pub(super) fn look(&mut self) -> Result<bool, WorkerError> {
+        let came = self.door.look();
+        let came = came.map_err(WorkerError::io("epoll_wait"))?;
+        let is_something = came.len() > 0;
+        self.attend_to_all(came);
+        Ok(is_something)
+    }
+
+    fn attend_to_all(&mut self, came: impl Iterator<Item = (Source, EpollFlags)>) {
+        self.is_left = false;
+        for (source, ready) in came {
+            self.attend(source, ready, Instant::now());
+        }
+    }
+
+    /// Has the clock go off when there is something to do though nothing came. A time that turns out to be too early is looked at then:
+    /// to put the clock off for each job would take longer than most of what is done for it.
+    pub(super) fn set_clock(&mut self) -> Result<(), WorkerError> {
+        let next = self.next_time();
+        let earlier = next.filter(|next| self.clock.is_none_or(|set| *next < set));
+        if let Some(time) = earlier {
+            let set = self.door.set_clock(time);
+            set.map_err(WorkerError::io("timerfd_settime"))?;
+            self.clock = earlier;
+        }
+        Ok(())
+    }
+
+    /// Whether something that came may not have been taken in.
+    pub(super) fn may_have_left_something(&self) -> bool {
+        self.is_left
     }
 
     /// Whether a job is to be begun.
@@ -153,7 +192,7 @@ impl Serving {
     }
 
     /// When there is something to do though nothing came.
-    pub(super) fn next_time(&self) -> Option<Instant> {
+    fn next_time(&self) -> Option<Instant> {
         let handshakes = self.callers.values().filter(|caller| !caller.is_greeted());
         let handshake = handshakes.map(|caller| caller.since + HANDSHAKE).min();
         let ending = self
@@ -239,6 +278,10 @@ impl Serving {
                 if let Ok(outcome) = self.outcomes.try_recv() {
                     self.ended(outcome);
                 }
+            }
+            Source::Clock => {
+                self.door.silence_clock();
+                self.clock = None;
             }
             Source::Endpoint => self.let_in(now),
             Source::Caller(number) => self.hear(number, ready, now),
@@ -339,7 +382,7 @@ impl Serving {
         }
         caller.flush()?;
         if caller.wants_read() {
-            caller.read()?;
+            self.is_left |= caller.read()?;
         } else if ready.contains(EpollFlags::EPOLLHUP) {
             return Err(Gone);
         }

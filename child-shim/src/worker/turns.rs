@@ -32,8 +32,15 @@ struct Turns {
     door: Arc<Door>,
     /// Locked by whose turn it is, also while that one waits for something to do.
     serving: Mutex<Option<Serving>>,
-    turn: Mutex<Turn>,
+    state: Mutex<State>,
     given: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    turn: Turn,
+    /// Whoever sleeps was woken, and it was not its turn.
+    is_missed: bool,
 }
 
 /// What ended a worker.
@@ -49,7 +56,10 @@ pub(super) fn serve(
     let turns = Arc::new(Turns {
         door,
         serving: Mutex::new(Some(serving)),
-        turn: Mutex::new(Turn::Worker),
+        state: Mutex::new(State {
+            turn: Turn::Worker,
+            is_missed: false,
+        }),
         given: Condvar::new(),
     });
     let own = Arc::clone(&turns);
@@ -80,7 +90,7 @@ struct Over(Arc<Turns>);
 
 impl Drop for Over {
     fn drop(&mut self) {
-        *locked(&self.0.turn) = Turn::Over;
+        locked(&self.0.state).turn = Turn::Over;
         self.0.door.ring();
     }
 }
@@ -100,33 +110,44 @@ impl Turns {
                 Ok(Some(ending)) => return Some(Ok(ending)),
                 Err(error) => return Some(Err(error)),
             };
-            let until = served.next_time();
-            drop(serving);
-            *locked(&self.turn) = Turn::Nobody;
-            // Only now: who is woken looks whether it may.
-            if let Err(errno) = self.door.watch(until) {
-                return Some(Err(WorkerError::io("epoll_ctl")(errno)));
+            match self.give_away(served) {
+                Ok(()) => drop(serving),
+                Err(error) => return Some(Err(error)),
             }
             // A worker outlives a job that panics; what the job had in its hands is its own affair.
             let outcome = catch_unwind(AssertUnwindSafe(|| work(job)))
                 .unwrap_or_else(|_| Outcome::Failed("the job panicked".to_owned()));
-            if let Err(errno) = self.take_back(outcome, outcomes)? {
-                return Some(Err(WorkerError::io("epoll_ctl")(errno)));
-            }
+            self.take_back(outcome, outcomes)?;
         }
     }
 
+    /// Lets whoever sleeps have the turn as soon as something comes.
+    fn give_away(&self, serving: &mut Serving) -> Result<(), WorkerError> {
+        let was_missed = std::mem::take(&mut locked(&self.state).is_missed);
+        // Nobody is woken for what came before. What comes from here on wakes whoever sleeps: either it finds that the turn can be taken, or
+        // says that it could not.
+        let may_be = was_missed || serving.may_have_left_something();
+        let mut is_left = may_be && serving.look()?;
+        serving.set_clock()?;
+        let mut state = locked(&self.state);
+        state.turn = Turn::Nobody;
+        is_left |= std::mem::take(&mut state.is_missed);
+        drop(state);
+        if is_left {
+            self.door.ring();
+        }
+        Ok(())
+    }
+
     /// Has the outcome of the job answered, and takes the turn back. `None`: it is over.
-    fn take_back(&self, outcome: Outcome, outcomes: &Sender<Outcome>) -> Option<nix::Result<()>> {
-        let mut turn = locked(&self.turn);
-        match *turn {
+    fn take_back(&self, outcome: Outcome, outcomes: &Sender<Outcome>) -> Option<()> {
+        let mut state = locked(&self.state);
+        match state.turn {
             Turn::Nobody | Turn::Worker => {
-                *turn = Turn::Worker;
-                drop(turn);
-                // Before the answer: what it is answered with would wake whoever sleeps.
-                let left = self.door.leave_alone();
+                state.turn = Turn::Worker;
+                drop(state);
                 locked(&self.serving).as_mut()?.ended(outcome);
-                return Some(left);
+                return Some(());
             }
             Turn::Sleeper => {
                 outcomes.send(outcome).ok()?;
@@ -134,10 +155,10 @@ impl Turns {
             }
             Turn::Over => return None,
         }
-        while *turn == Turn::Sleeper {
-            turn = (self.given.wait(turn)).unwrap_or_else(PoisonError::into_inner);
+        while state.turn == Turn::Sleeper {
+            state = (self.given.wait(state)).unwrap_or_else(PoisonError::into_inner);
         }
-        (*turn == Turn::Worker).then(|| self.door.leave_alone())
+        (state.turn == Turn::Worker).then_some(())
     }
 
     /// The thread that sleeps. `None`: the other one has ended.
@@ -146,21 +167,23 @@ impl Turns {
             if let Err(errno) = self.door.sleep() {
                 return Some(Err(WorkerError::io("epoll_wait")(errno)));
             }
-            let mut turn = locked(&self.turn);
-            match *turn {
+            let mut state = locked(&self.state);
+            match state.turn {
                 Turn::Over => return None,
-                Turn::Nobody => *turn = Turn::Sleeper,
-                // Too late, or for nothing.
-                Turn::Worker | Turn::Sleeper => continue,
+                Turn::Nobody => state.turn = Turn::Sleeper,
+                Turn::Worker | Turn::Sleeper => {
+                    state.is_missed = true;
+                    continue;
+                }
             }
-            drop(turn);
+            drop(state);
             let ended = {
                 let mut serving = locked(&self.serving);
                 let served = serving.as_mut()?;
                 served.run(|serving| !serving.is_at_work() || serving.has_job())
             };
             let ended = ended.transpose();
-            *locked(&self.turn) = match ended {
+            locked(&self.state).turn = match ended {
                 None => Turn::Worker,
                 Some(_) => Turn::Over,
             };

@@ -5,6 +5,7 @@
 mod harness;
 
 mod abi;
+mod beside;
 mod child;
 mod client;
 mod ending;
