@@ -6,6 +6,7 @@ mod harness;
 mod failing;
 mod giving_up;
 mod sessions;
+mod sharing;
 
 use std::os::unix::net::UnixListener;
 use std::process::Command;

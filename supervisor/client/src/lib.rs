@@ -31,6 +31,7 @@ mod control;
 mod driver;
 mod error;
 mod pool;
+mod shared;
 mod wire;
 
 use std::os::fd::OwnedFd;

@@ -1,9 +1,8 @@
 //! A worker's client: jobs and sessions over its endpoint.
 
-use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::pool::{PoolRequest, PoolResponse, VERSION, Welcome};
@@ -11,7 +10,7 @@ use protocol::{Fault, FaultCode, Numbered, from_value};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::calls::{self, Caller, Calls};
+use crate::shared::{Handle, Shared};
 use crate::wire::{self, Broken, Wire};
 
 /// How long opening a connection and its handshake may take together.
@@ -78,10 +77,8 @@ pub enum PoolError {
 /// future or by a timeout, leaves nothing behind for the next.
 #[derive(Clone, Debug)]
 pub struct PoolClient {
-    caller: Caller,
+    connection: Arc<Handle>,
     welcome: Arc<Welcome>,
-    /// Why nothing can be asked any more.
-    over: Arc<OnceLock<Broken>>,
     timeout: Option<Duration>,
 }
 
@@ -167,13 +164,9 @@ impl PoolClient {
                 server: welcome.version,
             });
         }
-        let (caller, calls) = calls::pair(FIRST + 1);
-        let over = Arc::new(OnceLock::new());
-        tokio::spawn(drive(wire, calls, Arc::clone(&over)));
         Ok(Self {
-            caller,
+            connection: Arc::new(Shared::begin(wire, FIRST + 1)),
             welcome: Arc::new(welcome),
-            over,
             timeout: None,
         })
     }
@@ -203,7 +196,7 @@ impl PoolClient {
     /// Whether the connection still is one, as far as is known.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.over.get().is_none()
+        self.connection.over().is_none()
     }
 
     /// Asks the worker. What it refuses is an error where there is one for it, and else an answer that is not `ok`, such as that the
@@ -222,16 +215,16 @@ impl PoolClient {
     /// # Panics
     /// Outside a tokio runtime whose time is enabled.
     pub async fn send_request(&self, request: PoolRequest) -> Result<PoolResponse, PoolError> {
-        if let Some(broken) = self.over.get() {
+        if let Some(broken) = self.connection.over() {
             return Err(lost(broken));
         }
         let time = self.timeout.or_else(|| patience(&request));
-        let asked = self.caller.ask(|id| encode(id, request));
+        let asked = self.connection.ask(|id| encode(id, request));
         let answer = match time {
             None => asked.await,
             Some(time) => timeout(time, asked).await.map_err(|_| PoolError::Timeout)?,
         };
-        let answer = answer?.map_err(|broken| lost(self.over.get().unwrap_or(&broken)))?;
+        let answer = answer?.map_err(|broken| lost(&broken))?;
         match answer.error().and_then(typed) {
             Some(error) => Err(error),
             None => Ok(answer),
@@ -282,13 +275,4 @@ fn lost(broken: &Broken) -> PoolError {
         Broken::Write(kind) => PoolError::IoWrite(kind.to_string()),
         Broken::Closed | Broken::Read(_) => PoolError::IoRead(broken.clone()),
     }
-}
-
-/// Owns the connection, until it breaks or nobody is left who could ask.
-async fn drive(mut wire: Wire, mut calls: Calls, over: Arc<OnceLock<Broken>>) {
-    let reason =
-        poll_fn(|context| calls.poll(&mut wire, context, PoolResponse::decode, Calls::answered))
-            .await;
-    over.get_or_init(|| reason.clone());
-    calls.end(&reason);
 }

@@ -4,6 +4,7 @@
 mod answers;
 mod endings;
 mod peer;
+mod pool;
 
 /// Long enough for a machine that does ten other things.
 const DEADLINE: std::time::Duration = std::time::Duration::from_secs(60);
