@@ -2,10 +2,11 @@
 //!
 //! What is measured is built by itself, as it is released.
 //!
-//! `cargo bench -- start` runs only the rows whose name holds that word. `cargo bench -- --against NAME='COMMAND'…` holds the
-//! command against other programs instead. Nothing here is a test: machines differ, ratios are for people to read.
+//! `cargo bench -- start` runs only the rows whose name holds that word. `tests/bench/peers` holds the command against other sandboxes
+//! instead. Nothing here is a test: machines differ, ratios are for people to read.
 
 mod attach;
+mod beside;
 mod built;
 mod calls;
 mod grants;
@@ -46,13 +47,13 @@ fn main() {
     // The policy that is compiled here is to be that of the commands, which is about the directory they run in.
     std::env::set_current_dir(built.sub("work")).expect("the directory is there");
     sys::process::become_subreaper().expect("any process can");
-    table::heading();
     if let Some((first, others)) = words.split_first()
-        && first == "--against"
+        && first == "--beside"
     {
-        start::against(&built, others);
+        beside::run(&built, others);
         return;
     }
+    table::heading();
     for (name, rows) in GROUPS {
         if words.is_empty() || words.iter().any(|word| name.contains(word.as_str())) {
             rows(&built);

@@ -39,7 +39,12 @@ const WARM_UP: usize = 5;
 const BLOCKS: usize = 10;
 
 /// Runs all subjects once in each round, each round beginning with another one.
-pub fn measure(rounds: usize, mut subjects: Vec<Subject<'_>>) -> Vec<Sample> {
+pub fn measure(rounds: usize, subjects: Vec<Subject<'_>>) -> Vec<Sample> {
+    measure_after(WARM_UP, rounds, subjects)
+}
+
+/// The same after so many rounds that do not count.
+pub fn measure_after(warm_up: usize, rounds: usize, mut subjects: Vec<Subject<'_>>) -> Vec<Sample> {
     let mut samples: Vec<Sample> = subjects
         .iter()
         .map(|subject| Sample {
@@ -47,11 +52,11 @@ pub fn measure(rounds: usize, mut subjects: Vec<Subject<'_>>) -> Vec<Sample> {
             times: Vec::with_capacity(rounds),
         })
         .collect();
-    for round in 0..WARM_UP + rounds {
+    for round in 0..warm_up + rounds {
         for step in 0..subjects.len() {
             let at = (round + step) % subjects.len();
             let took = (subjects[at].run)();
-            if round >= WARM_UP {
+            if round >= warm_up {
                 samples[at].times.push(took);
             }
         }

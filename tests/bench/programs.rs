@@ -83,17 +83,13 @@ const PROGRAMS: [Program; 7] = [
 ];
 
 /// What is denied and asked about lies where nobody looks.
-const BESIDE: &str = "deny_write = [\"PLACE/beside/denied\"]\nask_read = [\"PLACE/asked\"]";
+pub const BESIDE: &str = "deny_write = [\"PLACE/beside/denied\"]\nask_read = [\"PLACE/asked\"]";
 
 /// Policies under which all of them run, by what they add: rules, and who asks.
 const POLICIES: [(&str, &str, &str); 4] = [
     ("static", "", ""),
     ("trapped", BESIDE, ""),
-    (
-        "closed",
-        "deny = [\"$PWD/**/*.never\", \"/usr/**/*.never\"]",
-        "",
-    ),
+    ("closed", PATTERN, ""),
     (PRELOAD, BESIDE, "[broker]\ntransparent = \"preload\""),
 ];
 
@@ -180,8 +176,11 @@ fn compare(built: &Built, pair: &Pair, program: &Program, policies: &[(&str, Pat
     }
 }
 
+/// What nobody has.
+pub const PATTERN: &str = "deny = [\"$PWD/**/*.never\", \"/usr/**/*.never\"]";
+
 /// A command in the directory that all was planted in, with the toolchain at hand.
-fn inside(built: &Built, program: &Path, words: &[&str]) -> Command {
+pub fn inside(built: &Built, program: &Path, words: &[&str]) -> Command {
     let mut command = built.command(program);
     let toolchain = toolchain().map(|place| place.join("bin"));
     let path = std::env::join_paths(toolchain.into_iter().chain(usual_path()));
@@ -200,13 +199,13 @@ fn usual_path() -> impl Iterator<Item = PathBuf> {
 }
 
 /// Where the compiler of Rust is, behind what chooses between several.
-fn toolchain() -> Option<PathBuf> {
+pub fn toolchain() -> Option<PathBuf> {
     let output = Command::new("rustc").args(["--print", "sysroot"]).output();
     let text = output.ok().filter(|output| output.status.success())?.stdout;
     Some(PathBuf::from(String::from_utf8(text).ok()?.trim()))
 }
 
-fn policy(built: &Built, name: &str, rules: &str, doors: &str) -> PathBuf {
+pub fn policy(built: &Built, name: &str, rules: &str, doors: &str) -> PathBuf {
     for name in ["beside/denied", "asked"] {
         built.sub(name);
     }
@@ -222,7 +221,7 @@ fn policy(built: &Built, name: &str, rules: &str, doors: &str) -> PathBuf {
 }
 
 /// Everything that the programs work on.
-fn plant(built: &Built) {
+pub fn plant(built: &Built) {
     let place = built.sub("programs");
     let write = |name: &str, text: &str| {
         let path = place.join(name);

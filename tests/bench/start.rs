@@ -2,10 +2,10 @@
 
 use crate::built::{Built, Pair};
 use crate::law;
-use crate::paired::{Sample, Subject, measure};
+use crate::paired::{Subject, measure};
 use crate::plan;
 use crate::table;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -77,42 +77,4 @@ fn compare(built: &Built, name: &str, commands: [Command; 2]) {
 pub fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
-}
-
-/// Holds the command against others, given as `NAME=COMMAND`.
-pub fn against(built: &Built, others: &[String]) {
-    let mut commands = vec![("/usr/bin/true alone", built.command(Path::new(TRUE)))];
-    match built.best() {
-        Ok(pair) => {
-            let mut own = built.command(&pair.supervise);
-            own.args(["--", TRUE]);
-            commands.push(("supervise", own));
-        }
-        Err(reason) => table::missing("supervise", &reason),
-    }
-    commands.extend(others.iter().map(|other| parse(built, other)));
-    let subjects = commands
-        .iter_mut()
-        .map(|(name, command)| Subject::new(name, || time(command)));
-    let samples: Vec<Sample> = measure(ROUNDS / 3, subjects.collect());
-    for sample in &samples {
-        table::row(&sample.name, sample, &samples[0], None);
-    }
-}
-
-fn parse<'a>(built: &Built, other: &'a str) -> (&'a str, Command) {
-    let (name, line) = other
-        .split_once('=')
-        .unwrap_or_else(|| panic!("`{other}` is not NAME=COMMAND"));
-    let mut words = line.split_whitespace();
-    let program = words
-        .next()
-        .unwrap_or_else(|| panic!("`{other}` names no program"));
-    let mut command = built.command(&PathBuf::from(program));
-    if let Some(path) = std::env::var_os("PATH") {
-        command.env("PATH", path);
-    }
-    // Some of them talk a lot.
-    command.args(words).stderr(std::process::Stdio::null());
-    (name, command)
 }

@@ -9,6 +9,8 @@ pub struct Told {
     child: Child,
     tell: Option<ChildStdin>,
     hear: BufReader<ChildStdout>,
+    /// It may fail, and whoever tells it is told so.
+    may_fail: bool,
 }
 
 impl Told {
@@ -19,7 +21,12 @@ impl Told {
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let tell = child.stdin.take();
         let hear = BufReader::new(child.stdout.take().expect("a pipe was asked for"));
-        Self { child, tell, hear }
+        Self {
+            child,
+            tell,
+            hear,
+            may_fail: false,
+        }
     }
 
     /// The program, and its first child.
@@ -42,6 +49,27 @@ impl Told {
             .parse()
             .unwrap_or_else(|_| panic!("the program said {line:?}"));
         Duration::from_nanos(nanos)
+    }
+
+    /// The same of somebody who may have ended, or may say something else.
+    pub fn heard(&mut self, line: &str) -> Option<Duration> {
+        self.may_fail = true;
+        let tell = self.tell.as_mut()?;
+        writeln!(tell, "{line}").ok()?;
+        let mut line = String::new();
+        self.hear.read_line(&mut line).ok()?;
+        line.trim().parse().ok().map(Duration::from_nanos)
+    }
+
+    /// The process that was started.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Has it end, and says whether it did so well.
+    pub fn end(mut self) -> bool {
+        self.tell = None;
+        self.child.wait().is_ok_and(|status| status.success())
     }
 
     /// The time on a processor that it and its descendants took to do what the line says: what others do meanwhile is not in it.
@@ -77,7 +105,7 @@ impl Drop for Told {
         self.tell = None;
         let status = self.child.wait().expect("our own child can be waited for");
         assert!(
-            status.success() || std::thread::panicking(),
+            status.success() || self.may_fail || std::thread::panicking(),
             "a program that was told what to do failed: {status}"
         );
     }

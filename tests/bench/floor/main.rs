@@ -44,6 +44,7 @@ fn main() -> ExitCode {
         Some("injected") => calls::serve(calls::Answer::Injected, &words[1], &words[2]),
         Some("located") => calls::serve(calls::Answer::Located, &words[1], &words[2]),
         Some("opens") => opens::open_as_told(&words[1], &words[2]),
+        Some("refused") => opens::be_refused_as_told(&words[1], &words[2]),
         Some("echo") => echo::serve_and_ask(&words[1], &words[2]),
         Some("job") => {
             println!("{}", words[1].display());
