@@ -245,7 +245,8 @@ impl Relay {
                 true
             }
             (Place::Foreground | Place::Background(_), true) => {
-                self.give_back();
+                // What was typed before the question has been discarded; what was typed since is the answer to it.
+                let _gone = self.outer.restore();
                 self.place = Place::Aside;
                 false
             }
