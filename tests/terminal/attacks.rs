@@ -4,6 +4,7 @@ use super::desk::INTERRUPT;
 use super::harness::built::probe;
 use super::harness::run::eventually;
 use super::harness::{feature, require};
+use super::multiplexer::Tmux;
 use super::{Desk, Scene, is_raw, modes};
 use std::io::Write;
 use std::time::Instant;
@@ -170,6 +171,40 @@ fn a_question_has_the_terminal_for_itself() {
     assert!(desk.sees("status=").starts_with("0."));
     assert_eq!(modes(&desk), before);
     assert!(!is_raw(&desk));
+}
+
+#[test]
+fn what_the_command_did_to_the_screen_hides_no_question() {
+    require!(feature::program("tmux"));
+    let scene = Scene::new();
+    let file = scene.kept.join("asked");
+    std::fs::write(&file, "the content\n").expect("written");
+    // Invisible, in one line, whose letters are lines, with a sequence that is not over; all of it is harmless otherwise.
+    let hide = "\\033[2Jready\\033[3;3r\\033[3;1H\\033[?7l\\033[4h\\033(0\\033[8m\\033]8;;http://";
+    scene.workspace.write(
+        "hide.sh",
+        format!(
+            "printf '{hide}'; read -r go\n\"$SUPERVISE_EXE\" request --read {}\n",
+            file.display()
+        ),
+    );
+    let run = format!(
+        "'{}' --ask {} --approver terminal --pty=passthrough -- sh ./hide.sh",
+        super::harness::built::supervise().display(),
+        file.display()
+    );
+    let tmux = Tmux::start(&scene, 250, 30);
+    tmux.types(&run);
+    tmux.shows("ready");
+    tmux.types("");
+    tmux.shows("Allow it?");
+    let screen = tmux.says(&["capture-pane", "-e", "-p", "-t", "run"]);
+    let lines: Vec<&str> = screen.lines().collect();
+    for word in ["asks to read", "asked", "rule: "] {
+        let line = lines.iter().find(|line| line.contains(word));
+        let line = line.unwrap_or_else(|| panic!("{word:?}: {screen}"));
+        assert!(!line.contains(char::is_control), "{line:?}");
+    }
 }
 
 #[test]

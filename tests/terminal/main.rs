@@ -11,6 +11,7 @@ mod harness;
 mod attacks;
 mod deaths;
 mod jobs;
+mod multiplexer;
 mod policies;
 mod programs;
 mod streams;

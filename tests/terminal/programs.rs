@@ -2,9 +2,8 @@
 
 use super::harness::run::eventually;
 use super::harness::{feature, require};
+use super::multiplexer::Tmux;
 use super::{Scene, is_raw, modes, usual};
-use std::path::PathBuf;
-use std::process::Command;
 
 #[test]
 fn an_editor_edits() {
@@ -61,44 +60,11 @@ fn a_pager_pages() {
     assert_eq!(modes(&desk), before);
 }
 
-/// A server of tmux's of this test's own.
-struct Tmux(PathBuf);
-
-impl Tmux {
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut tmux = Command::new("tmux");
-        tmux.arg("-S")
-            .arg(self.0.join("tmux"))
-            .args(["-f", "/dev/null"]);
-        tmux.args(arguments).env_remove("TMUX");
-        tmux
-    }
-
-    fn says(&self, arguments: &[&str]) -> String {
-        let output = self.command(arguments).output().expect("tmux is there");
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
-    #[track_caller]
-    fn shows(&self, text: &str) {
-        eventually(&format!("{text:?} is on the screen"), || {
-            self.says(&["capture-pane", "-p", "-t", "run"])
-                .contains(text)
-        });
-    }
-}
-
-impl Drop for Tmux {
-    fn drop(&mut self) {
-        let _gone = self.command(&["kill-server"]).output();
-    }
-}
-
 #[test]
 fn it_works_under_a_multiplexer_which_is_told_nothing() {
     require!(feature::program("tmux"));
     let scene = Scene::new();
-    let tmux = Tmux(scene.kept.path());
+    let tmux = Tmux::start(&scene, 90, 30);
     scene.workspace.write(
         "inside.sh",
         "printf '\\033]52;c;aGFybQ==\\007\\033]2;stolen\\033\\\\'\nstty size\necho ready=$$\nread -r word\necho got=$word\nread -r word\n",
@@ -107,26 +73,9 @@ fn it_works_under_a_multiplexer_which_is_told_nothing() {
         "'{}' --pty -- sh ./inside.sh",
         super::harness::built::supervise().display()
     );
-    let mut start = tmux.command(&[
-        "new-session",
-        "-d",
-        "-s",
-        "run",
-        "-x",
-        "90",
-        "-y",
-        "30",
-        "sh",
-    ]);
-    let started = scene
-        .at_home(&mut start)
-        .env("TERM", "xterm-256color")
-        .output();
-    let started = started.expect("tmux is there");
-    assert!(started.status.success(), "{started:?}");
     tmux.says(&["set-option", "-g", "set-clipboard", "on"]);
     let title = tmux.says(&["display-message", "-p", "-t", "run", "#{pane_title}"]);
-    tmux.says(&["send-keys", "-t", "run", &run, "Enter"]);
+    tmux.types(&run);
     tmux.shows("ready=");
     // A line of it may be the status line.
     let screen = tmux.says(&["capture-pane", "-p", "-t", "run"]);
@@ -134,7 +83,7 @@ fn it_works_under_a_multiplexer_which_is_told_nothing() {
         screen.contains("30 90") || screen.contains("29 90"),
         "{screen}"
     );
-    tmux.says(&["send-keys", "-t", "run", "word", "Enter"]);
+    tmux.types("word");
     tmux.shows("got=word");
     let now = tmux.says(&["display-message", "-p", "-t", "run", "#{pane_title}"]);
     assert_eq!(now, title);

@@ -25,6 +25,19 @@ const LONGEST_ANCESTOR: usize = 256;
 /// So much of what the program itself says is shown at a terminal.
 const SHOWN_WHY: usize = 240;
 
+/// Whatever the child has done to the screen, or is in the middle of: what comes behind this can be read. An open sequence ends; the
+/// margins are the screen's, and the cursor stays where it was; no insertion, lines that wrap, what is written is shown at once;
+/// letters are letters, in the usual colours, and those are the terminal's.
+const PLAIN: &str = concat!(
+    "\u{18}\u{1b}\\",
+    "\u{1b}7\u{1b}[?69l\u{1b}[r\u{1b}8",
+    "\u{1b}[4l\u{1b}[?7h\u{1b}[?2026l",
+    "\u{1b}(B\u{f}\u{1b}[0m",
+    "\u{1b}]104\u{1b}\\\u{1b}]110\u{1b}\\\u{1b}]111\u{1b}\\",
+);
+/// Nothing stands below the cursor.
+const CLEAR: &str = "\u{1b}[J";
+
 /// Two names are told only if together they are no longer than one can be: whatever a question is about fits on a line.
 const LONGEST_NAMES: usize = 4096;
 
@@ -224,10 +237,9 @@ impl Question {
             None => "a program that cannot be named".to_owned(),
         };
         let mut lines = vec![
-            // Whatever colours the child has chosen: this can be read.
-            "\u{f}\u{1b}[0m".to_owned(),
+            PLAIN.to_owned(),
             format!(
-                "supervise: {program} (pid {}) asks to {}",
+                "{CLEAR}supervise: {program} (pid {}) asks to {}",
                 self.asker.pid,
                 self.act()
             ),
