@@ -154,3 +154,59 @@ fn a_closed_directory_of_the_path_is_passed_over() {
     find("true").expect_code(0);
     find("no-such-command").expect_code(127);
 }
+
+/// Each time what stood in the way is named, and allowed; in the end the program runs.
+#[test]
+fn what_keeps_a_program_from_starting_is_named_until_nothing_does() {
+    let scene = Scene::new();
+    scene.workspace.write("script", "#!/bin/sh\nexit 7\n");
+    set_mode(&scene.workspace.join("script"), 0o755);
+    let policy = "version = 1\nbase = false\nfs.exec = [\"$PWD/script\"]\nfs.read = [\"$PWD\", \"/usr\", \"/lib?\", \"/lib64?\"]\n";
+    let policy = scene.kept.write("narrow.toml", policy);
+    let policy = policy.to_str().expect("text").to_owned();
+    let mut flags = vec!["-p".to_owned(), policy];
+    let mut named = Vec::new();
+    loop {
+        let mut arguments: Vec<&str> = flags.iter().map(String::as_str).collect();
+        arguments.extend(["--", "./script"]);
+        let ran = run(&mut scene.supervise(&arguments));
+        if ran.code() == 7 {
+            break;
+        }
+        let ran = ran.expect_code(126);
+        let (before, why) = ran
+            .stderr
+            .split_once(", may not be executed: ")
+            .expect("why");
+        let (before, object) = before.rsplit_once(", ").expect("what");
+        let (_, what) = before.rsplit_once(": ").expect("what it is");
+        let line = format!("no rule allows it; to allow it: fs.exec = [\"{object}\"]");
+        assert!(why.starts_with(&line), "{ran}");
+        let shown = run(&mut scene.supervise(&["explain", "--last"])).expect_code(0);
+        let explained = format!("1. exec {object}\n");
+        assert!(shown.stdout.contains(&explained), "{shown}");
+        named.push(what.to_owned());
+        assert!(named.len() < 4, "{named:?}");
+        flags.extend(["--exec".to_owned(), object.to_owned()]);
+    }
+    // What a shell is loaded by, if anything, is the machine's.
+    assert_eq!(named[0], "the interpreter in its first line");
+    assert!(
+        named[1..].iter().all(|what| what == "its loader"),
+        "{named:?}"
+    );
+}
+
+#[test]
+fn a_program_that_is_denied_is_not_said_to_need_another_rule() {
+    let scene = Scene::new();
+    scene.workspace.write("script", "#!/bin/sh\n");
+    set_mode(&scene.workspace.join("script"), 0o755);
+    let policy = "version = 1\nextends = [\"read-only\"]\nfs.exec = [\"$PWD\"]\nfs.deny = [\"$PWD/script\"]\n";
+    let policy = scene.kept.write("denies.toml", policy);
+    let policy = policy.to_str().expect("text");
+    let ran = run(&mut scene.supervise(&["-q", "-p", policy, "--", "./script"])).expect_code(126);
+    assert!(ran.stderr.contains("denied by "), "{ran}");
+    assert!(ran.stderr.contains("denies.toml:4"), "{ran}");
+    assert!(!ran.stderr.contains("--exec"), "{ran}");
+}

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use supervisor::launch::{FindError, Program};
-use supervisor::policy::{Access, Approver, FileId, Ruleset, Subject, Tmp, Verdict};
+use supervisor::policy::{Access, Approver, FileId, Reason, Ruleset, Subject, Tmp, Verdict};
 
 /// Makes the directories that the policy wants made, so that what the command builds in them can be executed. A link put into
 /// their way since the policy was compiled is not followed.
@@ -54,6 +54,11 @@ pub fn working_directory(ruleset: &Ruleset, cwd: &Path) -> Result<OwnedFd, Failu
         ));
     }
     Ok(directory)
+}
+
+/// A file that is open and has this real path, as rules see it.
+pub fn real_subject<'a>(path: &'a Path, file: &impl AsFd) -> Result<Subject<'a>, Errno> {
+    Ok(subject(path, &fstat(file)?))
 }
 
 fn subject<'a>(path: &'a Path, status: &FileStat) -> Subject<'a> {
@@ -153,6 +158,8 @@ pub fn find_program(
         let status = fstat(program.file()).map_err(|errno| errno.desc().to_owned())?;
         match ruleset.decide(&subject(&real, &status), Access::EXEC) {
             verdict if verdict.is_allowed() => Ok(()),
+            // Another rule would not help.
+            Verdict::Deny(denial) if denial.reason != Reason::NoRule => Err(denial.to_string()),
             _ => Err(format!(
                 "the policy does not allow it; add it to exec, or say --exec {}",
                 real.display()

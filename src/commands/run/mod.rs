@@ -5,6 +5,7 @@ pub mod door;
 mod dry;
 pub mod found;
 mod terminal;
+mod unexecuted;
 
 use crate::amend;
 use crate::args::RunArgs;
@@ -34,6 +35,7 @@ use supervisor::policy::Ruleset;
 use supervisor::sandbox::{Confinement, Kernel, Layers, Listener, Opens, Tag};
 use supervisor::session::{self, Caller, Ending, Locks, Parts, Place, Session, Signals, Terminal};
 use supervisor::witness::{self, Joined, Known, Witness};
+use unexecuted::Unexecuted;
 
 /// Why there is an exit status that is not the command's.
 #[derive(Debug)]
@@ -182,6 +184,14 @@ impl Run<'_> {
         })
     }
 
+    /// What advice is made for.
+    fn setting(&self) -> Setting<'_> {
+        Setting {
+            home: self.law.home(),
+            is_stacked: self.law.is_stacked(),
+        }
+    }
+
     /// The listener that it is to have.
     fn listener(&self) -> Listener {
         match self.args.trace {
@@ -268,7 +278,20 @@ impl Run<'_> {
         let mut child = match child {
             Ok(child) => child,
             Err(error) => {
-                let failure = not_started(&error, &program);
+                let is_refused = matches!(
+                    error,
+                    LaunchError::Step {
+                        step: Step::Exec,
+                        errno: Errno::EACCES
+                    }
+                );
+                let refused = match is_refused {
+                    true => Unexecuted::find(program.path(), law.cwd(), ruleset),
+                    false => None,
+                };
+                let setting = self.setting();
+                let why = refused.map(|it| it.record(&mut log, program.path(), setting));
+                let failure = not_started(&error, &program, why);
                 log.finish(Status::Failed(failure.status.into()))
                     .map_err(ours)?;
                 return Err(failure);
@@ -368,10 +391,7 @@ impl Run<'_> {
             exit,
             counts,
             refused: &refused,
-            setting: Setting {
-                home: self.law.home(),
-                is_stacked: self.law.is_stacked(),
-            },
+            setting: self.setting(),
             audit,
         });
         if let (Ok(Ending::GuardianLost), Some(tag)) = (&ending, self.tag) {
@@ -445,19 +465,19 @@ impl Origin<'_> {
     }
 }
 
-fn not_started(error: &LaunchError, program: &Program) -> Failure {
+fn not_started(error: &LaunchError, program: &Program, why: Option<String>) -> Failure {
     match error {
         LaunchError::Step {
             step: Step::Exec,
             errno,
         } => {
-            let hint = match errno {
-                Errno::EACCES if program.is_executed_by_path() => {
-                    ": the interpreter in its first line may not be executed by the policy"
+            let hint = match (errno, why) {
+                (Errno::EACCES, Some(why)) => format!(": {why}"),
+                (Errno::ENOENT, _) => ": its interpreter or loader is not there".to_owned(),
+                (Errno::ENOEXEC, _) => {
+                    ": it is neither a program nor a script with a #! line".to_owned()
                 }
-                Errno::ENOENT => ": its interpreter or loader is not there",
-                Errno::ENOEXEC => ": it is neither a program nor a script with a #! line",
-                _ => "",
+                _ => String::new(),
             };
             Failure {
                 status: exit::NOT_EXECUTABLE,

@@ -190,7 +190,7 @@ protocol::listed! {
         Socket,
         /// A system call that the kernel handed to the supervisor.
         Call,
-        /// None: the kernel refused a system call alone, and wrote that down itself.
+        /// None: the kernel refused a system call alone, as it wrote down itself, or to whoever started the command.
         Kernel,
     }
 }
