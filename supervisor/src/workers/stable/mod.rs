@@ -8,23 +8,23 @@
 mod left;
 mod life;
 mod need;
+mod served;
 
 pub use need::by_need;
 
 use super::keeper::{Given, Held, Link, LinkError, News, Role};
-use crate::audit::{Log, Status};
+use crate::audit::Log;
 use crate::broker::Seat;
-use crate::launch::{
-    Command, Exit, Keeper, LaunchError, PARKED_FROM, Streams, collect, launch_kept,
-};
+use crate::launch::{Command, Keeper, LaunchError, PARKED_FROM, Streams, collect, launch_kept};
 use crate::policy::Ruleset;
 use crate::sandbox::{Confinement, Tag};
-use crate::session::{self, Ending, Hold, Locks, Parts, Session, SessionError, Watch};
+use crate::session::{self, Ending, Locks, SessionError};
 use crate::transparent::JOURNAL;
-use life::{Kept, Told};
+use life::Told;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use served::{Incoming, session_to_its_end};
 use socket::Channel;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -160,14 +160,6 @@ pub struct Stable {
 struct Member {
     process: Arc<Pidfd>,
     told: Arc<Told>,
-}
-
-/// What a session tells its thread, which tells nobody.
-struct Nobody;
-
-impl Watch for Nobody {
-    fn orphans(&mut self, _: Exit) {}
-    fn timed_out(&mut self) {}
 }
 
 impl Stable {
@@ -447,94 +439,6 @@ impl Stable {
         }
         Ok(happening)
     }
-}
-
-/// What a session's thread is given.
-struct Incoming {
-    pid: i32,
-    process: Arc<Pidfd>,
-    listener: Option<OwnedFd>,
-    journal: OwnedFd,
-    locks: Locks,
-    ruleset: Arc<Ruleset>,
-    log: Log,
-    /// Of one that an earlier daemon started.
-    session: Option<String>,
-    seat: Option<Seat>,
-    wall: Option<Duration>,
-    socket: Channel,
-    socket_path: PathBuf,
-    connections: Vec<(u32, OwnedFd)>,
-}
-
-/// The keeper, for the connections of one session.
-#[derive(Debug)]
-struct KeptConnections {
-    link: Arc<Link>,
-    tag: Tag,
-}
-
-impl Hold for KeptConnections {
-    fn hold(&self, label: u32, connection: BorrowedFd<'_>) {
-        // Where the keeper is gone this process is about to be.
-        let _kept = self.link.add(self.tag, Role::Socket, label, connection);
-    }
-
-    fn release(&self, label: u32) {
-        let _dropped = self.link.drop_some(self.tag, Role::Socket, label);
-    }
-}
-
-fn session_to_its_end(
-    tag: Tag,
-    incoming: Incoming,
-    root: i32,
-    link: Arc<Link>,
-    told: Arc<Told>,
-) -> Result<Ending, SessionError> {
-    let process = incoming.process;
-    let life = Kept { tag, process, told };
-    let opened = Session::open(Parts {
-        life: Box::new(life),
-        root,
-        listener: incoming.listener,
-        journal: Some(incoming.journal),
-        locks: incoming.locks,
-        tag: Some(tag),
-        ruleset: incoming.ruleset,
-        log: incoming.log,
-        seat: incoming.seat,
-        clerk: None,
-        caller: None,
-        wall: incoming.wall,
-        socket: incoming.socket,
-        socket_path: incoming.socket_path,
-        connections: incoming.connections,
-        hold: Some(Box::new(KeptConnections { link, tag })),
-        witness: None,
-    });
-    let result = opened.and_then(|mut session| {
-        if let Some(name) = &incoming.session {
-            session.resume(name)?;
-        }
-        let ending = session.serve(&mut Nobody);
-        let status = match &ending {
-            Ok(Ending::Command(Exit::Code(code))) => Status::Exited(*code),
-            Ok(Ending::Command(Exit::Signal(signal))) => Status::Killed(*signal),
-            Ok(Ending::TimedOut) => Status::TimedOut,
-            Ok(Ending::GuardianLost | Ending::Command(Exit::Unknown)) | Err(_) => {
-                Status::Failed(125)
-            }
-        };
-        // A record that could not be written is in what `verify` finds.
-        let _unrecorded = session.close(status);
-        ending
-    });
-    if result.is_err() {
-        // Nobody answers its calls any more.
-        let _left = collect(tag);
-    }
-    result
 }
 
 fn pipe() -> Result<(OwnedFd, OwnedFd), StartError> {
