@@ -3,12 +3,11 @@
 use super::super::birth::{Lawful, session};
 use super::super::ground::Ground;
 use super::super::recorded::Recorded;
-use super::{Member, Rest, StableHands, born, born_of, prober, rest_of};
+use super::{Member, Rest, StableHands, born, born_of, desk, prober, rest_of};
 use protocol::control::StopReason;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use supervisor::audit::Log;
 use supervisor::broker::Board;
 use supervisor::launch::collect;
 use supervisor::sandbox::{Kernel, Listener, Tag, inherit};
@@ -21,6 +20,9 @@ use supervisor::workers::together::{Threads, on_each};
 
 /// What a worker has lost with its keeper.
 const LOST: &str = "its keeper was killed: what the kernel does not give it is refused, and what it writes is lost (a signal ends it for that, unless it ignores SIGPIPE), until it is restarted";
+
+/// What is recorded of a worker before it has a process.
+const NOT_BEGUN: &str = "it had not begun";
 
 /// A worker as it is recorded.
 struct Known {
@@ -49,6 +51,27 @@ impl Known {
     fn kind<'f>(&self, file: &'f PoolFile) -> Result<&'f Kind, String> {
         let kind = file.kind(&self.manifest.service_name);
         kind.ok_or_else(|| "its kind is no longer in the pool file".to_owned())
+    }
+
+    /// As it is kept from now on, and the law that it was started under, whatever became of the files since.
+    fn under_its_law(self, ground: &Ground, kind: &Kind) -> Result<(Member, Lawful), String> {
+        let prober = prober(kind, &self.recorded);
+        let then = self.recorded.kind(kind);
+        let order = Order {
+            id: &self.manifest.id,
+            kind: &then,
+            env: &BTreeMap::new(),
+        };
+        let (mut files, world) = self.recorded.sources();
+        let lawful = Lawful::read(ground, &order, (&mut files, &world));
+        let lawful = lawful.map_err(|failure| failure.message)?;
+        let member = Member {
+            tag: self.tag,
+            manifest: Arc::new(self.manifest),
+            rest: self.rest,
+            prober,
+        };
+        Ok((member, lawful))
     }
 }
 
@@ -201,38 +224,25 @@ impl StableHands {
         if kind.on_supervisor_exit != OnSupervisorExit::Survive {
             return Err("it was not to survive that".to_owned());
         }
-        let Known {
-            tag,
-            manifest,
-            recorded,
-            rest,
-        } = worker;
-        let process = manifest.process.as_ref().ok_or("it had not begun")?;
-        let prober = prober(kind, &recorded);
-        let found = process.find(prober.executables);
+        let (member, lawful) = worker.under_its_law(&self.ground, kind)?;
+        let Member { tag, manifest, .. } = &member;
+        let process = manifest.process.as_ref().ok_or(NOT_BEGUN)?;
+        let found = process.find(member.prober.executables);
         let (held, found) = found.map_err(|mismatch| mismatch.to_string())?;
         let pid = held.pid();
         if !tag.is_on(pid) {
             return Err("its process does not carry its tag".to_owned());
         }
-        let lawful = law_of(&self.ground, kind, &manifest, recorded)?;
-        let wall = time_left(&manifest, &lawful)?;
+        let wall = time_left(manifest, &lawful)?;
         let born = Born {
             is_reattached: true,
             verified: Some(format!("process by {}", found.rung)),
             degraded: Some(LOST.to_owned()),
-            ..born(&manifest, pid)
+            ..born(manifest, pid)
         };
-        let watched = self.stable.watch(tag, held, wall);
+        let watched = self.stable.watch(*tag, held, wall);
         watched.map_err(|error| error.to_string())?;
-        let id = manifest.id.clone();
-        let member = Member {
-            tag,
-            manifest: Arc::new(manifest),
-            rest,
-            prober,
-        };
-        self.members.insert(id, member);
+        self.members.insert(manifest.id.clone(), member);
         Ok(born)
     }
 }
@@ -251,61 +261,28 @@ fn adoption(
     (ground, kernel, board): (&Ground, &Kernel, &Arc<Board>),
 ) -> Result<(Adoption, Member), String> {
     let kind = worker.kind(file)?;
-    let prober = prober(kind, &worker.recorded);
-    let Known {
-        tag,
-        manifest,
-        recorded,
-        rest,
-    } = worker;
-    let lawful = law_of(ground, kind, &manifest, recorded)?;
-    let wall = time_left(&manifest, &lawful)?;
+    let (member, lawful) = worker.under_its_law(ground, kind)?;
+    let wall = time_left(&member.manifest, &lawful)?;
     let locked = inherit(&lawful.ruleset, kernel, listener);
     let locked = locked.map_err(|error| error.to_string())?;
-    let id = &manifest.id;
-    let mut log = Log::create(&ground.audit(id)).map_err(|error| error.to_string())?;
-    log.tell(Box::new(board.announcer(id)));
-    let seat = board.seat(id);
+    let id = &member.manifest.id;
+    let (log, seat) = desk(ground, board, id)?;
     let adoption = Adoption {
         ruleset: Arc::clone(&lawful.ruleset),
         capabilities: locked.capabilities,
         closed: locked.closed,
         log,
-        session: session(id, tag),
-        seat: Some(seat.map_err(|errno| errno.to_string())?),
+        session: session(id, member.tag),
+        seat: Some(seat),
         socket_path: lawful.socket_path(),
         wall,
-    };
-    let member = Member {
-        tag,
-        manifest: Arc::new(manifest),
-        rest,
-        prober,
     };
     Ok((adoption, member))
 }
 
-/// The law that a worker was started under, whatever became of the files since.
-fn law_of(
-    ground: &Ground,
-    kind: &Kind,
-    manifest: &Manifest,
-    recorded: Recorded,
-) -> Result<Lawful, String> {
-    let then = recorded.kind(kind);
-    let order = Order {
-        id: &manifest.id,
-        kind: &then,
-        env: &BTreeMap::new(),
-    };
-    let (mut files, world) = recorded.sources();
-    let lawful = Lawful::read(ground, &order, (&mut files, &world));
-    lawful.map_err(|failure| failure.message)
-}
-
 /// What is left of the time that its law gives a worker, of which some has passed under the daemons before.
 fn time_left(manifest: &Manifest, lawful: &Lawful) -> Result<Option<Duration>, String> {
-    let process = manifest.process.as_ref().ok_or("it had not begun")?;
+    let process = manifest.process.as_ref().ok_or(NOT_BEGUN)?;
     let Some(wall) = lawful.ruleset.limits().wall else {
         return Ok(None);
     };

@@ -2,12 +2,11 @@
 
 use super::super::birth::{Lawful, Ready, shown};
 use super::super::recorded::Recorded;
-use super::{Member, StableHands, born_of, prober, rest_of};
+use super::{Member, StableHands, born_of, desk, prober, rest_of};
 use crate::commands::run::Failure;
 use nix::errno::Errno;
 use protocol::probe::Commission;
 use std::sync::Arc;
-use supervisor::audit::Log;
 use supervisor::launch::{LaunchError, Step};
 use supervisor::sandbox::{Listener, Tag};
 use supervisor::sources::{Remembered, Seen};
@@ -123,12 +122,9 @@ impl StableHands {
             order, lawful, tag, ..
         } = unmade;
         let passing = |error: &dyn std::fmt::Display| unborn(How::Passing, error);
-        let log = Log::create(&self.ground.audit(order.id));
-        let mut log = log.map_err(|error| passing(&error))?;
-        log.tell(Box::new(self.board.announcer(order.id)));
-        let seat = self.board.seat(order.id).map_err(|errno| passing(&errno))?;
+        let desk = desk(&self.ground, &self.board, order.id).map_err(|why| passing(&why))?;
         let doors = (&self.kernel, self.listener);
-        let ready = lawful.ready(order, doors, *tag, (log, seat), unmade.commission.as_ref());
+        let ready = lawful.ready(order, doors, *tag, desk, unmade.commission.as_ref());
         let ready = ready.map_err(|failure| unborn(How::Lasting, failure.message))?;
         let Ready {
             birth,

@@ -16,7 +16,8 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
-use supervisor::broker::Board;
+use supervisor::audit::Log;
+use supervisor::broker::{Board, Seat};
 use supervisor::launch::Exit;
 use supervisor::sandbox::{Kernel, Listener, Tag};
 use supervisor::session::Ending;
@@ -252,6 +253,14 @@ fn born_of(worker: Worker, manifest: &Manifest) -> Born {
         output: output.into_iter().filter_map(heard).collect(),
         ..born(manifest, worker.pid)
     }
+}
+
+/// Where decisions about a worker are recorded and told of, and where its questions are put.
+fn desk(ground: &Ground, board: &Arc<Board>, id: &str) -> Result<(Log, Seat), String> {
+    let mut log = Log::create(&ground.audit(id)).map_err(|error| error.to_string())?;
+    log.tell(Box::new(board.announcer(id)));
+    let seat = board.seat(id).map_err(|errno| errno.to_string())?;
+    Ok((log, seat))
 }
 
 /// How it is made sure that who answers for the worker is the one that was recorded.
