@@ -60,6 +60,9 @@ kill -9 "$(daemon)"; sleep 1
 show 'daemon killed'
 main=$(value MainPID); kill -STOP "$(daemon)"; another "$main"
 show 'daemon stopped, until the watchdog'
+mkdir "$unit.d" && printf '[Service]\nKillMode=mixed\n' >"$unit.d/kill.conf"
+printf 'what the daemon says of its unit: '
+./supervise validate --json
 ./supervise stop >/dev/null
 control stop
 kill "$manager"

@@ -34,15 +34,15 @@ fn places(manager: Manager) -> Vec<PathBuf> {
         let usual = || Some(home.as_ref()?.join(below?));
         Some(named.or_else(usual)?.join("systemd/user"))
     };
+    let own = [
+        own("XDG_CONFIG_HOME", Some(".config")),
+        own("XDG_RUNTIME_DIR", None),
+        own("XDG_DATA_HOME", Some(".local/share")),
+    ];
+    let of_user = own.into_iter().flatten().chain(lasting("user"));
     match manager {
-        Manager::System => lasting("system").into(),
-        Manager::User => {
-            let own = [
-                own("XDG_CONFIG_HOME", Some(".config")),
-                own("XDG_RUNTIME_DIR", None),
-                own("XDG_DATA_HOME", Some(".local/share")),
-            ];
-            own.into_iter().flatten().chain(lasting("user")).collect()
-        }
+        Manager::User => of_user.collect(),
+        // Or a user's that somebody started otherwise than the system does.
+        Manager::System => lasting("system").into_iter().chain(of_user).collect(),
     }
 }
