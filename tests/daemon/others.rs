@@ -151,6 +151,10 @@ fn a_daemon_without_a_group_is_its_own_users() {
         house.workspace.join("run"),
         house.workspace.join("run/supervise"),
     );
+    for (what, mode) in [(&place, 0o700), (&socket, 0o600)] {
+        let status = std::fs::metadata(what).expect("it is there");
+        assert_eq!(status.permissions().mode() & 0o777, mode, "{what:?}");
+    }
     for open in [&run, &place, &socket] {
         set_mode(open, 0o777);
     }
