@@ -107,7 +107,13 @@ pub fn rows<'a>(
             continue;
         }
         let run = |one: &Subject| -> Work<'_> {
-            let mut command = one.command(built, &["/bin/sh", "-c", script]);
+            // Some have a directory for it of their own, in which that is not so.
+            let tmp = built.in_memory("tmp").display().to_string();
+            let script = match one.is_peer {
+                true => script.replace("$TMPDIR", &tmp),
+                false => script.to_owned(),
+            };
+            let mut command = one.command(built, &["/bin/sh", "-c", &script]);
             command.env("TMPDIR", built.in_memory("tmp"));
             Box::new(move || timed(&mut command))
         };

@@ -201,8 +201,10 @@ fn peers(built: &Built) -> Vec<Subject> {
         .collect();
     let settings = |name: &str, network: &str, denied: &str| {
         let path = built.place.path().join(name);
+        // Programs write to it whatever they do.
+        let written = [&places[..], &["/dev/null".to_owned()]].concat();
         let text = format!(
-            "{{\"filesystem\":{{\"allowWrite\":{places:?},\"denyRead\":[{denied}],\"denyWrite\":[]}},\"network\":{{{network}}}}}\n"
+            "{{\"filesystem\":{{\"allowWrite\":{written:?},\"denyRead\":[{denied}],\"denyWrite\":[]}},\"network\":{{{network}}}}}\n"
         );
         std::fs::write(&path, text).expect("the directory is ours");
         path.display().to_string()
@@ -216,7 +218,7 @@ fn peers(built: &Built) -> Vec<Subject> {
         "--quiet --noprofile --net=none --read-only=/ {}",
         each("--read-write=")
     );
-    let sandlock = format!("run -r / {}", each("-w "));
+    let sandlock = format!("run -r / -w /dev/null {}", each("-w "));
     let lines = [
         ("bwrap", "bwrap", Job::Plain, bwrap.clone()),
         ("firejail", "firejail", Job::Plain, firejail.clone()),
@@ -225,7 +227,7 @@ fn peers(built: &Built) -> Vec<Subject> {
             "landrun",
             Job::Plain,
             format!(
-                "--rox / {}--env PATH --env HOME --env TMPDIR --env CARGO_HOME",
+                "--rox / --rw /dev/null {}--env PATH --env HOME --env TMPDIR --env CARGO_HOME",
                 each("--rwx ")
             ),
         ),
@@ -246,13 +248,19 @@ fn peers(built: &Built) -> Vec<Subject> {
             "nono",
             "nono",
             Job::Plain,
-            format!("run --silent --read / {}--block-net --", each("--allow ")),
+            format!(
+                "run --silent --read / --allow-file /dev/null {}--block-net --",
+                each("--allow ")
+            ),
         ),
         (
             "nono wrap",
             "nono",
             Job::Plain,
-            format!("wrap --silent --read / {}--block-net --", each("--allow ")),
+            format!(
+                "wrap --silent --read / --allow-file /dev/null {}--block-net --",
+                each("--allow ")
+            ),
         ),
         (
             "sandbox-runtime",
