@@ -5,7 +5,7 @@ use crate::rig::*;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use protocol::control::Event;
-use protocol::{Code, Create, OpenRequest};
+use protocol::{Code, Create, OpenRequest, Scope};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use supervisor::audit::Answerer;
@@ -48,6 +48,27 @@ fn has_news(board: &Board) -> bool {
 }
 
 #[test]
+fn operators_are_told_for_whom_a_yes_can_speak_at_most() {
+    for (rule, ruled, most) in [
+        ("", Scope::Once, Some(Scope::Session)),
+        ("ttl = \"10m\"", Scope::Session, Some(Scope::Session)),
+        ("scope = \"process\"", Scope::Process, Some(Scope::Process)),
+        (
+            "scope = \"subtree\"\nttl = \"10m\"",
+            Scope::Subtree,
+            Some(Scope::Subtree),
+        ),
+        ("scope = \"once\"", Scope::Once, None),
+    ] {
+        let board = Board::new().unwrap();
+        let mut rig = session(&board, "builder-1", rule, LONG);
+        rig.pend_asked(read(rig.place.join("ask/a")));
+        let told = board.questions().remove(0);
+        assert_eq!((told.scope, told.at_most), (Some(ruled), most), "{rule}");
+    }
+}
+
+#[test]
 fn what_is_shown_is_what_was_located_and_a_yes_gives_just_that_and_is_recorded_with_who_said_it() {
     let board = Board::new().unwrap();
     let mut rig = session(&board, "builder-1", "ttl = \"10m\"", LONG);
@@ -72,6 +93,7 @@ fn what_is_shown_is_what_was_located_and_a_yes_gives_just_that_and_is_recorded_w
     assert_eq!(told.rule.as_deref(), Some("policy.toml:5"));
     assert_eq!(told.why.as_deref(), Some("to \u{1b}[2Jread"));
     assert_eq!(told.holds_ms, Some(600_000));
+    assert_eq!(told.at_most, Some(Scope::Session));
     let left = told.remaining_ms.expect("a deadline");
     assert!((290_000..=300_000).contains(&left), "{left}");
     assert!(!has_news(&board) && board.news().is_empty(), "told once");

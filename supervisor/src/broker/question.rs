@@ -71,6 +71,8 @@ pub(super) struct Question {
     can_last: bool,
     /// For whom a yes for the rest of the session speaks, where that is more than one that says nothing about it.
     for_longer: Option<Scope>,
+    /// For whom such a yes speaks, whether that is more or not.
+    at_most: Option<Scope>,
     is_file: bool,
 }
 
@@ -109,6 +111,7 @@ impl Question {
     pub fn new(located: &Located, claim: &Claim, asker: &Asker, asks: &Asks) -> Self {
         let can_last = !claim.is_once && matches!(located.object, Object::There { .. });
         let term = Term::of(Hold::AsRuled, None, asks).filter(|_| can_last);
+        let longest = Term::of(Hold::Session, None, asks).filter(|_| can_last);
         Self {
             path: located.path().to_owned(),
             access: claim.access,
@@ -127,9 +130,10 @@ impl Question {
             scope: term.map_or(Scope::Once, |term| term.scope),
             ttl: term.and_then(|term| term.length),
             can_last,
-            for_longer: Term::of(Hold::Session, None, asks)
-                .filter(|longer| can_last && term != Some(*longer))
-                .map(|longer| longer.scope),
+            for_longer: longest
+                .filter(|longest| term != Some(*longest))
+                .map(|longest| longest.scope),
+            at_most: longest.map(|longest| longest.scope),
             is_file: matches!(&located.object, Object::There { facts, .. } if facts.is(libc::S_IFREG)),
         }
     }
@@ -226,6 +230,7 @@ impl Question {
             why: self.why.clone(),
             scope: Some(self.scope),
             holds_ms: self.ttl.map(millis),
+            at_most: self.at_most,
             remaining_ms: Some(millis(left)),
         }
     }

@@ -311,6 +311,9 @@ pub struct Question {
     /// For how long such a yes holds, if the rule says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holds_ms: Option<u64>,
+    /// For whom a yes can speak at most, where one for longer than once can be said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_most: Option<Scope>,
     /// How long it will still wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remaining_ms: Option<u64>,
