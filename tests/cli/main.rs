@@ -6,6 +6,8 @@ mod controlling;
 mod desk;
 #[path = "../harness/mod.rs"]
 mod harness;
+#[path = "../harness/screen.rs"]
+mod tty;
 
 mod answering;
 mod flags;
@@ -14,6 +16,7 @@ mod hint;
 mod messages;
 mod nested;
 mod record;
+mod screen;
 mod status_lines;
 mod terminal;
 mod waiting;

@@ -4,6 +4,8 @@ mod above;
 mod clients;
 mod clocks;
 mod commands;
+#[path = "../harness/terminal.rs"]
+mod controlling;
 mod full;
 mod grants;
 mod guest;
@@ -20,8 +22,11 @@ mod others;
 mod programs;
 mod questions;
 mod reasons;
+mod screen;
 mod seen;
 mod storms;
+#[path = "../harness/screen.rs"]
+mod tty;
 mod wall;
 mod writers;
 mod written;

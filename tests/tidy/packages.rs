@@ -12,10 +12,13 @@ const PACKAGES: [(&str, &[&str], &[&str]); 9] = [
             "clap_mangen",
             "dlmalloc",
             "nix",
+            "ratatui-core",
             "serde",
             "serde_json",
+            "terminal_size",
             "thiserror",
             "toml_edit",
+            "unicode-width",
         ],
     ),
     (

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use supervisor::workers::config::DaemonSettings;
 
 /// Which daemon is meant.
@@ -50,12 +50,8 @@ impl Which {
         let daemon = self.connect();
         let mut clients = Vec::new();
         for socket in runs()? {
-            let run = Self {
-                socket: Some(socket),
-                config: None,
-            };
             // One that ended meanwhile, or is somebody else's.
-            clients.extend(run.connect());
+            clients.extend(said_to_wait(|| reach(&socket)));
         }
         match daemon {
             Err(why) if clients.is_empty() => {
@@ -79,43 +75,86 @@ impl Which {
         Ok(Place::of(&settings)?.control())
     }
 
+    /// The sockets of all that [`Which::connect_all`] would connect to, the daemon's first, whether anybody serves them or not.
+    ///
+    /// # Errors
+    /// They cannot be known.
+    pub fn sockets(&self) -> Result<Vec<PathBuf>, String> {
+        let mut sockets = vec![self.socket()?];
+        if self.socket.is_none() && self.config.is_none() {
+            sockets.extend(runs()?);
+        }
+        Ok(sockets)
+    }
+
     /// Connects, and greets.
     ///
     /// # Errors
     /// Why there is no daemon to speak with, and what to do.
     pub fn connect(&self) -> Result<Client, String> {
         let socket = self.socket()?;
-        let stream = UnixStream::connect(&socket).map_err(|error| no_daemon(&socket, &error))?;
-        let mut client = Client {
-            stream,
-            lines: Lines::new(),
-            next: 1,
-            events: VecDeque::new(),
-        };
-        let name = concat!("supervise ", env!("CARGO_PKG_VERSION"));
-        client.wait_no_longer_than(Some(GREETING))?;
-        let hello = ControlRequest::Hello {
-            version: VERSION,
-            client: Some(name.to_owned()),
-        };
-        match client.ask(hello) {
-            Ok(_) => {}
-            Err(Asked::Refused(fault)) if fault.code == FaultCode::VersionMismatch => {
-                return Err(format!(
-                    "the daemon speaks another version than this program: {fault}; `supervise daemon --upgrade` of its own version replaces it"
-                ));
-            }
-            Err(Asked::Refused(fault)) => return Err(fault.to_string()),
-            Err(Asked::Lost(why)) => {
-                return Err(format!(
-                    "{}: the daemon did not answer: {why}; it lets in only its own user, and nobody from a sandbox",
-                    socket.display()
-                ));
-            }
-        }
-        client.wait_no_longer_than(None)?;
-        Ok(client)
+        said_to_wait(|| reach(&socket)).map_err(|missed| missed.to_string())
     }
+}
+
+/// Why nobody was met at a socket.
+#[derive(Debug)]
+pub enum Missed {
+    /// Nobody serves it.
+    Nobody(String),
+    /// Whoever does cannot be spoken with.
+    Closed(String),
+}
+
+impl std::fmt::Display for Missed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self::Nobody(why) | Self::Closed(why)) = self;
+        f.write_str(why)
+    }
+}
+
+/// Connects, and greets, and says nothing of how long that takes.
+///
+/// # Errors
+/// Why there is nobody to speak with, and what to do.
+pub fn reach(socket: &Path) -> Result<Client, Missed> {
+    let stream = UnixStream::connect(socket).map_err(|error| no_daemon(socket, &error))?;
+    let mut client = Client {
+        stream,
+        lines: Lines::new(),
+        next: 1,
+        events: VecDeque::new(),
+    };
+    let name = concat!("supervise ", env!("CARGO_PKG_VERSION"));
+    let closed = |error: std::io::Error| Missed::Closed(error.to_string());
+    client.wait_no_longer_than(Some(GREETING)).map_err(closed)?;
+    let hello = ControlRequest::Hello {
+        version: VERSION,
+        client: Some(name.to_owned()),
+    };
+    match client.ask_quietly(hello) {
+        Ok(_) => {}
+        Err(Asked::Refused(fault)) if fault.code == FaultCode::VersionMismatch => {
+            return Err(Missed::Closed(format!(
+                "the daemon speaks another version than this program: {fault}; `supervise daemon --upgrade` of its own version replaces it"
+            )));
+        }
+        Err(Asked::Refused(fault)) => return Err(Missed::Closed(fault.to_string())),
+        Err(Asked::Lost(why)) => {
+            return Err(Missed::Closed(format!(
+                "{}: the daemon did not answer: {why}; it lets in only its own user, and nobody from a sandbox",
+                socket.display()
+            )));
+        }
+    }
+    client.wait_no_longer_than(None).map_err(closed)?;
+    Ok(client)
+}
+
+/// What comes of it, and meanwhile it is said at a terminal that it is waited for.
+fn said_to_wait<T>(act: impl FnOnce() -> T) -> T {
+    let _waiting = Waiting::until("the daemon answers");
+    act()
 }
 
 /// The control sockets of this user's runs.
@@ -129,13 +168,13 @@ fn runs() -> Result<Vec<PathBuf>, String> {
     Ok(sockets)
 }
 
-fn no_daemon(socket: &Path, error: &std::io::Error) -> String {
+fn no_daemon(socket: &Path, error: &std::io::Error) -> Missed {
     let socket = socket.display();
     match error.kind() {
-        ErrorKind::NotFound | ErrorKind::ConnectionRefused => format!(
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => Missed::Nobody(format!(
             "no daemon is running ({socket}); start one: supervise daemon --config workers.toml"
-        ),
-        _ => format!("{socket}: {error}"),
+        )),
+        _ => Missed::Closed(format!("{socket}: {error}")),
     }
 }
 
@@ -158,9 +197,8 @@ impl std::fmt::Display for Asked {
 }
 
 impl Client {
-    fn wait_no_longer_than(&self, time: Option<Duration>) -> Result<(), String> {
-        let set = self.stream.set_read_timeout(time);
-        set.map_err(|error| error.to_string())
+    fn wait_no_longer_than(&self, time: Option<Duration>) -> std::io::Result<()> {
+        self.stream.set_read_timeout(time)
     }
 
     /// Asks, and waits for the answer.
@@ -168,6 +206,14 @@ impl Client {
     /// # Errors
     /// [`Asked`]
     pub fn ask(&mut self, request: ControlRequest) -> Result<Value, Asked> {
+        said_to_wait(|| self.ask_quietly(request))
+    }
+
+    /// Asks, waits for the answer, and says nothing of how long that takes.
+    ///
+    /// # Errors
+    /// [`Asked`]
+    pub fn ask_quietly(&mut self, request: ControlRequest) -> Result<Value, Asked> {
         let id = self.next;
         self.next += 1;
         let mut line = Vec::new();
@@ -177,7 +223,6 @@ impl Client {
             .encode(&mut line)
             .map_err(|error| Asked::Refused(Fault::new(FaultCode::TooLarge, error.to_string())))?;
         self.stream.write_all(&line).map_err(|error| lost(&error))?;
-        let _waiting = Waiting::until("the daemon answers");
         loop {
             match self.read().map_err(Asked::Lost)? {
                 FromDaemon::Event(event) => self.events.push_back(event),
@@ -199,7 +244,7 @@ impl Client {
     /// What it said is no line of its protocol.
     pub fn event(&mut self) -> Result<Numbering<Event>, String> {
         loop {
-            if let Some(event) = self.events.pop_front() {
+            if let Some(event) = self.known_event() {
                 return Ok(event);
             }
             if let FromDaemon::Event(event) = self.read()? {
@@ -208,16 +253,56 @@ impl Client {
         }
     }
 
+    /// An event that came while something else was waited for.
+    pub fn known_event(&mut self) -> Option<Numbering<Event>> {
+        self.events.pop_front()
+    }
+
+    /// The next event that comes within this time.
+    ///
+    /// # Errors
+    /// The daemon is gone, or what it said is no line of its protocol.
+    pub fn event_within(&mut self, time: Duration) -> Result<Option<Numbering<Event>>, String> {
+        let text = |error: std::io::Error| error.to_string();
+        let until = Instant::now() + time;
+        loop {
+            if let Some(event) = self.known_event() {
+                return Ok(Some(event));
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            self.wait_no_longer_than(Some(left)).map_err(text)?;
+            let said = self.said();
+            self.wait_no_longer_than(None).map_err(text)?;
+            match said? {
+                Some(FromDaemon::Event(event)) => return Ok(Some(event)),
+                // To a question that is waited for no more.
+                Some(FromDaemon::Answer(_)) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
     fn read(&mut self) -> Result<FromDaemon, String> {
+        let said = self.said()?;
+        said.ok_or_else(|| std::io::Error::from(ErrorKind::WouldBlock).to_string())
+    }
+
+    /// What it says next; `None`: nothing, for as long as it was to be waited.
+    fn said(&mut self) -> Result<Option<FromDaemon>, String> {
         loop {
             let line = self.lines.next_line().map_err(|error| error.to_string())?;
             if let Some(line) = line {
-                return FromDaemon::decode(line).map_err(|error| error.to_string());
+                let said = FromDaemon::decode(line);
+                return said.map(Some).map_err(|error| error.to_string());
             }
             match self.stream.read(self.lines.space()) {
                 Ok(0) => return Err("it closed the connection".to_owned()),
                 Ok(count) => self.lines.filled(count),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
                 Err(error) => return Err(error.to_string()),
             }
         }

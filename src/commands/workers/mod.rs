@@ -5,6 +5,7 @@ mod following;
 mod grants;
 mod jobs;
 mod shown;
+mod top;
 mod upgrade;
 mod verbs;
 
@@ -99,12 +100,19 @@ fn act(action: &WorkersAction) -> Result<ExitCode, String> {
         } => following::logs(common, worker, *lines, *follow),
         WorkersAction::Events { common } => following::events(common),
         WorkersAction::Questions { common } => questions(common),
+        WorkersAction::Top { which } => top::top(top::Mode::Look, which),
         WorkersAction::Approve {
-            question,
+            question: None,
+            common,
+            ..
+        } => top::top(top::Mode::Answer, &common.which),
+        WorkersAction::Approve {
+            question: Some(question),
             remember,
             for_session,
             scope,
             common,
+            ..
         } => say(
             common,
             ControlRequest::Approve {
@@ -257,26 +265,26 @@ fn desired(worker: Option<&str>, common: &Common) -> Result<ExitCode, String> {
 /// The daemon, and all workers that are meant.
 fn statuses(common: &Common, worker: Option<&str>) -> Result<Status, String> {
     let mut client = common.which.connect()?;
-    let mut whole: Option<Status> = None;
-    let mut after = None;
-    loop {
-        let request = ControlRequest::Status {
+    whole(worker, |request| understood(ask(&mut client, request)?))
+}
+
+/// The same, of whoever is asked for the parts.
+fn whole<E>(
+    worker: Option<&str>,
+    mut ask: impl FnMut(ControlRequest) -> Result<Status, E>,
+) -> Result<Status, E> {
+    let mut request = |after| {
+        ask(ControlRequest::Status {
             worker: worker.map(str::to_owned),
-            after: after.take(),
-        };
-        let answer = ask(&mut client, request)?;
-        let part: Status = understood(answer)?;
-        after.clone_from(&part.more);
-        match &mut whole {
-            Some(whole) => whole.workers.extend(part.workers),
-            None => whole = Some(part),
-        }
-        if after.is_none() {
-            break;
-        }
+            after,
+        })
+    };
+    let mut whole = request(None)?;
+    while let Some(after) = whole.more.take() {
+        let part = request(Some(after))?;
+        whole.workers.extend(part.workers);
+        whole.more = part.more;
     }
-    let mut whole = whole.ok_or("the daemon said nothing")?;
-    whole.more = None;
     Ok(whole)
 }
 

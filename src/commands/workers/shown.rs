@@ -2,7 +2,9 @@
 
 use crate::render::{table, visible};
 use protocol::Scope;
-use protocol::control::{AutoRestart, DesiredState, Ended, Event, Questions, Status, WorkerStatus};
+use protocol::control::{
+    AutoRestart, DesiredState, Ended, Event, Question, Questions, Status, WorkerStatus,
+};
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -166,7 +168,7 @@ fn said(state: &DesiredState) -> String {
 }
 
 /// What there is to say about a worker.
-fn how(worker: &WorkerStatus) -> String {
+pub fn how(worker: &WorkerStatus) -> String {
     let mut parts = Vec::new();
     if worker.reattached {
         parts.push("re-attached".to_owned());
@@ -206,7 +208,7 @@ fn end(ended: Ended) -> String {
 }
 
 /// A word of the protocol.
-fn word(value: &impl Serialize) -> String {
+pub fn word(value: &impl Serialize) -> String {
     let value = serde_json::to_value(value).unwrap_or_default();
     value.as_str().unwrap_or("unknown").replace('_', "-")
 }
@@ -266,18 +268,11 @@ pub fn event(event: &Event) -> String {
             let worker = visible(worker);
             format!("{worker}: more is decided than is shown; its record has it")
         }
-        Event::WaitingForApproval(question) => {
-            let to = question.to.as_deref();
-            format!(
-                "{} asks for {} {}{}: supervise approve {} (or refuse)",
-                visible(&question.worker),
-                visible(&question.access),
-                visible(&question.object),
-                to.map(|to| format!(" to {}", visible(to)))
-                    .unwrap_or_default(),
-                question.question
-            )
-        }
+        Event::WaitingForApproval(question) => format!(
+            "{}: supervise approve {} (or refuse)",
+            asked(question),
+            question.question
+        ),
         Event::Settled { question, granted } => {
             let answer = if *granted { "yes" } else { "no" };
             format!("question {question} was answered: {answer}")
@@ -286,6 +281,19 @@ pub fn event(event: &Event) -> String {
         Event::Lagged { missed } => format!("{missed} events were missed"),
         Event::Unknown(value) => visible(&value.to_string()),
     }
+}
+
+/// That something is asked for.
+pub fn asked(question: &Question) -> String {
+    let to = question.to.as_deref();
+    format!(
+        "{} asks for {} {}{}",
+        visible(&question.worker),
+        visible(&question.access),
+        visible(&question.object),
+        to.map(|to| format!(" to {}", visible(to)))
+            .unwrap_or_default()
+    )
 }
 
 /// What a worker wrote: its lines stay lines.

@@ -153,13 +153,27 @@ pub enum WorkersAction {
         #[command(flatten)]
         common: Common,
     },
+    /// Show all that lives on a screen that stays: workers and runs, how often something is decided about them, what they ask, what
+    /// happens
+    #[command(
+        after_help = "Shown are the daemon's workers, and runs with --approver control. Nothing is answered; `supervise approve --tui` is the same\nscreen, and answers. `?` explains the keys. Needs a terminal; without one there are `supervise status`, `questions` and `events`.\n\nExamples:\n  supervise top\n  supervise top --config workers.toml       one daemon alone"
+    )]
+    Top {
+        /// Which daemon.
+        #[command(flatten)]
+        which: Which,
+    },
     /// Say yes to a question of a worker or a run; `supervise questions` lists those that wait
     #[command(
-        after_help = "A yes holds as long as the rule that asks says (`ttl`), or else this once. Never longer than the rule says:\n  supervise approve 123456789 --remember 10m\n  supervise approve 123456789 --for-session\n  supervise approve 123456789 --scope process      as long as that process lives"
+        after_help = "A yes holds as long as the rule that asks says (`ttl`), or else this once. Never longer than the rule says:\n  supervise approve 123456789 --remember 10m\n  supervise approve 123456789 --for-session\n  supervise approve 123456789 --scope process      as long as that process lives\n  supervise approve --tui                          all that waits, on a screen, to be answered by keys"
     )]
     Approve {
         /// Its number
-        question: u64,
+        #[arg(required_unless_present = "tui")]
+        question: Option<u64>,
+        /// Show what waits, what lives and what happens on a screen that stays, and answer there
+        #[arg(long, conflicts_with_all = ["question", "remember", "for_session", "scope", "json"])]
+        tui: bool,
         /// For this long the same needs no new question; 0s: this once
         #[arg(long, value_name = "TIME", value_parser = crate::args::parse_time)]
         remember: Option<Duration>,
