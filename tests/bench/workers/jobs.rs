@@ -16,21 +16,65 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 const ROUNDS: usize = 60;
-/// Requests in one round.
-const COUNT: u32 = 200;
+
+/// How many requests are made, and how often. A scheduler that finds two processes idle for most of the time may keep both on the
+/// processor where one has woken the other, and divide them when they are busy: an echo alone then takes three or four times as long.
+/// So what is compared is equally busy.
+#[derive(Clone, Copy)]
+struct Pace {
+    name: &'static str,
+    rounds: usize,
+    /// Requests of ours in a round.
+    ours: u32,
+    /// And of the floor, which are over sooner.
+    floor: u32,
+    /// Before each.
+    rest: Duration,
+}
+
+/// A few requests, and then nothing for a while.
+const NOW_AND_THEN: Pace = Pace {
+    name: ", now and then",
+    rounds: ROUNDS,
+    ours: 50,
+    floor: 50,
+    rest: Duration::from_millis(20),
+};
+/// One after the other, for so long that it is known.
+const WITHOUT_END: Pace = Pace {
+    name: ", without end",
+    rounds: 12,
+    ours: 8_000,
+    floor: 10_000,
+    rest: Duration::ZERO,
+};
+/// Where there is nothing to choose.
+const ONE_PROCESSOR: Pace = Pace {
+    name: ", one processor",
+    rounds: ROUNDS,
+    ours: 200,
+    floor: 200,
+    rest: Duration::ZERO,
+};
 const WORKER: &str = "w-1";
 const TEXT: &str = "forty characters of work, more or less..";
 
 pub fn rows(built: &Built, pair: &Pair) {
     report(with_worker(built, pair, "jobs", |kept, runtime| {
-        requests(built, pair, kept, runtime, Took::Time, "")?;
+        for pace in [NOW_AND_THEN, WITHOUT_END] {
+            requests(built, pair, kept, runtime, Took::Time, pace)?;
+        }
         sandboxes(built, pair, kept, runtime)
     }));
     // Whoever is started meanwhile stays there too.
     let pinned = processor::on_one(|| {
         report(with_worker(built, pair, "pinned", |kept, runtime| {
-            requests(built, pair, kept, runtime, Took::Time, ", one processor")?;
-            requests(built, pair, kept, runtime, Took::Work, ", its work")
+            requests(built, pair, kept, runtime, Took::Time, ONE_PROCESSOR)?;
+            let work = Pace {
+                name: ", its work",
+                ..ONE_PROCESSOR
+            };
+            requests(built, pair, kept, runtime, Took::Work, work)
         }));
     });
     report(pinned);
@@ -74,7 +118,7 @@ enum Took {
 
 impl Took {
     /// Of one of them.
-    fn of(self, processes: &[u32], requests: impl FnOnce()) -> Duration {
+    fn of(self, processes: &[u32], count: u32, requests: impl FnOnce()) -> Duration {
         let worked = || {
             let each = processes.iter().map(|process| processor::worked(*process));
             each.sum::<Result<Duration, String>>()
@@ -84,12 +128,12 @@ impl Took {
             Self::Time => {
                 let start = Instant::now();
                 requests();
-                start.elapsed() / COUNT
+                start.elapsed() / count
             }
             Self::Work => {
                 let before = worked();
                 requests();
-                (worked() - before) / COUNT
+                (worked() - before) / count
             }
         }
     }
@@ -116,10 +160,10 @@ fn requests(
     kept: &Kept,
     runtime: &Runtime,
     took: Took,
-    place: &str,
+    pace: Pace,
 ) -> Result<(), String> {
     for (name, request) in [("job at a worker", run()), ("status of a worker", status())] {
-        let name = format!("{name}{place}");
+        let name = format!("{name}{}", pace.name);
         let mut raw = Raw::connect(kept)?;
         let (there, back) = raw.sizes(&request)?;
         let mut floor = built.command(&pair.floor);
@@ -131,13 +175,15 @@ fn requests(
         let ours = [std::process::id(), kept.worker(WORKER)?];
         let client = runtime.block_on(PoolClient::connect(kept.endpoint(WORKER)));
         let client = client.map_err(|error| error.to_string())?;
+        let rest = || std::thread::sleep(pace.rest);
         let samples = measure(
-            ROUNDS,
+            pace.rounds,
             vec![
                 Subject::new("client", || {
-                    took.of(&ours, || {
+                    rest();
+                    took.of(&ours, pace.ours, || {
                         runtime.block_on(async {
-                            for _ in 0..COUNT {
+                            for _ in 0..pace.ours {
                                 let answer = client.send_request(request.clone()).await;
                                 answer
                                     .expect("the worker is there")
@@ -148,9 +194,10 @@ fn requests(
                     })
                 }),
                 Subject::new("an echo", || {
+                    rest();
                     let mut said = Duration::ZERO;
-                    let work = took.of(&both, || {
-                        said = floor.borrow_mut().tell(&COUNT.to_string()) / COUNT;
+                    let work = took.of(&both, pace.floor, || {
+                        said = floor.borrow_mut().tell(&pace.floor.to_string()) / pace.floor;
                     });
                     match took {
                         Took::Time => said,
@@ -158,8 +205,9 @@ fn requests(
                     }
                 }),
                 Subject::new("lines", || {
-                    took.of(&ours, || {
-                        for _ in 0..COUNT {
+                    rest();
+                    took.of(&ours, pace.ours, || {
+                        for _ in 0..pace.ours {
                             raw.ask(&request).expect("the worker is there");
                         }
                     })
