@@ -7,6 +7,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use nix::errno::Errno;
 
@@ -42,6 +43,10 @@ struct State {
     /// Whoever sleeps was woken, and it was not its turn.
     is_missed: bool,
 }
+
+/// How long whoever was woken for nothing is not to be woken again; and so the longest that somebody who wants something while a job runs
+/// may wait for it to be noticed.
+const NAP: Duration = Duration::from_millis(2);
 
 /// What ended a worker.
 type Ended = Result<Ending, WorkerError>;
@@ -173,6 +178,10 @@ impl Turns {
                 Turn::Nobody => state.turn = Turn::Sleeper,
                 Turn::Worker | Turn::Sleeper => {
                     state.is_missed = true;
+                    drop(state);
+                    // Whoever answers faster than the other thread comes back to wait would wake this one each time. What comes meanwhile
+                    // waits to be seen.
+                    std::thread::sleep(NAP);
                     continue;
                 }
             }
