@@ -173,8 +173,12 @@ fn timed(command: &mut Command) -> Result<Duration, String> {
     let took = start.elapsed();
     match status {
         Ok(status) if status.success() => Ok(took),
-        Ok(status) => Err(format!("fails here: {status}")),
-        Err(error) => Err(format!("fails here: {error}")),
+        Ok(status) => Err(format!(
+            "not measured: as it is told here it ends with {status}"
+        )),
+        Err(error) => Err(format!(
+            "not measured: as it is told here it ends with {error}"
+        )),
     }
 }
 
@@ -209,7 +213,15 @@ fn told<'a>(
                 Ok(took.ok_or("it ended, or said something else")? / OPENS)
             })
         }
-        Ok(status) => Box::new(move || Err(format!("fails here: {status}"))),
-        Err(error) => Box::new(move || Err(format!("fails here: {error}"))),
+        Ok(status) => Box::new(move || {
+            Err(format!(
+                "not measured: as it is told here it ends with {status}"
+            ))
+        }),
+        Err(error) => Box::new(move || {
+            Err(format!(
+                "not measured: as it is told here it ends with {error}"
+            ))
+        }),
     }
 }
